@@ -1,0 +1,1 @@
+"""What is pushed through a network: Gaussian noise, pictures and arrays."""

@@ -1,0 +1,1 @@
+"""The named architectures and the parts they are made of."""

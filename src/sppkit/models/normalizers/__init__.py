@@ -1,0 +1,1 @@
+"""Normalizers, one per file."""

@@ -1,0 +1,1 @@
+"""Pictures of a table; matplotlib lives here and nowhere else."""

@@ -1,0 +1,1 @@
+"""Where and how to listen to a model."""

@@ -1,0 +1,139 @@
+"""Every name a user can type, and where its implementation lives.
+
+Plain dicts from a name to an import string and a line of help: listing, shell completion and the closest match to a
+misspelt name need no torch. A new normalizer, activation or statistic is one new file and one new line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sppkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Entry(NamedTuple):
+    """A registered name's implementation, as ``package.module:attribute``, and one line of help."""
+
+    target: str
+    summary: str
+
+
+ARCHITECTURES: dict[str, Entry] = {
+    "bn-relu-conv": Entry(
+        "sppkit.models.spec:BN_RELU_CONV", "pre-activation ResNet in its usual order: BatchNorm, ReLU, convolution"
+    ),
+    "relu-bn-conv": Entry(
+        "sppkit.models.spec:RELU_BN_CONV", "ReLU before BatchNorm: the branch's input has zero mean, so no mean shift"
+    ),
+    "nf-resnet": Entry(
+        "sppkit.models.spec:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"
+    ),
+    "he-resnet": Entry(
+        "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
+    ),
+}
+
+NORMALIZERS: dict[str, Entry] = {
+    "bn": Entry("sppkit.models.normalizers.batch:batch_norm", "batch normalization over batch and space"),
+    "none": Entry("sppkit.models.normalizers.none:no_norm", "no normalizer"),
+}
+
+WEIGHTS: dict[str, Entry] = {
+    "none": Entry("sppkit.models.weights:unchanged", "the weight itself, N(0, c/fan_in)"),
+    "ws": Entry("sppkit.models.weights:ws", "weight standardization: zero mean, unit variance per filter"),
+    "centered-ws": Entry("sppkit.models.weights:centered_ws", "subtracts each filter's mean only"),
+    "scaled-ws": Entry("sppkit.models.weights:scaled_ws", "zero mean, squares of a filter sum to c (Brock et al. 2021)"),
+}
+
+_TORCH = "sppkit.activations"
+ACTIVATIONS: dict[str, Entry] = {
+    "celu": Entry(f"{_TORCH}:celu", "continuously differentiable ELU, alpha 1"),
+    "elu": Entry(f"{_TORCH}:elu", "exponential linear unit, alpha 1"),
+    "gelu": Entry(f"{_TORCH}:gelu", "x times the normal distribution function"),
+    "gelu-tanh": Entry(f"{_TORCH}:gelu_tanh", "GELU in its tanh approximation"),
+    "hardsigmoid": Entry(f"{_TORCH}:hardsigmoid", "piecewise linear sigmoid"),
+    "hardswish": Entry(f"{_TORCH}:hardswish", "x times hardsigmoid"),
+    "hardtanh": Entry(f"{_TORCH}:hardtanh", "clamped to [-1, 1]"),
+    "identity": Entry(f"{_TORCH}:identity", "no activation: the linear network of the paper's ablation"),
+    "leaky_relu": Entry(f"{_TORCH}:leaky_relu", "ReLU with slope 0.01 below zero"),
+    "log-sigmoid": Entry(f"{_TORCH}:log_sigmoid", "logarithm of the sigmoid"),
+    "mish": Entry(f"{_TORCH}:mish", "x tanh(softplus(x))"),
+    "relu": Entry(f"{_TORCH}:relu", "max(x, 0)"),
+    "relu6": Entry(f"{_TORCH}:relu6", "ReLU clamped at 6"),
+    "selu": Entry(f"{_TORCH}:selu", "scaled ELU of self-normalizing networks"),
+    "sigmoid": Entry(f"{_TORCH}:sigmoid", "logistic function"),
+    "silu": Entry(f"{_TORCH}:silu", "x sigmoid(x), also called swish"),
+    "softplus": Entry(f"{_TORCH}:softplus", "log(1 + exp(x))"),
+    "softsign": Entry(f"{_TORCH}:softsign", "x / (1 + |x|)"),
+    "tanh": Entry(f"{_TORCH}:tanh", "hyperbolic tangent"),
+    "tanhshrink": Entry(f"{_TORCH}:tanhshrink", "x - tanh(x)"),
+}
+
+STATISTICS: dict[str, Entry] = {
+    "channel_squared_mean": Entry(
+        "sppkit.stats.spp:channel_squared_mean", "mean over channels of the squared channel mean, at the block output"
+    ),
+    "channel_variance": Entry(
+        "sppkit.stats.spp:channel_variance", "mean over channels of the channel variance, at the block output"
+    ),
+    "residual_variance": Entry(
+        "sppkit.stats.spp:channel_variance", "the same variance at the end of the residual branch"
+    ),
+}
+
+KINDS: dict[str, Mapping[str, Entry]] = {
+    "architecture": ARCHITECTURES,
+    "normalizer": NORMALIZERS,
+    "weight parametrization": WEIGHTS,
+    "activation": ACTIVATIONS,
+    "statistic": STATISTICS,
+}
+
+
+def resolve(kind: str, name: str) -> Any:  # noqa: ANN401 - what a name stands for depends on its kind
+    """Import what a name stands for.
+
+    Args:
+        kind: A key of ``KINDS``, for instance ``"activation"``.
+        name: A registered name of that kind.
+
+    Returns:
+        The registered object.
+
+    Raises:
+        UsageError: If the name is unknown; the text gives the closest match and the list.
+    """
+    module, _, attribute = KINDS[kind][check_name(kind, name, KINDS[kind])].target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def check_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return ``name`` if it is known.
+
+    Args:
+        kind: What the name is, for the message.
+        name: What the user typed.
+        known: Every legal name.
+
+    Returns:
+        ``name``.
+
+    Raises:
+        UsageError: If it is not among ``known``; the text gives the closest match and the list.
+
+    >>> check_name("architecture", "nf-resnt", ARCHITECTURES)
+    Traceback (most recent call last):
+    sppkit.errors.UsageError: unknown architecture 'nf-resnt'; did you mean 'nf-resnet'?
+    Known: bn-relu-conv, he-resnet, nf-resnet, relu-bn-conv.
+    """
+    names = sorted(known)
+    if name in names:
+        return name
+    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), [n.replace("_", "-") for n in names], n=1)
+    match = next((f"; did you mean {n!r}?" for n in names if close and n.replace("_", "-") == close[0]), ".")
+    raise UsageError(f"unknown {kind} {name!r}{match}\nKnown: {', '.join(names)}.")

@@ -1,0 +1,1 @@
+"""What a table says in words and in the terminal."""

@@ -1,0 +1,1 @@
+"""Predictions: numbers to numbers; they share no code with the statistics that they are compared with."""
