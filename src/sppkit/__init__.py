@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
-    from sppkit.measure import measure as measure
+    from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
     from sppkit.plot.spp import plot_spp as plot_spp
-    from sppkit.probe.probe import Probe as Probe
-    from sppkit.probe.sites import Site as Site
+    from sppkit.measurement import Probe as Probe
+    from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
 
 _HOME = {
     "DoesNotFitError": "errors",
     "MeasurementError": "errors",
-    "Probe": "probe.probe",
-    "Site": "probe.sites",
+    "Probe": "measurement",
+    "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",
     "activation_gain": "activations",
     "build_model": "models.build",
-    "measure": "measure",
+    "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",
     "write_csv": "table",

@@ -56,6 +56,7 @@ ACTIVATIONS: dict[str, Entry] = {
     "elu": Entry(f"{_TORCH}:elu", "exponential linear unit, alpha 1"),
     "gelu": Entry(f"{_TORCH}:gelu", "x times the normal distribution function"),
     "gelu-tanh": Entry(f"{_TORCH}:gelu_tanh", "GELU in its tanh approximation"),
+    "hardshrink": Entry(f"{_TORCH}:hardshrink", "x where |x| > 0.5, else 0"),
     "hardsigmoid": Entry(f"{_TORCH}:hardsigmoid", "piecewise linear sigmoid"),
     "hardswish": Entry(f"{_TORCH}:hardswish", "x times hardsigmoid"),
     "hardtanh": Entry(f"{_TORCH}:hardtanh", "clamped to [-1, 1]"),
@@ -69,7 +70,9 @@ ACTIVATIONS: dict[str, Entry] = {
     "sigmoid": Entry(f"{_TORCH}:sigmoid", "logistic function"),
     "silu": Entry(f"{_TORCH}:silu", "x sigmoid(x), also called swish"),
     "softplus": Entry(f"{_TORCH}:softplus", "log(1 + exp(x))"),
+    "softshrink": Entry(f"{_TORCH}:softshrink", "x moved towards 0 by 0.5, else 0"),
     "softsign": Entry(f"{_TORCH}:softsign", "x / (1 + |x|)"),
+    "swish": Entry(f"{_TORCH}:silu", "another name of silu"),
     "tanh": Entry(f"{_TORCH}:tanh", "hyperbolic tangent"),
     "tanhshrink": Entry(f"{_TORCH}:tanhshrink", "x - tanh(x)"),
 }

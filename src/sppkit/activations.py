@@ -1,0 +1,396 @@
+r"""Elementwise activations, and the gain that makes each of them preserve variance.
+
+A Normalizer-Free network multiplies every activation f by the constant
+
+    gamma = 1 / sqrt(Var f(z)),    z ~ N(0, 1)
+
+so that a unit Gaussian leaves with variance 1 (Brock, De & Smith 2021, arXiv:2101.08692, section 4.2 and appendix D).
+The paper estimates the variance by sampling, to about 0.1 %. Here it is an integral over the function that is really
+applied, torch's own in float64: composite Gauss-Legendre quadrature, split where f or f' jumps.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sppkit.errors import UsageError
+from sppkit.registry import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Floats: TypeAlias = NDArray[np.float64]
+    ActivationSpec: TypeAlias = "str | Callable[[Tensor], Tensor] | Activation"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function of a tensor.
+
+    Attributes:
+        name: What it is called in messages and files.
+        function: From a tensor to a tensor of the same shape and dtype, pure and elementwise.
+        kinks: Where f or f' jumps. The quadrature is split there; a kink left out is found by bisection.
+    """
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    kinks: tuple[float, ...] = ()
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+# Kinks are those of torch's definitions at its default arguments. elu has none to first order (f' is 1 on both sides),
+# but f'' jumps at 0, and a split there costs nothing; so for celu and softsign.
+celu = Activation("celu", functional.celu, kinks=(0.0,))
+elu = Activation("elu", functional.elu, kinks=(0.0,))
+gelu = Activation("gelu", functional.gelu)
+gelu_tanh = Activation("gelu-tanh", functools.partial(functional.gelu, approximate="tanh"))
+hardshrink = Activation("hardshrink", functional.hardshrink, kinks=(-0.5, 0.5))
+hardsigmoid = Activation("hardsigmoid", functional.hardsigmoid, kinks=(-3.0, 3.0))
+hardswish = Activation("hardswish", functional.hardswish, kinks=(-3.0, 3.0))
+hardtanh = Activation("hardtanh", functional.hardtanh, kinks=(-1.0, 1.0))
+identity = Activation("identity", _unchanged)
+leaky_relu = Activation("leaky_relu", functional.leaky_relu, kinks=(0.0,))
+log_sigmoid = Activation("log-sigmoid", functional.logsigmoid)
+mish = Activation("mish", functional.mish)
+relu = Activation("relu", functional.relu, kinks=(0.0,))
+relu6 = Activation("relu6", functional.relu6, kinks=(0.0, 6.0))
+selu = Activation("selu", functional.selu, kinks=(0.0,))
+sigmoid = Activation("sigmoid", torch.sigmoid)
+silu = Activation("silu", functional.silu)
+# torch's softplus is x itself above its threshold of 20: a jump of log(1 + exp(-20)) = 2e-9.
+softplus = Activation("softplus", functional.softplus, kinks=(20.0,))
+softshrink = Activation("softshrink", functional.softshrink, kinks=(-0.5, 0.5))
+softsign = Activation("softsign", functional.softsign, kinks=(0.0,))
+tanh = Activation("tanh", torch.tanh)
+tanhshrink = Activation("tanhshrink", functional.tanhshrink)
+
+
+class GaussianMoments(NamedTuple):
+    """The first two moments of f(x), x ~ N(mean, std^2).
+
+    Attributes:
+        mean: E f(x).
+        variance: E (f(x) - E f(x))^2, integrated as it stands: no difference of two large numbers.
+        variance_error: An estimate of the variance's absolute error: the sum over panels of how far two quadrature
+            rules disagree, which rounding of f takes part in.
+    """
+
+    mean: float
+    variance: float
+    variance_error: float
+
+    @property
+    def second_moment(self) -> float:
+        """E f(x)^2 = variance + mean^2."""
+        return self.variance + self.mean * self.mean
+
+
+def load_activation(spec: ActivationSpec) -> Activation:
+    """Turn a name or a function into an activation.
+
+    Args:
+        spec: A registered name, an ``Activation`` (returned as it is), or any elementwise function of a tensor, which
+            is named after its ``__name__`` or its class.
+
+    Returns:
+        The activation.
+
+    Raises:
+        UsageError: If the name is unknown, or ``spec`` is neither a name nor callable.
+
+    >>> load_activation("leaky_relu").kinks
+    (0.0,)
+    >>> load_activation(torch.sin).name
+    'sin'
+    """
+    if isinstance(spec, Activation):
+        return spec
+    if isinstance(spec, str):
+        activation: Activation = resolve("activation", spec)
+        return activation
+    if not callable(spec):
+        raise UsageError(
+            f"an activation is a registered name or a function of a tensor, not {spec!r}; see `sppkit list`."
+        )
+    return Activation(getattr(spec, "__name__", type(spec).__name__), spec)
+
+
+def activation_gain(spec: ActivationSpec) -> float:
+    """The variance-preserving gain gamma = 1/sqrt(Var f(z)), z ~ N(0, 1).
+
+    Source: Brock et al. 2021, arXiv:2101.08692, section 4.2; their appendix D samples what is integrated here. The
+    relative error is below 1e-10. Gains of registered names are kept; a function's is computed at each call.
+
+    Args:
+        spec: A registered name, an ``Activation``, or any elementwise function of a tensor.
+
+    Returns:
+        gamma.
+
+    Raises:
+        UsageError: If ``spec`` is no elementwise function, or f(z) has no variance that is positive, finite and
+            distinguishable from rounding.
+
+    >>> f"{activation_gain('relu'):.6f}"  # sqrt(2) / sqrt(1 - 1/pi)
+    '1.712859'
+    """  # noqa: DOC502 - raised by the functions that it is made of
+    return _gain_of_name(spec) if isinstance(spec, str) else _gain(load_activation(spec))
+
+
+@functools.cache
+def _gain_of_name(name: str) -> float:
+    return _gain(load_activation(name))
+
+
+def _gain(activation: Activation) -> float:
+    moments = gaussian_moments(activation)
+    # gamma ~ variance^(-1/2) halves the relative error: 2e-10 of the variance is 1e-10 of the gain. ">=" because a
+    # constant function has neither variance nor error.
+    if moments.variance_error >= 2e-10 * moments.variance:
+        raise UsageError(
+            f"{_subject(activation)} has no gain: on N(0, 1) its variance {moments.variance:.3g} is lost in rounding "
+            f"(error {moments.variance_error:.1g}); a gain needs a function that is not constant."
+        )
+    return 1.0 / math.sqrt(moments.variance)
+
+
+# The quadrature. z is the standard normal variable throughout, x = mean + std z what the activation sees.
+
+# Beyond 37 the normal mass is erfc(37/sqrt(2)) = 4e-300, and the density, exp(-37^2/2)/sqrt(2 pi) = 2e-298, is about to
+# leave the doubles (2.2e-308). Rounding of a sum of order 1 (1.1e-16) would allow 9; but the variance of an activation
+# that lives in the tail, as relu's at mean = -20 std, is then right as well.
+_WINDOW = 37.0
+# First panels: a quarter wide where a unit Gaussian has its mass (2e-19 lies beyond 9), wider outside; bisection does
+# the rest. A feature narrower than the gaps between the 32 nodes of a quarter, about 0.015, and far from x = 0 can be
+# overlooked unless it is named as a kink.
+_TAIL = np.array([13.0, 19.0, 27.0, _WINDOW])
+_EDGES = np.concatenate((-_TAIL[::-1], np.linspace(-9.0, 9.0, 73), _TAIL))
+# An activation changes on its own scale, 1 around x = 0, however large std is: panels end at x = 0 and +-1/8 ... +-64,
+# beyond which every registered activation is a straight line to rounding, or, softsign, smooth on every scale.
+_SCALE = np.exp2(np.arange(-3.0, 7.0))
+_FEATURES = np.concatenate((-_SCALE, [0.0], _SCALE))
+
+_FINE, _COARSE = (np.polynomial.legendre.leggauss(n) for n in (20, 12))
+_NODES = np.concatenate((_FINE[0], _COARSE[0]))
+# One column a rule. The fine rule's sum is the result; how far the coarse one is from it is a pessimistic error.
+_RULES = np.zeros((len(_NODES), 2))
+_RULES[:20, 0], _RULES[20:, 1] = _FINE[1], _COARSE[1]
+
+# A hundredth of the accuracy promised for the gain; a sum of some hundred positive terms rounds at about 1e-15.
+_RELATIVE_TOLERANCE = 1e-12
+# A quarter bisected 64 times, 1e-20, is narrower than the spacing of doubles near 1.
+_MAX_BISECTIONS = 64
+# Two million nodes, about a second; a unit Gaussian through a staircase of 500 steps a unit still converges.
+_MAX_PANELS = 2**16
+# A kink costs one panel a bisection, so 84 + 64 each; noise doubles them all. More than this is rounding, or a
+# staircase, whose variance is far above the floor of rounding that is then allowed for.
+_CROWDED = 2**12
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def gaussian_moments(activation: Activation, *, mean: float = 0.0, std: float = 1.0) -> GaussianMoments:
+    """Mean and variance of f(x), x ~ N(mean, std^2), by adaptive Gauss-Legendre quadrature.
+
+    With z = (x - mean)/std and the normal density phi(z), E g(x) is the integral of g(mean + std z) phi(z) over
+    |z| < 37. Panels end at the kinks; each is bisected until its 20-point and 12-point rules agree. The variance is
+    then right to 1e-12 of itself, and the mean to 1e-12 of the standard deviation of f(x), or as well as rounding of x
+    and f(x) allows where that is worse (tiny std beside a large mean): ``variance_error`` tells.
+
+    Args:
+        activation: The function f; it is called on float64 tensors on the CPU.
+        mean: Mean of its input.
+        std: Standard deviation of its input, at least 0; at 0 the moments are f(mean) and 0.
+
+    Returns:
+        The moments, and the error of the variance.
+
+    Raises:
+        UsageError: If f is not a deterministic elementwise function with finite values and a finite variance, if the
+            integral does not converge, or if ``mean`` or ``std`` is not a finite number.
+
+    >>> moments = gaussian_moments(relu)  # 1/sqrt(2 pi) and (1 - 1/pi)/2
+    >>> f"{moments.mean:.6f} {moments.variance:.6f}"
+    '0.398942 0.340845'
+    """
+    if not (math.isfinite(mean) and math.isfinite(std) and std >= 0):
+        raise UsageError(f"a Gaussian needs a finite mean and a finite std of at least 0, not {mean!r} and {std!r}.")
+    # A function that draws random numbers is refused, and must not have moved the caller's stream by then.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), np.errstate(over="ignore", invalid="ignore"):
+        _check_elementwise(activation)
+        if std == 0:
+            return GaussianMoments(float(_values(activation, np.array([float(mean)]))[0]), 0.0, 0.0)
+        return _Integral(activation, float(mean), float(std)).moments()
+
+
+@dataclass(frozen=True)
+class _Integral:
+    """E g and E g^2 of g(z) = f(mean + std z) - shift, with a shift close to E f so that nothing cancels.
+
+    Panels are given by ``left`` and ``right``, of shape (panels,); their integrals ``sums`` have shape (2, panels, 2),
+    for the powers g and g^2 and the fine and the coarse rule.
+    """
+
+    activation: Activation
+    mean: float
+    std: float
+
+    def moments(self) -> GaussianMoments:
+        """Bisect panels until the two rules agree.
+
+        Returns:
+            The moments of f.
+
+        Raises:
+            UsageError: If the rules do not come to agree, or if the variance is not finite.
+        """
+        edges = self._edges()
+        left, right = edges[:-1], edges[1:]
+        shift = self._shift(left, right)
+        sums = self._sums(left, right, shift)
+        for _ in range(_MAX_BISECTIONS):
+            first, second = sums[..., 0].sum(axis=1).tolist()
+            self._check_tails(left, right, sums[1, :, 0], second)
+            error = np.abs(sums[..., 0] - sums[..., 1])
+            # Equal shares, not shares by width: at a jump the error falls no faster than the panel's width.
+            allowed = self._allowed(shift, second, len(left)) / len(left)
+            wide: NDArray[np.bool_] = np.any(error > allowed, axis=0)
+            if not wide.any():
+                return GaussianMoments(shift + first, second - first * first, float(error[1].sum()))
+            if len(left) + wide.sum() > _MAX_PANELS:
+                break
+            left, right, halves = _bisect(left, right, wide)
+            sums = np.concatenate((sums[:, ~wide], self._sums(*halves, shift)), axis=1)
+        raise UsageError(
+            f"the variance of {_subject(self.activation)} did not converge on {self._law()}; "
+            "it must be smooth but for a few kinks and jumps: name those in Activation(..., kinks=(...))."
+        )
+
+    def _edges(self) -> Floats:
+        x = np.concatenate((_FEATURES, np.array(self.activation.kinks, dtype=np.float64)))
+        z = (x - self.mean) / self.std
+        return np.unique(np.concatenate((_EDGES, z[np.abs(z) < _WINDOW])))
+
+    # E f as the first panels have it; clipped, so that a constant function has g = 0 exactly.
+    def _shift(self, left: Floats, right: Floats) -> float:
+        z, weight = _nodes_and_weights(left, right)
+        f = _values(self.activation, self.mean + self.std * z)
+        return float(np.clip((f * weight @ _RULES)[:, 0].sum(), f.min(), f.max()))
+
+    def _sums(self, left: Floats, right: Floats, shift: float) -> Floats:
+        z, weight = _nodes_and_weights(left, right)
+        g = _values(self.activation, self.mean + self.std * z) - shift
+        sums: Floats = np.stack((g, g * g)) * weight @ _RULES
+        return sums
+
+    def _allowed(self, shift: float, second: float, panels: int) -> Floats:
+        """Errors to accept in E g and E g^2 over all panels.
+
+        Where panels have become many, no bisection helps against rounding: of x (times f', of size sd f / std), of
+        f, and of numbers as large as 1 or x on the way, as in gelu's 1 + erf(x) and in x - tanh(x).
+
+        Args:
+            shift: About E f.
+            second: E g^2, about Var f.
+            panels: How many panels there are.
+
+        Returns:
+            Both errors, of shape (2, 1).
+        """
+        deviation = math.sqrt(second)
+        error = _RELATIVE_TOLERANCE * deviation
+        if panels > _CROWDED:
+            size = 1 + (1 + deviation / self.std) * (abs(self.mean) + self.std) + abs(shift)
+            error += 4 * _EPS * size  # a handful of operations, each to half an eps
+        return np.array([[error], [error * (2 * deviation + error)]])
+
+    # The variance of a function that outgrows the Gaussian would be what the window makes of it.
+    def _check_tails(self, left: Floats, right: Floats, seconds: Floats, second: float) -> None:
+        outer = seconds[(left == -_WINDOW) | (right == _WINDOW)].sum()
+        if not math.isfinite(second) or outer > _RELATIVE_TOLERANCE * second:
+            raise UsageError(
+                f"{_subject(self.activation)} has no finite variance on {self._law()}; "
+                "it must grow more slowly than the Gaussian falls, f(x) < exp(z^2/4)."
+            )
+
+    def _law(self) -> str:
+        return f"N({self.mean:g}, {self.std:g}^2)"
+
+
+# Both rules' nodes z of every panel, and phi(z) dz but for the rules' own weights; of shape (panels, nodes).
+def _nodes_and_weights(left: Floats, right: Floats) -> tuple[Floats, Floats]:
+    half = ((right - left) / 2)[:, None]
+    z = ((right + left) / 2)[:, None] + half * _NODES
+    return z, half * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+# The wide panels give way to their halves, which come last and are returned once more by themselves.
+def _bisect(left: Floats, right: Floats, wide: NDArray[np.bool_]) -> tuple[Floats, Floats, tuple[Floats, Floats]]:
+    middle = (left[wide] + right[wide]) / 2
+    halves = np.concatenate((left[wide], middle)), np.concatenate((middle, right[wide]))
+    return np.concatenate((left[~wide], halves[0])), np.concatenate((right[~wide], halves[1])), halves
+
+
+def _values(activation: Activation, x: Floats) -> Floats:
+    values: Floats = _apply(activation, torch.from_numpy(x)).numpy()
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        raise UsageError(
+            f"{_subject(activation)} is {values.flat[wrong[0]]} at x = {x.flat[wrong[0]]:.6g}; "
+            "it must be finite wherever its input can lie."
+        )
+    return values
+
+
+def _apply(activation: Activation, x: Tensor) -> Tensor:
+    shape = tuple(x.shape)
+    try:
+        y = activation.function(x.clone())  # it may work in place
+    except Exception as error:
+        fact = str(error).partition("\n")[0]
+        raise UsageError(
+            f"{_subject(activation)} failed on a float64 tensor of shape {shape}: {fact}; "
+            "it must accept any shape and dtype."
+        ) from error
+    if not isinstance(y, torch.Tensor):
+        raise UsageError(f"{_subject(activation)} returned {type(y).__name__}; it must return a tensor.")
+    if y.shape != x.shape or y.dtype != x.dtype:
+        raise UsageError(
+            f"{_subject(activation)} made {y.dtype} of shape {tuple(y.shape)} from {x.dtype} of shape {shape}; "
+            "it must keep both."
+        )
+    return y
+
+
+# Each element alone must give what it gives among others, and twice the same. The tolerance is for torch's vectorized
+# and scalar kernels, which differ in the last bits.
+def _check_elementwise(activation: Activation) -> None:
+    # Unsorted, so that a function that sorts or accumulates shows itself; both signs, up to 4.
+    x = 4 * torch.sin(torch.arange(1, 25, dtype=torch.float64) ** 2).reshape(4, 6)
+    y = _apply(activation, x)
+    close = functools.partial(torch.allclose, rtol=1e-9, atol=1e-12, equal_nan=True)
+    if not close(y, _apply(activation, x)):
+        raise UsageError(f"{_subject(activation)} is random: two calls differ; put it in evaluation mode.")
+    alone = torch.cat([_apply(activation, element) for element in x.reshape(-1, 1)])
+    if not close(y, alone.reshape(x.shape)):
+        raise UsageError(
+            f"{_subject(activation)} is not elementwise: an element's value depends on the others; a gain is "
+            "defined for functions of one number, such as relu."
+        )
+
+
+def _subject(activation: Activation) -> str:
+    return f"activation {activation.name!r}"

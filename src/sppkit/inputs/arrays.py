@@ -1,0 +1,107 @@
+"""An array in a file as batches, taken as it is once it is known to be what a network takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sppkit.errors import UsageError
+from sppkit.inputs.batches import Inputs, describe, split
+from sppkit.inputs.stored import OPENERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sppkit.inputs.stored import Stored
+
+AXES = ("samples", "channels", "height", "width")
+FLOATING = ("float32", "float16", "bfloat16", "float64")
+
+
+def load_array(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int) -> Inputs:
+    """Describe batches of an array (N, C, H, W) in a file, unchanged but for their conversion to float32.
+
+    Args:
+        source: A ``.npy``, ``.npz``, ``.pt``, ``.pth`` or ``.safetensors`` file.
+        shape: (C, H, W) that was asked for; the array's own height and width are used instead.
+        batch_size: Samples in a batch.
+        batches: At most so many batches.
+
+    Returns:
+        The inputs, of kind ``"array"``; fewer batches, the last of them smaller, where there are fewer samples.
+    """
+    path = Path(source)
+    stored = OPENERS[path.suffix.lower()](path)
+    check_array(path, stored, channels=shape[0])
+    used = min(stored.shape[0], batch_size * batches)
+
+    def read_all() -> Iterator[torch.Tensor]:
+        return (stored.read(part) for part in split(used, batch_size))
+
+    check_finite(path, read_all())
+    sample = stored.shape[1:]
+    description = describe(
+        "array", source, shape=sample, batch_size=batch_size, used=used, available=stored.shape[0]
+    ) | {"normalized": "as they are", "dtype": stored.dtype}
+    return Inputs(description, read_all, (min(used, batch_size), *sample))
+
+
+def check_array(path: Path, stored: Stored, *, channels: int) -> None:
+    """Refuse an array that isn't (N, C, H, W) of floating-point numbers.
+
+    Args:
+        path: The file, for the message.
+        stored: The array.
+        channels: The C that the network takes.
+
+    Raises:
+        UsageError: If its rank, dtype, size or channel count is wrong.
+    """
+    size = "x".join(map(str, stored.shape)) or "a single number"
+    if len(stored.shape) != len(AXES):
+        remedy = "Add the first axis: array[None]." if len(stored.shape) == len(AXES) - 1 else "Reshape it."
+        raise UsageError(f"{path} holds {size}; {len(AXES)} axes are needed: {' x '.join(AXES)}. {remedy}")
+    if stored.dtype not in FLOATING:
+        raise UsageError(
+            f"{path} holds {stored.dtype} numbers; {', '.join(FLOATING[:-1])} or {FLOATING[-1]} are needed.\n"
+            "Convert and normalize them first, for instance (array / 255 - mean) / std, and save the result."
+        )
+    if 0 in stored.shape:
+        raise UsageError(f"{path} holds {size}, which is no sample at all. Save at least one.")
+    if stored.shape[1] != channels:
+        raise UsageError(_wrong_channels(path, stored.shape, channels))
+
+
+def check_finite(path: Path, batches: Iterator[torch.Tensor]) -> None:
+    """Refuse NaN and infinities.
+
+    Args:
+        path: The file, for the message.
+        batches: All samples that will be used, in order, as float32: a float64 beyond its range counts too.
+
+    Raises:
+        UsageError: If there is one; the text gives their number and the first one's place.
+    """
+    first: list[int] = []
+    bad = samples = total = 0
+    for batch in batches:
+        wrong = ~torch.isfinite(batch)
+        if not first and wrong.any():
+            first = wrong.nonzero()[0].tolist()
+            first[0] += samples
+        bad, samples, total = bad + int(wrong.sum()), samples + len(batch), total + batch.numel()
+    if bad:
+        raise UsageError(
+            f"{path}: {bad} of the {total} values to be used are NaN or infinite in float32, the first at {first}.\n"
+            "Replace them, or leave their samples out, and save the result."
+        )
+
+
+def _wrong_channels(path: Path, shape: tuple[int, ...], channels: int) -> str:
+    size = "x".join(map(str, shape))
+    fact = f"{path} holds {size}: {shape[1]} channels (the second axis), where the network takes {channels}."
+    if shape[-1] == channels:
+        return f"{fact}\nIf the channels come last, save array.transpose(0, 3, 1, 2)."
+    return f"{fact}\nType --shape {','.join(map(str, shape[1:]))}, or save an array with {channels} channels."

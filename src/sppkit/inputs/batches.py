@@ -1,0 +1,71 @@
+"""What every kind of input has in common: batches that are made when they are asked for, and a description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The batches to push through a network, and what a record says about them.
+
+    Attributes:
+        description: JSON-ready: ``kind``, ``source``, ``batch_shape``, ``batches``, ``samples_used``,
+            ``samples_available`` (None where there is no end), ``normalized``, and what only one kind has.
+        batches: Call it for a new pass over the batches: float32 CPU tensors of shape (N, C, H, W), one at a time, each
+            of them the caller's own (a network that writes into its input spoils no later pass).
+        shape: (N, C, H, W) of the first batch; only the last batch can be smaller.
+    """
+
+    description: dict[str, object]
+    batches: Callable[[], Iterator[torch.Tensor]]
+    shape: tuple[int, ...]
+
+
+def describe(
+    kind: str, source: str, *, shape: tuple[int, ...], batch_size: int, used: int, available: int | None
+) -> dict[str, object]:
+    """Return the part of the description that every kind of input has.
+
+    Args:
+        kind: ``"gaussian"``, ``"pictures"`` or ``"array"``.
+        source: What the user typed.
+        shape: (C, H, W) of one sample.
+        batch_size: Samples in a full batch.
+        used: Samples in all batches together.
+        available: Samples that the source holds; None where there is no end.
+
+    Returns:
+        A new dictionary to add to.
+    """
+    return {
+        "kind": kind,
+        "source": source,
+        "batch_shape": [min(batch_size, used), *shape],
+        "batches": -(-used // batch_size),  # rounded up: the last batch can be smaller
+        "samples_used": used,
+        "samples_available": available,
+    }
+
+
+def split(used: int, batch_size: int) -> Iterator[slice]:
+    """Cut ``used`` samples into batches, the last of which can be smaller.
+
+    Args:
+        used: Samples in all batches together.
+        batch_size: Samples in a full batch.
+
+    Yields:
+        The samples of one batch.
+
+    >>> list(split(5, batch_size=2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    for start in range(0, used, batch_size):
+        yield slice(start, min(start + batch_size, used))

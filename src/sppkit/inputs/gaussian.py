@@ -1,0 +1,55 @@
+"""Gaussian noise: the input for which theory predicts the curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sppkit.inputs.batches import Inputs, describe
+from sppkit.streams import STREAM_NAME, fill_normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed: int) -> Inputs:
+    """Describe batches of independent N(0, 1) numbers.
+
+    Batch i has the stream ``input/<i>`` to itself, so that it is the same whatever the number of batches, and its first
+    samples are the same whatever the batch size.
+
+    Args:
+        shape: (C, H, W) of one sample.
+        batch_size: Samples in a batch.
+        batches: Number of batches.
+        seed: The run's seed.
+
+    Returns:
+        The inputs, of kind ``"gaussian"``.
+    """
+
+    def draw_all() -> Iterator[torch.Tensor]:
+        return (draw_batch((batch_size, *shape), seed, batch) for batch in range(batches))
+
+    used = batch_size * batches
+    description = describe("gaussian", "gaussian", shape=shape, batch_size=batch_size, used=used, available=None)
+    description |= {"normalized": "drawn from N(0, 1)", "stream": STREAM_NAME, "seed": seed}
+    return Inputs(description, draw_all, (batch_size, *shape))
+
+
+def draw_batch(shape: tuple[int, ...], seed: int, batch: int) -> torch.Tensor:
+    """Draw one batch of N(0, 1) numbers from the stream ``input/<batch>``.
+
+    Args:
+        shape: (N, C, H, W).
+        seed: The run's seed.
+        batch: The batch's index, from 0.
+
+    Returns:
+        A float32 tensor of that shape.
+    """
+    numbers = np.empty(shape, np.float32)
+    fill_normal(numbers, seed=seed, name=f"input/{batch}")
+    return torch.from_numpy(numbers)

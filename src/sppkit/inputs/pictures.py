@@ -1,0 +1,116 @@
+"""A folder of pictures, or one picture, as batches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import torch
+
+from sppkit.errors import UsageError
+from sppkit.inputs.batches import Inputs, describe, split
+from sppkit.inputs.decode import check_picture, decode_picture, mean_and_std, picture_extensions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def load_pictures(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int) -> Inputs:
+    """Describe batches of pictures, decoded one batch at a time.
+
+    Before anything expensive is done with them, the header of every picture that will be used is read and the first
+    batch is decoded; damage in the pixels of a later batch shows when that batch is made.
+
+    Args:
+        source: A folder, searched through its subfolders, or one picture.
+        shape: (C, H, W) of one sample, C being 1 or 3.
+        batch_size: Samples in a batch.
+        batches: At most so many batches.
+
+    Returns:
+        The inputs, of kind ``"pictures"``; fewer batches, the last of them smaller, where there are fewer pictures.
+    """
+    _check_channels(shape)
+    found, skipped = find_pictures(Path(source)) if Path(source).is_dir() else ([Path(source)], 0)
+    used = found[: batch_size * batches]
+
+    def decode_all() -> Iterator[torch.Tensor]:
+        return (decode_batch(used[part], shape) for part in split(len(used), batch_size))
+
+    for path in used:
+        check_picture(path)
+    first = next(decode_all())
+    mean, std = mean_and_std(shape[0])
+    sizes = {"batch_size": batch_size, "used": len(used), "available": len(found)}
+    description = describe("pictures", source, shape=shape, **sizes) | {
+        "normalized": {"range": [0, 1], "mean": list(mean), "std": list(std)},
+        "resized": f"to cover {shape[1]}x{shape[2]}, antialiased bicubic; centre crop",
+        "files_skipped": skipped,
+    }
+    return Inputs(description, decode_all, tuple(first.shape))
+
+
+def find_pictures(folder: Path) -> tuple[list[Path], int]:
+    """Find the pictures of a folder and its subfolders by their file extensions.
+
+    Hidden files and folders are passed over without a word; a symbolic link to a folder is not followed.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        The pictures, sorted by their path below ``folder`` (with forward slashes, so that every system sorts alike),
+        and the number of other files.
+
+    Raises:
+        UsageError: If there is no picture in it.
+    """
+    names = sorted(_iter_files(folder))
+    pictures = [name for name in names if PurePath(name).suffix.lower() in picture_extensions()]
+    if pictures:
+        return [folder / name for name in pictures], len(names) - len(pictures)
+    others = f"none of its {len(names)} files is a picture" if names else "the folder is empty"
+    raise UsageError(
+        f"no pictures in {folder}: {others}.\n"
+        "Give a folder that holds .jpg, .png or other pictures Pillow reads, or type --input gaussian."
+    )
+
+
+def decode_batch(paths: list[Path], shape: tuple[int, ...]) -> torch.Tensor:
+    """Decode some pictures into one batch.
+
+    Args:
+        paths: The files, in order.
+        shape: (C, H, W) of one sample.
+
+    Returns:
+        A float32 tensor (N, C, H, W).
+    """
+    batch = np.empty((len(paths), *shape), np.float32)
+    for row, path in zip(batch, paths, strict=True):
+        row[:] = decode_picture(path, shape)
+    return torch.from_numpy(batch)
+
+
+def _iter_files(folder: Path) -> Iterator[str]:
+    # os.walk asks the system about every file once; Path.rglob asks twice, which is felt with a million files.
+    for root, folders, files in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(root).relative_to(folder)
+        yield from ((below / name).as_posix() for name in files if not name.startswith("."))
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise UsageError(
+        f"can't read the folder {error.filename}: {error.strerror}.\nMake it readable, or take it out of --input."
+    ) from error
+
+
+def _check_channels(shape: tuple[int, ...]) -> None:
+    if shape[0] not in {1, 3}:
+        raise UsageError(
+            f"pictures have 3 channels, or 1 when grey, but the shape asks for {shape[0]}.\n"
+            f"Type --shape 3,{shape[1]},{shape[2]}, or give an array (.npy, .npz, .pt, .safetensors) as --input."
+        )

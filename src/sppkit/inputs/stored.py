@@ -1,0 +1,198 @@
+"""Arrays in files, opened without running anything that is in them.
+
+``.npy``, ``.npz`` and ``.safetensors`` hold nothing but numbers; of a ``.pt`` file only tensors and plain containers
+are unpacked (``weights_only``). A pickle is never run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from sppkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+# The name that picks one array of a file that holds several.
+KEY = "inputs"
+
+# As many names of a file's arrays as fit on one line of an error message.
+KEYS_SHOWN = 6
+
+# What the readers raise on damaged or foreign files.
+READING_ERRORS = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, SyntaxError, RuntimeError,
+    MemoryError, AssertionError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zipfile.BadZipFile,
+    zlib.error, SafetensorError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file, read part by part where the format allows it.
+
+    Attributes:
+        shape: All its dimensions.
+        dtype: Its type's name, for instance ``"float16"``.
+        read: From a slice of the first axis to a float32 tensor with memory of its own.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[slice], torch.Tensor]
+
+
+def open_npy(path: Path) -> Stored:
+    """Open a ``.npy`` file as a memory map, which can't hold pickled objects.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The array.
+    """
+    with _reading(path, "a readable .npy file", "np.save(FILE, array)"):
+        return _stored_array(np.lib.format.open_memmap(path, mode="r"))
+
+
+def open_npz(path: Path) -> Stored:
+    """Open a ``.npz`` file that holds one array, or several of which one is named ``inputs``; it is read as a whole.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The array.
+    """
+    # np.load would leave a damaged file open.
+    with _reading(path, "a readable .npz file", "np.savez(FILE, inputs=array)"), path.open("rb") as stream:
+        archive = np.lib.npyio.NpzFile(stream, allow_pickle=False)
+        return _stored_array(archive[choose(path, archive.files)])
+
+
+def open_torch(path: Path) -> Stored:
+    """Open a file of ``torch.save`` that holds one tensor, or a dict of which one is a tensor or named ``inputs``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensor.
+    """
+    with _reading(path, "a readable file of plain tensors", "torch.save(tensor, FILE)"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about other kinds of files, which are refused here
+        # The format that torch.save has written since version 1.6 is a zip file, and only that can be memory-mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    if isinstance(content, dict):
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        content = tensors[choose(path, tensors)]
+    return _stored_tensor(path, content)
+
+
+def open_safetensors(path: Path) -> Stored:
+    """Open a ``.safetensors`` file that holds one tensor, or several of which one is named ``inputs``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensor.
+    """
+    with (
+        _reading(path, "a readable safetensors file", "safetensors.torch.save_file({'inputs': tensor}, FILE)"),
+        safe_open(path, framework="pt", device="cpu") as content,
+    ):
+        return _stored_tensor(path, content.get_tensor(choose(path, content.keys())))
+
+
+OPENERS: Mapping[str, Callable[[Path], Stored]] = {
+    ".npy": open_npy,
+    ".npz": open_npz,
+    ".pt": open_torch,
+    ".pth": open_torch,
+    ".safetensors": open_safetensors,
+}
+
+
+def choose(path: Path, names: Iterable[str]) -> str:
+    """Pick the array to use: the only one, or the one named ``inputs``.
+
+    Args:
+        path: The file, for the message.
+        names: What its arrays are called.
+
+    Returns:
+        One of the names.
+
+    Raises:
+        UsageError: If there is none, or several and none of them is named ``inputs``.
+    """
+    names = list(names)
+    if len(names) == 1 or KEY in names:
+        return KEY if KEY in names else names[0]
+    if not names:
+        raise UsageError(f"{path} holds no array. Save one in it, under the name {KEY!r}.")
+    more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
+    listed = ", ".join(names[:KEYS_SHOWN]) + more
+    raise UsageError(
+        f"{path} holds {len(names)} arrays, none of them named {KEY!r}: {listed}.\n"
+        f"Name the one to use {KEY!r}, or save it alone. (Weights are given with --checkpoint.)"
+    )
+
+
+def _stored_array(array: object) -> Stored:
+    if not isinstance(array, np.ndarray):
+        raise TypeError("a member of the archive is no array")
+
+    def read(part: slice) -> torch.Tensor:
+        # A float64 beyond float32 becomes an infinity, which is counted and refused later.
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(array[part].astype(np.float32, order="C"))
+
+    return Stored(array.shape, array.dtype.name, read)
+
+
+def _stored_tensor(path: Path, tensor: object) -> Stored:
+    found = f"a {type(tensor).__name__}"
+    if isinstance(tensor, torch.Tensor):
+        if tensor.layout == torch.strided and tensor.device.type == "cpu":
+            plain = tensor.detach()
+            shape, dtype = tuple(plain.shape), str(plain.dtype).removeprefix("torch.")
+            return Stored(shape, dtype, lambda part: plain[part].to(torch.float32, copy=True).contiguous())
+        found = "a sparse tensor or one without data"
+    raise UsageError(f"{path} holds {found}; a dense tensor is needed. Save it alone: torch.save(tensor, FILE).")
+
+
+@contextmanager
+def _reading(path: Path, what: str, how: str) -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
+    except READING_ERRORS as error:
+        raise UsageError(
+            f"{path} isn't {what}{_reason(error)}. Save it anew with {how}.\n"
+            "Pickled objects are never opened: unpickling can run any code."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    # torch's text on a refused pickle advises to switch the safe mode off.
+    if isinstance(error, pickle.UnpicklingError):
+        return ""
+    strerror = error.strerror if isinstance(error, OSError) else None
+    first_line = next(iter(str(strerror or error).splitlines()), "").rstrip(". ")
+    return f" ({first_line})" if first_line else ""

@@ -1,0 +1,60 @@
+"""Building a named architecture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sppkit.models.initialize import materialize
+from sppkit.models.memory import check_fits
+from sppkit.models.resnet import PreActivationResNet
+from sppkit.models.spec import ModelSpec, build_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActivationResNet:
+    """Build a named architecture with weights that depend only on the seed and each parameter's name.
+
+    Args:
+        arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet`` or ``he-resnet``.
+        seed: Seed of the weights.
+        **model_options: ``depth`` or ``stages``, and any of ``block``, ``width``, ``activation`` (a name or a
+            callable), ``norm``, ``weights``, ``init``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``,
+            ``skip_gain``, ``stochastic_depth``; the same as the command line's, with underscores.
+
+    Returns:
+        The network in train mode, float32, on the CPU.
+
+    Raises:
+        UsageError: For an unknown name, an illegal value, or an option that means nothing for the architecture.
+        DoesNotFitError: If its weights would not fit into memory.
+
+    >>> model = build_model("nf-resnet", stages=(1, 1), width=0.125, activation="silu")
+    >>> model(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 64, 4, 4])
+    """  # noqa: DOC502 - raised by the functions called here
+    return build_from_spec(build_spec(arch, model_options), seed=seed)
+
+
+def build_from_spec(
+    spec: ModelSpec, *, seed: int = 0, on_drawn: Callable[[int], None] | None = None
+) -> PreActivationResNet:
+    """Build a network from its complete description.
+
+    Args:
+        spec: The network.
+        seed: Seed of the weights.
+        on_drawn: Called after each drawn parameter with its number of entries.
+
+    Returns:
+        The network in train mode, float32, on the CPU.
+    """
+    check_fits(spec)
+    # Laid out on the meta device first: no memory, and no default initialization that would be thrown away.
+    with torch.device("meta"):
+        model = PreActivationResNet(spec)
+    materialize(model, seed, on_drawn)
+    return model

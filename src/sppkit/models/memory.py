@@ -1,0 +1,96 @@
+"""Whether a network fits into memory, said before it is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from sppkit.errors import DoesNotFitError
+from sppkit.models.resnet import PreActivationResNet
+
+if TYPE_CHECKING:
+    from sppkit.models.spec import ModelSpec
+
+# Beside the weights a forward pass holds a few activations of the widest block: its input, its prepared input, the
+# branch, the shortcut and the sum, and the convolution's own workspace.
+_LIVE_ACTIVATIONS = 6
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def count_parameters(spec: ModelSpec) -> int:
+    """Return the number of parameters of a network, without building it.
+
+    Every block of a stage but its first has the same shape, so two blocks per stage tell the rest.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        Its number of parameters.
+    """
+    short = [min(blocks, 2) for blocks in spec.stages]
+    sizes = iter(_block_sizes(replace(spec, stages=tuple(short))))
+    total = next(sizes)
+    for blocks, kept in zip(spec.stages, short, strict=True):
+        stage = [next(sizes) for _ in range(kept)]
+        total += sum(stage) + stage[-1] * (blocks - kept)
+    return total
+
+
+def check_fits(spec: ModelSpec, input_shape: tuple[int, ...] = ()) -> None:
+    """Refuse a network that would not fit into the memory that is free.
+
+    Args:
+        spec: The network.
+        input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
+
+    Raises:
+        DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
+    """
+    weights = 4 * count_parameters(spec)
+    activations = _activation_bytes(spec, input_shape) if input_shape else 0
+    available = available_bytes()
+    if weights + activations > available:
+        raise DoesNotFitError(
+            f"this network needs about {_gib(weights)} for its weights and {_gib(activations)} for its activations; "
+            f"{_gib(available)} are free.\nTry a smaller --width, --depth, --batch-size or --image-size."
+        )
+
+
+def available_bytes() -> int:
+    """Return the memory that can still be taken, under the limit of a container if there is one.
+
+    Returns:
+        Bytes.
+    """
+    available = int(psutil.virtual_memory().available)
+    for limit in _CGROUP_LIMITS:
+        text = Path(limit).read_text(encoding="ascii").strip() if Path(limit).is_file() else "max"
+        if text.isdigit():
+            available = min(available, int(text) - psutil.Process().memory_info().rss)
+    return available
+
+
+def _block_sizes(spec: ModelSpec) -> list[int]:
+    with torch.device("meta"):
+        model = PreActivationResNet(spec)
+    stem = sum(parameter.numel() for parameter in model.stem.parameters())
+    return [stem, *[sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]]
+
+
+def _activation_bytes(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
+    samples, channels, height, width = input_shape
+    stride = 1 if spec.stem == "cifar" else 2
+    positions = samples * (height // stride + 1) * (width // stride + 1)
+    stem = positions * spec.stem_channels
+    # The first stage is the largest: each later one has twice the channels on a quarter of the positions.
+    block = (positions // 4 if spec.stem == "imagenet" else positions) * spec.stem_channels * 4
+    return 4 * (samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

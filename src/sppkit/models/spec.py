@@ -1,0 +1,213 @@
+"""From options to a complete description of one network; needs no torch.
+
+An architecture is a set of defaults for one pre-activation ResNet. An option that would mean nothing for it is
+refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from sppkit import registry
+from sppkit.config import ModelOptions, options, parse_values
+from sppkit.errors import UsageError
+from sppkit.models.layout import CONVOLUTIONS, stage_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Brock et al. 2021, section 4: the branch's scale in NF-ResNets.
+DEFAULT_ALPHA = 0.2
+STEM_CHANNELS = 64
+# A bottleneck block's output has four times the channels of its 3x3 convolution (He et al. 2016).
+EXPANSION = {"bottleneck": 4, "basic": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What makes one member of the family: order of operations, normalizer, and the defaults of its options.
+
+    Attributes:
+        norm: Normalizer by default.
+        norm_first: Normalizer before the activation (BN-ReLU-Conv) or behind it (ReLU-BN-Conv).
+        choosable_norm: Whether ``--norm`` may replace the normalizer.
+        scaled: Normalizer-free signal scaling: ``alpha``, ``beta``, stochastic depth, factor 2 behind
+            squeeze-and-excite.
+        weights: Weight parametrization by default.
+        init: Weight variance by default, c/fan_in with c = 2 (``he``) or 1 (``lecun``).
+        gain: Factor behind every activation by default.
+    """
+
+    norm: str
+    norm_first: bool = True
+    choosable_norm: bool = False
+    scaled: bool = False
+    weights: str = "none"
+    init: str = "he"
+    gain: float | str = 1.0
+
+
+BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
+# 1/fan_in: the residual variance of 1 that Brock et al. 2021 print for this order needs it; with 2/fan_in it is 2.
+RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
+NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
+HE_RESNET = Architecture(norm="none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One network, with nothing left to decide.
+
+    Attributes:
+        stages: Blocks per stage.
+        stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
+        weight_scale: c in the weight variance c/fan_in: 2 (``he``) or 1 (``lecun``).
+        gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
+        alpha: Scale of the residual branch; 1 outside NF-ResNets.
+        se_factor: What the squeeze-and-excite gate is multiplied by: 2 in NF-ResNets, else 1.
+    """
+
+    arch: str
+    stages: tuple[int, ...]
+    stem_channels: int
+    block: str
+    activation: Any
+    norm: str
+    norm_first: bool
+    scaled: bool
+    weights: str
+    init: str
+    padding: str
+    stem: str
+    gain: float | str
+    alpha: float
+    se: bool
+    skip_gain: float
+    stochastic_depth: float
+
+    @property
+    def weight_scale(self) -> float:
+        return 2.0 if self.init == "he" else 1.0
+
+    @property
+    def se_factor(self) -> float:
+        return 2.0 if self.scaled else 1.0
+
+    @property
+    def depth(self) -> int:
+        """Layers in the residual blocks (the number in the name, but for the stem and the classifier)."""
+        return sum(self.stages) * CONVOLUTIONS[self.block]
+
+
+def build_spec(arch: str, given: Mapping[str, object]) -> ModelSpec:
+    """Resolve options to a complete description.
+
+    Args:
+        arch: A registered architecture.
+        given: Model options that were given; the others take the architecture's defaults. An option given as None
+            counts as not given.
+
+    Returns:
+        The description.
+
+    Raises:
+        UsageError: For an unknown name, an illegal value, or an option that means nothing for this architecture.
+    """
+    kind: Architecture = registry.resolve("architecture", arch)
+    values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
+    _refuse_meaningless(arch, kind, values)
+    chosen = ModelOptions(**values)
+    return ModelSpec(
+        arch=arch,
+        stages=_stages(chosen),
+        stem_channels=_stem_channels(chosen.width),
+        block=chosen.block,
+        activation=chosen.activation,
+        norm=chosen.norm or kind.norm,
+        norm_first=kind.norm_first,
+        scaled=kind.scaled,
+        padding=chosen.padding,
+        stem=chosen.stem,
+        alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
+        se=chosen.se,
+        skip_gain=chosen.skip_gain,
+        stochastic_depth=chosen.stochastic_depth or 0.0,
+        **_signal_defaults(kind, chosen),
+    )
+
+
+def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the given options that change the network: the ones a file name should carry.
+
+    Args:
+        arch: A registered architecture.
+        given: Model options that were given.
+
+    Returns:
+        Option name to value; the size (depth or stages) is left out, since every name carries it.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    spec = build_spec(arch, given)
+    rest = {name: {key: value for key, value in given.items() if key != name} for name in given}
+    return {
+        name: given[name]
+        for name in options(ModelOptions)
+        if name in given and name not in {"depth", "stages"} and build_spec(arch, rest[name]) != spec
+    }
+
+
+def describe(spec: ModelSpec) -> dict[str, object]:
+    """Return a JSON-ready description of a network.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        Field name to value; a callable activation stands by its name.
+    """
+    values = {item.name: getattr(spec, item.name) for item in fields(spec)}
+    name = getattr(spec.activation, "__name__", str(spec.activation)) if callable(spec.activation) else spec.activation
+    return values | {"activation": name, "stages": list(spec.stages)}
+
+
+def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, object]) -> None:
+    if values.get("norm") is not None and not kind.choosable_norm:
+        owners = ", ".join(name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm)
+        raise UsageError(f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}.")
+    for name in ("alpha", "stochastic_depth"):
+        if values.get(name) is not None and not kind.scaled:
+            raise UsageError(f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet.")
+    if values.get("depth") is not None and values.get("stages") is not None:
+        raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
+
+
+def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
+    weights = chosen.weights or kind.weights
+    init, gain = kind.init, kind.gain
+    if kind.scaled and weights == "none":
+        # Without weight standardization the published network falls back to He's initialization, which holds the
+        # gain of ReLU in the weights (the "NF, He init" curve of Brock et al. 2021, figure 2).
+        init, gain = "he", 1.0
+    return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain)}
+
+
+def _stages(chosen: ModelOptions) -> tuple[int, ...]:
+    if chosen.stages is not None:
+        return chosen.stages
+    if chosen.depth is None:
+        raise UsageError("how deep? Say --depth N (50, 101, 152, 200, 288, 600 or any other) or --stages 3,4,6,3.")
+    return stage_layout(chosen.depth, chosen.block)
+
+
+def _stem_channels(width: float) -> int:
+    channels = round(STEM_CHANNELS * width)
+    if channels < 1:
+        raise UsageError(
+            f"--width {width:g} leaves no channel: the stem has round(64 * width). Take at least {1 / STEM_CHANNELS:g}."
+        )
+    return channels
+
+
+def _or(value: Any, default: Any) -> Any:  # noqa: ANN401 - any option's value; 0 is a value, None is not
+    return default if value is None else value

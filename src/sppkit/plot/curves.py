@@ -1,0 +1,105 @@
+"""What a plot draws, as numbers out of the table: the curve over the seeds, the stages, where a signal was lost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Values = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One statistic against the block index, over the seeds that are finite there; NaN where there is none.
+
+    Attributes:
+        blocks: Block indices, ascending.
+        centre: The value of the only seed, or the mean over seeds.
+        low: The smallest value over seeds.
+        high: The largest value over seeds.
+    """
+
+    blocks: Values
+    centre: Values
+    low: Values
+    high: Values
+
+
+def build_curve(table: pd.DataFrame, column: str) -> Curve:
+    """Return a column of the table as a curve over the block index.
+
+    Args:
+        table: As made by ``build_table``.
+        column: A statistic or prediction.
+
+    Returns:
+        The curve; its centre is the geometric mean over seeds, the arithmetic one if ``has_nonpositive`` values.
+    """
+    values = finite_values(table, column)
+    by_block = values.groupby(table["block"])
+    low, high = by_block.min(), by_block.max()
+    if count_seeds(table) == 1:  # not exp(log(value)): what is drawn is what was measured, to the last bit
+        centre = low
+    elif has_nonpositive(table, column):
+        centre = by_block.mean()
+    else:
+        logarithms = values.map(math.log, na_action="ignore").groupby(table["block"])
+        centre = logarithms.mean().map(math.exp, na_action="ignore")
+    return Curve(*(np.asarray(values, dtype=float) for values in (low.index, centre, low, high)))
+
+
+def finite_values(table: pd.DataFrame, column: str) -> pd.Series[float]:
+    """Return a column of the table with NaN in the place of infinities."""
+    values = table[column].astype("float64")
+    return values.where(np.isfinite(values))
+
+
+def has_nonpositive(table: pd.DataFrame, column: str) -> bool:
+    """Return whether a column has a finite value that has no logarithm."""
+    return bool((finite_values(table, column) <= 0).any())
+
+
+def count_seeds(table: pd.DataFrame) -> int:
+    """Return the number of seeds in the table."""
+    return int(table["seed"].nunique(dropna=False))
+
+
+def has_branch(table: pd.DataFrame) -> bool:
+    """Return whether the table is of a model with residual branches.
+
+    A value of a residual join is either finite or counted in ``nonfinite``; block 0 is no join.
+    """
+    joins = table[table["block"] > 0]
+    measured = joins["residual_variance"].notna()
+    lost = joins["nonfinite"].fillna(0) > 0
+    return bool(measured.any() or (len(joins) > 0 and lost.all()))
+
+
+def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
+    """Return the rows in which a statistic was measured and came out as nan or infinity.
+
+    Args:
+        table: As made by ``build_table``.
+        statistic: One of ``STATISTIC_COLUMNS``.
+
+    Returns:
+        The rows, in the table's order. An absent value is not among them.
+    """
+    values = table[statistic]
+    lost = values.abs().eq(math.inf) | (values.isna() & (table["nonfinite"].fillna(0) > 0))
+    if statistic == "residual_variance":
+        lost &= (table["block"] > 0) & has_branch(table)
+    return table.loc[lost]
+
+
+def stage_starts(table: pd.DataFrame) -> dict[int, int]:
+    """Return the first block (the transition block) of each stage from 1 on, in order of the blocks."""
+    staged = table[table["stage"].fillna(0) >= 1]
+    starts = staged.groupby("stage")["block"].min().sort_values()
+    return dict(zip(starts.index.astype(int), starts.astype(int), strict=True))

@@ -1,0 +1,166 @@
+"""A configured run: options -> network -> inputs -> measurement, once per seed, and the record of it all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, cast
+
+import pandas as pd
+import torch
+
+from sppkit.errors import UsageError
+from sppkit.inputs.gaussian import draw_batch
+from sppkit.inputs.load import load_inputs
+from sppkit.measurement import measure
+from sppkit.models.build import build_from_spec
+from sppkit.models.memory import check_fits, count_parameters
+from sppkit.models.spec import build_spec, describe
+from sppkit.record import versions
+from sppkit.streams import STREAM_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sppkit.config import Resolved, RunConfig
+    from sppkit.inputs.batches import Inputs
+    from sppkit.models.spec import ModelSpec
+    from sppkit.probe.forward import Mode
+    from sppkit.sites import Site
+
+    # Called with what is being done, how much of it is done, and how much there is.
+    Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The table of all seeds and the record of how it came about."""
+
+    table: pd.DataFrame
+    record: dict[str, Any]
+
+
+def run(resolved: Resolved, progress: Progress | None = None) -> Run:
+    """Build, feed and measure the network of a configuration, once per seed.
+
+    Args:
+        resolved: The checked configuration.
+        progress: Called as the work goes on.
+
+    Returns:
+        The table and its record.
+
+    Raises:
+        UsageError: If an option can't be used.
+        DoesNotFitError: If the network would not fit into memory.
+        MeasurementError: If the forward pass fails.
+    """  # noqa: DOC502 - raised by the functions called here
+    config = resolved.config
+    started = time.perf_counter()
+    spec = build_spec(config.arch, resolved.given())
+    device = choose_device(config.device)
+    tables = []
+    for seed in _seeds(config):
+        inputs = _load_inputs(config, seed)
+        check_fits(spec, inputs.shape)
+        tables.append(_measure_seed(spec, config, inputs, seed, device, progress))
+    record = _describe_run(resolved, spec, inputs, device)
+    record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
+    return Run(pd.concat(tables, ignore_index=True), record)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The device.
+
+    Raises:
+        UsageError: If this machine or this torch has no such device.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [device for device, available in found.items() if available]
+    if name == "auto":
+        return torch.device(usable[0])
+    if name not in usable:
+        raise UsageError(
+            f"--device {name}: torch {torch.__version__} finds no such device here; usable: {', '.join(usable)}."
+        )
+    return torch.device(name)
+
+
+def _measure_seed(
+    spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
+) -> pd.DataFrame:
+    count_drawn = _counter(progress, "drawing weights", count_parameters(spec))
+    model = build_from_spec(spec, seed=seed, on_drawn=count_drawn)
+    dtype = getattr(torch, config.dtype)
+    model.to(device, dtype)
+    sites = len(model.signal_sites()) * cast("int", inputs.description["batches"])
+    count_site = _counter(progress, "measuring", sites)
+
+    def on_site(_site: Site) -> None:
+        count_site(1)
+
+    return measure(
+        model,
+        (batch.to(dtype) for batch in inputs.batches()),
+        mode=cast("Mode", config.mode),
+        stats=config.stats,
+        seed=seed,
+        warmup=(batch.to(dtype) for batch in _iter_warmup(config, inputs, seed)),
+        on_site=on_site,
+    )
+
+
+def _load_inputs(config: RunConfig, seed: int) -> Inputs:
+    shape = config.shape or (3, config.image_size, config.image_size)
+    return load_inputs(config.input, shape=shape, batch_size=config.batch_size, batches=config.batches, seed=seed)
+
+
+def _iter_warmup(config: RunConfig, inputs: Inputs, seed: int) -> Iterator[torch.Tensor]:
+    if config.warmup == 0:
+        return iter(())
+    if config.input == "gaussian":
+        # Fresh draws: the batches behind the measured ones.
+        later = range(config.batches, config.batches + config.warmup)
+        return (draw_batch(inputs.shape, seed, batch) for batch in later)
+    return islice(cycle(inputs.batches()), config.warmup)
+
+
+def _seeds(config: RunConfig) -> range:
+    return range(config.seed, config.seed + config.seeds)
+
+
+def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(task, done, total)
+
+    return count
+
+
+def _describe_run(resolved: Resolved, spec: ModelSpec, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    config = resolved.config
+    return {
+        "arch": config.arch,
+        "network": describe(spec) | {"blocks": sum(spec.stages), "parameters": count_parameters(spec)},
+        "input": inputs.description,
+        "mode": config.mode,
+        "warmup": config.warmup,
+        "seeds": list(_seeds(config)),
+        "device": str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})",
+        "dtype": config.dtype,
+        "threads": torch.get_num_threads(),
+        "random_stream": STREAM_NAME,
+        "versions": versions(),
+        "options": resolved.described(),
+    }

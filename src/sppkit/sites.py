@@ -1,0 +1,39 @@
+"""Where to listen: a module's output and the role that it plays in the residual network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Role = Literal["block_output", "residual_branch"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in a network whose signal is reduced to numbers.
+
+    Attributes:
+        block: Row of the table: 0 is the input of the first residual block, k its k-th block.
+        stage: 0 for the stem, then from 1.
+        name: What the row is called.
+        role: ``block_output`` (after the addition) or ``residual_branch`` (its end, before any scale).
+        path: Qualified name of the module whose output is the signal.
+    """
+
+    block: int
+    stage: int
+    name: str
+    role: Role
+    path: str
+
+
+@runtime_checkable
+class DeclaresSites(Protocol):
+    """A model that says where its residual blocks are."""
+
+    def signal_sites(self) -> Sequence[Site]:
+        """Return the sites in execution order."""  # noqa: DOC201
+        ...

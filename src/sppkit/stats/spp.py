@@ -1,0 +1,34 @@
+"""The statistics of a Signal Propagation Plot (Brock, De & Smith 2021, arXiv:2101.08692, section 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sppkit.stats.moments import ChannelMoments
+
+
+def channel_squared_mean(moments: ChannelMoments) -> Tensor:
+    """Return the mean over channels of (mean over batch and space)².
+
+    Args:
+        moments: Moments of C channels.
+
+    Returns:
+        Shape (), float64.
+    """
+    return moments.mean.square().mean()
+
+
+def channel_variance(moments: ChannelMoments) -> Tensor:
+    """Return the mean over channels of the variance over batch and space, dividing by n.
+
+    Args:
+        moments: Moments of C channels.
+
+    Returns:
+        Shape (), float64.
+    """
+    return moments.variance.mean()
