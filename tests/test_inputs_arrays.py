@@ -109,7 +109,7 @@ CONVERT = (
     " numbers; float32, float16, bfloat16 or float64 are needed.\n"
     "Convert and normalize them first, for instance (array / 255 - mean) / std, and save the result."
 )
-PICKLED = "\nPickled objects are never opened: unpickling can run any code."
+PICKLED = "; pickled objects are never opened, because that can run any code."
 NAME_ONE = "\nName the one to use 'inputs', or save it alone. (Weights are given with --checkpoint.)"
 
 REFUSED = {
@@ -173,19 +173,13 @@ REFUSED = {
     "an empty npy": (
         "x.npy",
         lambda p: p.write_bytes(b""),
-        f"FILE isn't a readable .npy file (No data left in file). Save it anew with np.save(FILE, array).{PICKLED}",
+        f"FILE isn't a readable .npy file (it is empty).\nSave it anew with np.save(FILE, array){PICKLED}",
     ),
     "an empty pt": (
         "x.pt",
         lambda p: p.write_bytes(b""),
-        "FILE isn't a readable file of plain tensors (Ran out of input). "
-        f"Save it anew with torch.save(tensor, FILE).{PICKLED}",
-    ),
-    "not safetensors": (
-        "x.safetensors",
-        lambda p: p.write_bytes(b"no"),
-        "FILE isn't a readable safetensors file (Error while deserializing header: header too small). "
-        f"Save it anew with safetensors.torch.save_file({{'inputs': tensor}}, FILE).{PICKLED}",
+        "FILE isn't a readable file of plain tensors (it is empty).\n"
+        f"Save it anew with torch.save(tensor, FILE){PICKLED}",
     ),
 }
 
@@ -267,7 +261,7 @@ MALICIOUS = {
 def test_no_pickle_is_run(name, write, tmp_path):
     marker, path = tmp_path / "marker", tmp_path / name
     write(path, Creates(marker))
-    pattern = rf"^{re.escape(str(path))} isn't a readable .*Save it anew with .*\n{re.escape(PICKLED.strip())}$"
+    pattern = rf"^{re.escape(str(path))} isn't a readable [^\n]*\.\nSave it anew with [^\n]*{re.escape(PICKLED)}$"
     with pytest.raises(UsageError, match=pattern) as caught:
         load(path)
     assert not marker.exists()
@@ -294,6 +288,7 @@ DAMAGED = {
     "half an npy": ("x.npy", lambda path: (np.save(path, ONES), first_half(path))),
     "half an npz": ("x.npz", lambda path: (np.savez(path, ONES), first_half(path))),
     "half a pt": ("x.pt", lambda path: (torch.save(torch.ones(9, 9), path), first_half(path))),
+    "not safetensors": ("x.safetensors", lambda path: path.write_bytes(b"no")),
     "half safetensors": ("x.safetensors", lambda path: (save_file({"x": torch.ones(9, 9)}, path), first_half(path))),
     "an npz of text": ("x.npz", wrong_member),
     "a zip as pt": ("x.pt", wrong_member),
@@ -304,7 +299,7 @@ DAMAGED = {
 def test_a_damaged_file_is_refused(name, write, tmp_path):
     path = tmp_path / name
     write(path)
-    with pytest.raises(UsageError, match=rf"^{re.escape(str(path))} isn't a readable .* \(.+\)\. Save it anew with "):
+    with pytest.raises(UsageError, match=rf"^{re.escape(str(path))} isn't a readable .* \(.+\)\.\nSave it anew with "):
         load(path)
 
 
@@ -316,11 +311,11 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
-    with pytest.raises(UsageError, match=r"x\.npy isn't a readable \.npy file \(Permission denied\)\. Save it anew"):
+    with pytest.raises(UsageError, match=r"^can't read .*x\.npy: Permission denied\.\nGive another file as --input\.$"):
         load(path)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".pt", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
 def test_memory_does_not_grow_with_the_file(suffix, tmp_path):
     # 3 GiB of holes on the disk, 1024 samples of 3 MiB, of which one batch of two is used.
     path, samples, gibibytes = tmp_path / f"x{suffix}", 1024, 3
@@ -328,8 +323,6 @@ def test_memory_does_not_grow_with_the_file(suffix, tmp_path):
     assert size == gibibytes * 2**30
     if suffix == ".npy":
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    elif suffix == ".pt":
-        pytest.skip("torch.save can't write holes")
     else:
         header = f'{{"x":{{"dtype":"F32","shape":{list(shape)},"data_offsets":[0,{size}]}}}}'.encode()
         with path.open("wb") as stream:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 import torch
 
+from sppkit.activations import activation_gain
 from sppkit.errors import UsageError
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.load import load_inputs
@@ -19,6 +20,7 @@ from sppkit.models.memory import check_fits, count_parameters
 from sppkit.models.spec import build_spec, describe
 from sppkit.record import versions
 from sppkit.streams import STREAM_NAME
+from sppkit.theory.expectation import expected_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ class Run:
 
     table: pd.DataFrame
     record: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
@@ -67,7 +70,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         tables.append(_measure_seed(spec, config, inputs, seed, device, progress))
     record = _describe_run(resolved, spec, inputs, device)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record)
+    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs)))
 
 
 def choose_device(name: str) -> torch.device:
@@ -136,6 +139,29 @@ def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
+def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> Iterator[str]:
+    if config.mode == "eval" and config.warmup == 0 and spec.norm != "none":
+        yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
+    used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
+    if used < asked:
+        yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
+
+
+def _expect(spec: ModelSpec) -> dict[str, float | None]:
+    gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
+    value = expected_residual_variance(
+        spec.activation,
+        norm=spec.norm,
+        norm_first=spec.norm_first,
+        scaled=spec.scaled,
+        weights=spec.weights,
+        gain=gain,
+        c=spec.weight_scale,
+        se_factor=spec.se_factor if spec.se else None,
+    )
+    return {"residual_variance": value}
+
+
 def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
     done = 0
 
@@ -154,6 +180,7 @@ def _describe_run(resolved: Resolved, spec: ModelSpec, inputs: Inputs, device: t
         "arch": config.arch,
         "network": describe(spec) | {"blocks": sum(spec.stages), "parameters": count_parameters(spec)},
         "input": inputs.description,
+        "expected": _expect(spec),
         "mode": config.mode,
         "warmup": config.warmup,
         "seeds": list(_seeds(config)),

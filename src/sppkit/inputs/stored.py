@@ -179,13 +179,17 @@ def _stored_tensor(path: Path, tensor: object) -> Stored:
 @contextmanager
 def _reading(path: Path, what: str, how: str) -> Iterator[None]:
     try:
+        if not path.stat().st_size:
+            raise EOFError("it is empty")
         yield
     except UsageError:
         raise
     except READING_ERRORS as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UsageError(f"can't read {path}: {error.strerror}.\nGive another file as --input.") from error
         raise UsageError(
-            f"{path} isn't {what}{_reason(error)}. Save it anew with {how}.\n"
-            "Pickled objects are never opened: unpickling can run any code."
+            f"{path} isn't {what}{_reason(error)}.\n"
+            f"Save it anew with {how}; pickled objects are never opened, because that can run any code."
         ) from error
 
 
@@ -193,6 +197,5 @@ def _reason(error: BaseException) -> str:
     # torch's text on a refused pickle advises to switch the safe mode off.
     if isinstance(error, pickle.UnpicklingError):
         return ""
-    strerror = error.strerror if isinstance(error, OSError) else None
-    first_line = next(iter(str(strerror or error).splitlines()), "").rstrip(". ")
+    first_line = next(iter(str(error).splitlines()), "").rstrip(". ")
     return f" ({first_line})" if first_line else ""

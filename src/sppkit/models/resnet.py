@@ -152,7 +152,7 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
     activation = load_activation(spec.activation)
     gain = activation_gain(activation) if spec.gain == "exact" else float(spec.gain)
     convolutions = len(_KERNELS[spec.block])
-    for index, (stage, position, channels) in enumerate(_iter_places(spec)):
+    for index, (stage, position, channels) in enumerate(iter_places(spec)):
         beta = next(variances) ** 0.5 if spec.scaled else 1.0
         # beta is what the input's standard deviation should be: only the first activation sees the input.
         scales = (gain / beta, *[gain] * (convolutions - 1))
@@ -167,8 +167,16 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
         )
 
 
-def _iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Yield stage, position in it, and the channels before, between and behind the convolutions of each block."""
+def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Yield where each block stands and how wide it is.
+
+    Args:
+        spec: The network.
+
+    Yields:
+        Stage (from 0), position in the stage (0 projects), and the channels before, between and behind the
+        convolutions.
+    """
     incoming = spec.stem_channels
     for stage, blocks in enumerate(spec.stages):
         inner = spec.stem_channels * 2**stage

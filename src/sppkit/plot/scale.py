@@ -10,7 +10,6 @@ from matplotlib.ticker import (
     FixedLocator,
     Formatter,
     FuncFormatter,
-    LogLocator,
     MaxNLocator,
     NullFormatter,
     NullLocator,
@@ -117,9 +116,7 @@ def _scale_log(axes: Axes, positive: Values, margin: float) -> None:
     exponents = _tick_exponents(bottom, top)
     axes.yaxis.set_major_locator(FixedLocator([10.0**exponent for exponent in exponents]))
     axes.yaxis.set_major_formatter(FuncFormatter(_format_decade))
-    # Between ticks that are several decades apart there are no 2 ... 9.
-    every_decade = np.diff(exponents).min(initial=1) == 1
-    axes.yaxis.set_minor_locator(LogLocator(subs=range(2, 10)) if every_decade else NullLocator())
+    axes.yaxis.set_minor_locator(FixedLocator(_minor_ticks(exponents, bottom, top)))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -127,3 +124,12 @@ def _tick_exponents(bottom: float, top: float) -> list[int]:
     # Whole decades in steps of 1, 2, 5, 10, ...: matplotlib's own log ticks would step by 26 on the way to 1e180.
     ticks = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1).tick_values(bottom, top)
     return [int(tick) for tick in ticks if bottom <= tick <= top]
+
+
+def _minor_ticks(exponents: list[int], bottom: float, top: float) -> list[float]:
+    if np.diff(exponents).max(initial=1) > 1:  # between ticks that are several decades apart there are no 2 ... 9
+        return []
+    ticks = (
+        factor * 10.0**decade for decade in range(math.floor(bottom), exponents[-1] + 1) for factor in range(2, 10)
+    )
+    return [tick for tick in ticks if 10.0**bottom <= tick <= 10.0**top]

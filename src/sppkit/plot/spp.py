@@ -18,7 +18,6 @@ from sppkit.plot.curves import (
     build_curve,
     count_seeds,
     finite_values,
-    has_branch,
     has_nonpositive,
     lost_rows,
     stage_starts,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from sppkit.plot.curves import Curve
 
-SIZE = (12.0, 3.8)  # inches: the width of two columns at twice the printed size
+SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
 
 # Okabe & Ito's blue and vermilion: told apart with every kind of colour vision, and by lightness and shape in grey.
@@ -78,7 +77,7 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
             set_up_panel(axes, [table], statistic)
             draw_measured(axes, table, statistic, label, MEASURED)
             draw_predicted(axes, table, statistic, "predicted", PREDICTED)
-        draw_legend(figure)
+        finish(figure)
     return figure
 
 
@@ -93,11 +92,12 @@ def set_up_panel(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str) -> 
     axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
     axes.set_xlabel("block index")
     scale_x(axes, max(int(table["block"].max()) for table in tables))
-    columns = [finite_values(table, c) for table in tables for c in (statistic, f"predicted_{statistic}") if c in table]
+    columns = (statistic, f"predicted_{statistic}")
+    values = np.concatenate([finite_values(table, column) for table in tables for column in columns if column in table])
     headroom = any(len(lost_rows(table, statistic)) for table in tables)
-    scale_y(axes, np.concatenate(columns), reference=REFERENCE.get(statistic, 0.0), headroom=headroom)
+    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=headroom)
     draw_stages(axes, stage_starts(tables[0]))
-    if statistic == "residual_variance" and not any(has_branch(table) for table in tables):
+    if statistic == "residual_variance" and np.isnan(values).all() and not headroom:
         axes.text(0.5, 0.5, "no residual branch", transform=axes.transAxes, ha="center", va="center", color="0.4")
 
 
@@ -162,7 +162,8 @@ def draw_measured(axes: Axes, table: pd.DataFrame, statistic: str, label: str, c
     """
     curve = build_curve(table, statistic)
     marker = "o" if len(curve.blocks) <= MARKED_BLOCKS + 1 else ""  # and the stem
-    axes.plot(curve.blocks, curve.centre, color=colour, linewidth=1.5, marker=marker, markersize=3.2, label=label)
+    width = 1.5 if len(curve.blocks) <= PANEL_POINTS else 0.9  # several blocks a point would run into a solid area
+    axes.plot(curve.blocks, curve.centre, color=colour, linewidth=width, marker=marker, markersize=3.2, label=label)
     if count_seeds(table) > 1:
         _draw_band(axes, curve, colour)
     _draw_transitions(axes, curve, list(stage_starts(table).values()), colour)
@@ -185,17 +186,20 @@ def draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str, label: str, 
         axes.plot(curve.blocks, curve.centre, color=colour, linewidth=1.0, linestyle=(0, (4, 2.5)), label=label)
 
 
-def draw_legend(figure: Figure) -> None:
-    """Draw one legend for all panels below them, each label once.
+def finish(figure: Figure) -> None:
+    """Draw one legend for all panels below them, each label once, and lay the figure out for good.
 
     Args:
-        figure: With its panels drawn.
+        figure: With its panels drawn, inside ``styled``.
     """
     entries = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(dict(zip(labels, handles, strict=True)))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
+    # The engine would move the panels by some 1e-16 each time it runs, and with them the bytes of an SVG file.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def _draw_band(axes: Axes, curve: Curve, colour: str) -> None:

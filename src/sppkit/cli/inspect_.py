@@ -1,0 +1,59 @@
+"""``sppkit inspect``: what a network is made of and where it is listened to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sppkit.cli import console
+from sppkit.cli.options import ConfigFile, Debug, model_options, with_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sppkit.models.outline import BlockOutline
+
+All = Annotated[bool, typer.Option("--all", help="One row per block, also where neighbours are alike.")]
+
+
+@with_options(model_options())
+def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False, debug: Debug = False) -> None:
+    """Show a network's blocks and the modules where its signal is read.
+
+    Nothing is drawn or run: depth 10000 answers at once.
+
+    Examples:
+
+      sppkit inspect --arch nf-resnet --depth 50
+
+      sppkit inspect --arch bn-relu-conv --depth 600 --all
+    """
+    with console.reporting_errors(debug=debug):
+        from sppkit.config import resolve_config
+        from sppkit.models.memory import count_parameters
+        from sppkit.models.outline import outline
+        from sppkit.models.spec import build_spec
+
+        resolved = resolve_config(flags, config)
+        spec = build_spec(resolved.config.arch, resolved.given())
+        parameters = count_parameters(spec)
+        layout = ", ".join(map(str, spec.stages))
+        console.show(
+            f"{spec.arch}: {sum(spec.stages)} {spec.block} blocks in stages of {layout}; "
+            f"{parameters / 1e6:.1f} M parameters ({parameters * 4 / 2**30:.2f} GiB in float32)",
+            f"normalizer {spec.norm}, weights {spec.weights}, init {spec.init}, padding {spec.padding}, stem {spec.stem}",
+            "",
+            _render(outline(spec, every=every)),
+        )
+
+
+def _render(rows: list[BlockOutline]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("block", "stage", "channels", "stride", "beta", "alpha", "output read at", "branch read at"):
+        table.add_column(heading, justify="left" if "read" in heading else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row.cells())
+    return table

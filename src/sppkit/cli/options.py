@@ -1,0 +1,100 @@
+"""The shared options of the commands, made from ``sppkit.config`` so that each is written down once."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sppkit import config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel="Output")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.toml", help="Options from a TOML file; flags win.", rich_help_panel="Output"),
+]
+
+
+def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command the named options.
+
+    The command's first parameter receives the options that were typed, as ``{name: value}``; its others stay as they
+    are.
+
+    Args:
+        names: Names of options of ``RunConfig``.
+
+    Returns:
+        The decorator.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        def typed_command(**values: Any) -> None:  # noqa: ANN401 - whatever was typed
+            flags = {name: values.pop(name) for name in names}
+            command({name: value for name, value in flags.items() if value is not None}, **values)
+
+        # Typer reads the signature, so the options can come from data instead of forty parameters per command.
+        parameters = [_keyword(item) for item in [*own, *[_parameter(name) for name in names]]]
+        typed_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        typed_command.__annotations__ = {item.name: item.annotation for item in parameters}
+        typed_command.__doc__ = command.__doc__
+        typed_command.__name__ = command.__name__
+        return typed_command
+
+    return decorate
+
+
+def run_options() -> tuple[str, ...]:
+    """Return the names of all options of a run, the network first.
+
+    Returns:
+        Option names.
+    """
+    names = tuple(config.options(config.RunConfig))
+    return ("arch", *[name for name in names if name != "arch"])
+
+
+def model_options() -> tuple[str, ...]:
+    """Return the names of the options that decide the network.
+
+    Returns:
+        Option names.
+    """
+    return ("arch", *config.options(config.ModelOptions))
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    option = config.options(config.RunConfig)[name]
+    flag = "--" + name.replace("_", "-")
+    default = config.RunConfig.__dataclass_fields__[name].default
+    is_flag = isinstance(default, bool)
+    annotation = Annotated[
+        bool | None if is_flag else str | None,  # type: ignore[valid-type]
+        typer.Option(
+            f"{flag}/--no-{flag[2:]}" if is_flag else flag,
+            metavar=None if is_flag else option.metavar,
+            help=option.help,
+            show_default=_shown(default),
+            rich_help_panel=option.panel,
+            autocompletion=None if not option.choices else lambda: list(option.choices),
+        ),
+    ]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _shown(default: object) -> str | bool:
+    if default is None or default in {"", False}:
+        return False
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -1,0 +1,50 @@
+"""What a healthy signal of a given kind of network looks like at initialization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sppkit.theory.closed_forms import (
+    residual_variance_behind_norm,
+    residual_variance_normalizer_free,
+    squeeze_excite_factor,
+)
+
+if TYPE_CHECKING:
+    from sppkit.activations import ActivationSpec
+
+
+def expected_residual_variance(
+    activation: ActivationSpec,
+    *,
+    norm: str,
+    norm_first: bool,
+    scaled: bool,
+    weights: str,
+    gain: float,
+    c: float,
+    se_factor: float | None,
+) -> float | None:
+    """Return the residual variance that theory expects in every block, border effects left out.
+
+    Args:
+        activation: The activation.
+        norm: Name of the normalizer.
+        norm_first: Whether it comes before the activation.
+        scaled: Whether the network scales its signal as NF-ResNets do.
+        weights: Name of the weight parametrization.
+        gain: Factor behind every activation.
+        c: Weight variance times fan_in.
+        se_factor: Factor behind the squeeze-and-excite gate, or None without one.
+
+    Returns:
+        The residual variance, or None where there is no such number: without a normalizer and without scaling it
+        changes from block to block, and published weight standardization makes it depend on fan_in.
+    """
+    gate = 1.0 if se_factor is None else squeeze_excite_factor(se_factor)
+    if norm == "bn" and weights != "ws":
+        return gate * residual_variance_behind_norm(activation, norm_first=norm_first, gain=gain, c=c)
+    if scaled and weights in {"centered-ws", "scaled-ws"}:
+        value = residual_variance_normalizer_free(activation, gain=gain, c=c)
+        return None if value is None else gate * value
+    return None
