@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
+    from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
     from sppkit.plot.spp import plot_spp as plot_spp
-    from sppkit.measurement import Probe as Probe
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
@@ -38,7 +38,7 @@ _HOME = {
     "write_csv": "table",
 }
 
-__all__ = [*_HOME]  # noqa: PLE0604 - the names are strings; a literal list would say them twice
+__all__ = [*_HOME]
 
 try:
     __version__ = version("sppkit")
@@ -46,7 +46,7 @@ except PackageNotFoundError:  # run from a source tree that was not installed
     __version__ = "0+unknown"
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have any type
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sppkit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"sppkit.{_HOME[name]}"), name)

@@ -147,7 +147,7 @@ def activation_gain(spec: ActivationSpec) -> float:
 
     >>> f"{activation_gain('relu'):.6f}"  # sqrt(2) / sqrt(1 - 1/pi)
     '1.712859'
-    """  # noqa: DOC502 - raised by the functions that it is made of
+    """
     return _gain_of_name(spec) if isinstance(spec, str) else _gain(load_activation(spec))
 
 
@@ -245,7 +245,12 @@ def gaussian_moments(activation: Activation, *, mean: float = 0.0, std: float = 
         raise UsageError(f"a Gaussian needs a finite mean and a finite std of at least 0, not {mean!r} and {std!r}.")
     # On the CPU whatever the caller's default device (laying out a network sets it to meta). A function that draws
     # random numbers is refused, and must not have moved the caller's stream by then.
-    with torch.device("cpu"), torch.no_grad(), torch.random.fork_rng(devices=[]), np.errstate(over="ignore", invalid="ignore"):
+    with (
+        torch.device("cpu"),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
         _check_elementwise(activation)
         if std == 0:
             return GaussianMoments(float(_values(activation, np.array([float(mean)]))[0]), 0.0, 0.0)

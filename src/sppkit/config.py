@@ -7,16 +7,15 @@ are made. A value is parsed the same way wherever it comes from, and remembers w
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from sppkit import registry
+from sppkit import parsers, registry
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 
@@ -31,165 +30,65 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
-def whole_number(minimum: int) -> Callable[[str, object], int]:
-    """Return a parser of whole numbers of at least ``minimum``."""  # noqa: DOC201 - said in one line
-
-    def parse(name: str, value: object) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = None
-        if number is None or isinstance(value, bool) or number < minimum:
-            raise UsageError(f"{_flag(name)} must be a whole number of at least {minimum}, not {value!r}.")
-        return number
-
-    return parse
+def _option(default: Any, parse: Any, metavar: str, panel: str, summary: str, choices: Iterable[str] = ()) -> Any:
+    return field(default=default, metadata={"option": Option(parse, metavar, summary, panel, tuple(choices))})
 
 
-def real_number(minimum: float = -math.inf, *, above: bool = False, maximum: float = math.inf) -> Callable[[str, object], float]:
-    """Return a parser of finite numbers between ``minimum`` (excluded if ``above``) and ``maximum``."""  # noqa: DOC201
-    limits = [f"{'more than' if above else 'at least'} {minimum:g}"] * (minimum > -math.inf)
-    limits += [f"at most {maximum:g}"] * (maximum < math.inf)
-    legal = " ".join(["a finite number", *[" and ".join(limits)]]).replace("number ", "number of ") if limits else "a finite number"
-
-    def parse(name: str, value: object) -> float:
-        try:
-            number = math.nan if isinstance(value, bool) else float(str(value))
-        except ValueError:
-            number = math.nan
-        too_small = number <= minimum if above else number < minimum
-        if not math.isfinite(number) or too_small or number > maximum:
-            raise UsageError(f"{_flag(name)} must be {legal}, not {value!r}.")
-        return number
-
-    return parse
+def _choice(default: str | None, choices: tuple[str, ...], panel: str, summary: str) -> Any:
+    return _option(default, parsers.one_of(*choices), "NAME", panel, summary, choices)
 
 
-def one_of(*choices: str) -> Callable[[str, object], str]:
-    """Return a parser of a fixed set of words."""  # noqa: DOC201
-
-    def parse(name: str, value: object) -> str:
-        return registry.check_name(_flag(name), str(value), choices)
-
-    return parse
+def _registered(default: str | None, kind: str, summary: str) -> Any:
+    return _option(default, parsers.registered(kind), "NAME", _MODEL, summary, registry.KINDS[kind])
 
 
-def registered(kind: str) -> Callable[[str, object], str]:
-    """Return a parser of the registered names of a kind."""  # noqa: DOC201
-
-    def parse(name: str, value: object) -> str:  # noqa: ARG001 - parsers share one signature
-        return registry.check_name(kind, str(value), registry.KINDS[kind])
-
-    return parse
-
-
-def text(name: str, value: object) -> str:
-    """Take any text that is not empty."""  # noqa: DOC201, DOC501
-    if not isinstance(value, str) or not value:
-        raise UsageError(f"{_flag(name)} must be a text that is not empty, not {value!r}.")
-    return value
-
-
-def flag(name: str, value: object) -> bool:
-    """Take true or false."""  # noqa: DOC201, DOC501
-    if not isinstance(value, bool):
-        raise UsageError(f"{_flag(name)} must be true or false, not {value!r}.")
-    return value
-
-
-def whole_numbers(name: str, value: object) -> tuple[int, ...]:
-    """Take whole numbers of at least 1, as ``"3,4,6,3"`` or a list."""  # noqa: DOC201, DOC501
-    items = value.split(",") if isinstance(value, str) else value
-    try:
-        return tuple(whole_number(1)(name, item) for item in items)  # type: ignore[union-attr, attr-defined]
-    except (UsageError, TypeError):
-        raise UsageError(
-            f"{_flag(name)} must be whole numbers of at least 1 with commas between, as in 3,4,6,3, not {value!r}."
-        ) from None
-
-
-def names_of(kind: str, choices: tuple[str, ...] = ()) -> Callable[[str, object], tuple[str, ...]]:
-    """Return a parser of a comma-separated list of registered names, or of ``choices``."""  # noqa: DOC201
-
-    def parse(name: str, value: object) -> tuple[str, ...]:
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)) or not items:
-            raise UsageError(f"{_flag(name)} must be names with commas between, not {value!r}.")
-        known = choices or tuple(registry.KINDS[kind])
-        return tuple(dict.fromkeys(registry.check_name(kind, str(item).strip(), known) for item in items))
-
-    return parse
-
-
-def gain(name: str, value: object) -> float | str:
-    """Take ``exact`` or a positive number."""  # noqa: DOC201
-    if value == "exact":
-        return "exact"
-    try:
-        return real_number(0, above=True)(name, value)
-    except UsageError:
-        raise UsageError(f"{_flag(name)} must be 'exact' or a number of more than 0, not {value!r}.") from None
-
-
-def activation(name: str, value: object) -> Any:  # noqa: ANN401 - a name, or a callable from Python
-    """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
-    return value if callable(value) else registered("activation")(name, value)
-
-
-def _option(default: Any, parse: Any, metavar: str, panel: str, help: str, choices: tuple[str, ...] = ()) -> Any:  # noqa: A002, ANN401
-    return field(default=default, metadata={"option": Option(parse, metavar, help, panel, choices)})
-
-
+# Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
+_INITS = ("he", "lecun")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_DTYPES = ("float32", "bfloat16", "float16", "float64")
+_FORMATS = ("png", "svg", "pdf")
+_PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """What network to build; ``None`` takes the architecture's own default."""
 
-    depth: int | None = _option(
-        None, whole_number(1), "N", _MODEL, "Number of layers; 50, 101, 152, 200, 288 and 600 have the published layout."
-    )
+    depth: int | None = _option(None, parsers.whole_number(1), "N", _MODEL, f"Number of layers; {_PUBLISHED}.")
     stages: tuple[int, ...] | None = _option(
-        None, whole_numbers, "N,N,...", _MODEL, "Blocks per stage, for instance 3,4,6,3, instead of --depth."
+        None, parsers.whole_numbers, "N,N,...", _MODEL, "Blocks per stage, for instance 3,4,6,3, instead of --depth."
     )
-    block: str = _option(
-        "bottleneck", one_of("bottleneck", "basic"), "KIND", _MODEL,
-        "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18 and 34).", ("bottleneck", "basic"),
+    block: str = _choice(
+        "bottleneck", ("bottleneck", "basic"), _MODEL, "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18, 34)."
     )
     width: float = _option(
-        1.0, real_number(0, above=True), "X", _MODEL, "Width multiplier; 1.0 is the standard ResNet."
+        1.0, parsers.real_number(0, above=True), "X", _MODEL, "Width multiplier; 1.0 is the standard ResNet."
     )
-    activation: Any = _option(
-        "relu", activation, "NAME", _MODEL, "Activation: sppkit list activations.", tuple(registry.ACTIVATIONS)
+    activation: str | Callable[[Any], Any] = _option(
+        "relu", parsers.name_or_callable, "NAME", _MODEL, "See sppkit list activations.", registry.ACTIVATIONS
     )
-    norm: str | None = _option(
-        None, registered("normalizer"), "NAME", _MODEL, "Normalizer of bn-relu-conv and relu-bn-conv: sppkit list normalizers.",
-        tuple(registry.NORMALIZERS),
+    norm: str | None = _registered(None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: bn or none.")
+    weights: str | None = _registered(
+        None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
     )
-    weights: str | None = _option(
-        None, registered("weight parametrization"), "NAME", _MODEL, "Weight parametrization: none, ws, centered-ws, scaled-ws.",
-        tuple(registry.WEIGHTS),
-    )
-    init: str | None = _option(
-        None, one_of("he", "lecun"), "LAW", _MODEL, "Weight variance c/fan_in: he (c = 2) or lecun (c = 1).", ("he", "lecun")
-    )
-    padding: str = _option(
-        "zeros", one_of("zeros", "circular"), "KIND", _MODEL, "Padding of the convolutions: zeros or circular.",
-        ("zeros", "circular"),
-    )
-    stem: str = _option(
-        "imagenet", one_of("imagenet", "no-pool", "cifar"), "KIND", _MODEL,
-        "imagenet (7x7 stride 2, max-pool), no-pool, or cifar (3x3 stride 1).", ("imagenet", "no-pool", "cifar"),
+    init: str | None = _choice(None, _INITS, _MODEL, "Weight variance c/fan_in: he (c = 2) or lecun (c = 1).")
+    padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
+    stem: str = _choice(
+        "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."
     )
     gain: float | str | None = _option(
-        None, gain, "X", _MODEL, "Factor behind every activation: exact (variance-preserving) or a number.", ("exact",)
+        None, parsers.exact_or_number, "X", _MODEL, "Factor behind every activation: exact or a number.", ("exact",)
     )
-    alpha: float | None = _option(None, real_number(0), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2).")
-    se: bool = _option(False, flag, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
-    skip_gain: float = _option(1.0, real_number(), "X", _MODEL, "Initial value of the scalar gain on every branch.")
+    alpha: float | None = _option(
+        None, parsers.real_number(0), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
+    )
+    se: bool = _option(False, parsers.true_or_false, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
+    skip_gain: float = _option(
+        1.0, parsers.real_number(), "X", _MODEL, "Initial value of the scalar gain on every branch."
+    )
     stochastic_depth: float | None = _option(
-        None, real_number(0, maximum=1), "RATE", _MODEL, "Highest drop rate of stochastic depth in nf-resnet (0: off)."
+        None, parsers.real_number(0, maximum=1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."
     )
 
 
@@ -197,41 +96,43 @@ class ModelOptions:
 class RunConfig(ModelOptions):
     """Everything that decides a run and where its files go."""
 
-    arch: str = _option(
-        "", registered("architecture"), "NAME", _MODEL, "Named architecture: sppkit list architectures.",
-        tuple(registry.ARCHITECTURES),
-    )
+    arch: str = _registered("", "architecture", "Named architecture: see sppkit list architectures.")
     input: str = _option(
-        "gaussian", text, "SOURCE", _INPUT,
-        "gaussian, a folder of pictures, a picture, or a .npy, .npz, .pt or .safetensors file.", ("gaussian",),
+        "gaussian",
+        parsers.text,
+        "SOURCE",
+        _INPUT,
+        "gaussian, a folder of pictures, a picture, or a .npy, .npz, .pt or .safetensors file.",
+        ("gaussian",),
     )
-    shape: tuple[int, ...] | None = _option(None, whole_numbers, "C,H,W", _INPUT, "Shape of one sample (3,224,224).")
-    batch_size: int = _option(8, whole_number(1), "N", _INPUT, "Samples in a batch.")
-    image_size: int = _option(224, whole_number(1), "PX", _INPUT, "Height and width of the input.")
-    batches: int = _option(1, whole_number(1), "N", _INPUT, "Batches; the statistics are those of their union.")
-    seed: int = _option(0, whole_number(0), "N", _RUN, "Seed of weights and input.")
-    seeds: int = _option(1, whole_number(1), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
-    mode: str = _option(
-        "train", one_of("train", "eval"), "MODE", _RUN, "train: batch statistics; eval: stored ones.", ("train", "eval")
+    shape: tuple[int, ...] | None = _option(
+        None, parsers.whole_numbers, "C,H,W", _INPUT, "Shape of one sample (3,224,224)."
     )
-    warmup: int = _option(0, whole_number(0), "N", _RUN, "Batches that only move the running statistics, first.")
-    device: str = _option(
-        "auto", one_of("auto", "cpu", "cuda", "mps"), "NAME", _RUN, "auto takes a GPU where there is one.",
-        ("auto", "cpu", "cuda", "mps"),
+    batch_size: int = _option(8, parsers.whole_number(1), "N", _INPUT, "Samples in a batch.")
+    image_size: int = _option(224, parsers.whole_number(1), "PX", _INPUT, "Height and width of the input.")
+    batches: int = _option(1, parsers.whole_number(1), "N", _INPUT, "Batches; the statistics are those of their union.")
+    seed: int = _option(0, parsers.whole_number(0), "N", _RUN, "Seed of weights and input.")
+    seeds: int = _option(1, parsers.whole_number(1), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
+    mode: str = _choice("train", ("train", "eval"), _RUN, "train: batch statistics; eval: stored ones.")
+    warmup: int = _option(
+        0, parsers.whole_number(0), "N", _RUN, "Batches that only move the running statistics, first."
     )
-    dtype: str = _option(
-        "float32", one_of("float32", "bfloat16", "float16", "float64"), "NAME", _RUN,
-        "Type that model and input are cast to.", ("float32", "bfloat16", "float16", "float64"),
-    )
+    device: str = _choice("auto", _DEVICES, _RUN, "auto takes a GPU where there is one.")
+    dtype: str = _choice("float32", _DTYPES, _RUN, "Type that model and input are cast to.")
     stats: tuple[str, ...] = _option(
-        tuple(registry.STATISTICS), names_of("statistic"), "NAME,...", _RUN, "Statistics to measure: sppkit list statistics.",
         tuple(registry.STATISTICS),
+        parsers.names_of("statistic", registry.STATISTICS),
+        "NAME,...",
+        _RUN,
+        "Statistics to measure: see sppkit list statistics.",
+        registry.STATISTICS,
     )
-    out: str = _option("spp", text, "DIR", _OUTPUT, "Folder of the files.")
-    name: str | None = _option(None, text, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>.")
+    out: str = _option("spp", parsers.text, "DIR", _OUTPUT, "Folder of the files.")
+    name: str | None = _option(
+        None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."
+    )
     format: tuple[str, ...] = _option(
-        ("png",), names_of("picture format", ("png", "svg", "pdf")), "png,svg,pdf", _OUTPUT, "Picture formats.",
-        ("png", "svg", "pdf"),
+        ("png",), parsers.names_of("picture format", _FORMATS), "png,svg,pdf", _OUTPUT, "Picture formats.", _FORMATS
     )
 
 
@@ -345,7 +246,3 @@ def _unknown(name: str, known: Mapping[str, Option]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     match = f"; did you mean {close[0]!r}?" if close else "."
     return f"unknown option {name!r}{match}\nKnown: {', '.join(sorted(known))}."
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

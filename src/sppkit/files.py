@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     except OSError as error:
-        raise _cannot_write(path.parent, error) from error
+        raise UsageError(_cannot_write(path.parent, error)) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise UsageError(_cannot_write(folder, error)) from error
 
 
 def _rename(temporary: Path, path: Path) -> None:
@@ -66,8 +66,8 @@ def _rename(temporary: Path, path: Path) -> None:
         raise UsageError(f"can't write {path}: {error.strerror}. Choose another name with --name or --out.") from error
 
 
-def _cannot_write(folder: Path, error: OSError) -> UsageError:
-    return UsageError(f"can't write into the folder {folder}: {error.strerror}. Choose another one with --out DIR.")
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return f"can't write into the folder {folder}: {error.strerror}. Choose another one with --out DIR."
 
 
 def _umask() -> int:

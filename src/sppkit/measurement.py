@@ -99,7 +99,7 @@ class Probe:
 
         Raises:
             MeasurementError: If a site was never reached.
-        """  # noqa: DOC502 - raised by check_complete
+        """
         self._listener.check_complete()
         return build_table(_iter_rows(self._listener, self._stats, self._seed))
 
@@ -139,7 +139,7 @@ def measure(
     Raises:
         UsageError: If the model, the inputs or an option can't be used.
         MeasurementError: If the forward pass fails; the text names the last site reached.
-    """  # noqa: DOC502 - raised by the functions called here
+    """
     if batches is not None and batches < 1:
         raise UsageError(f"batches must be at least 1, not {batches}.")
     probe = Probe(model, stats=stats, seed=seed, on_site=on_site)

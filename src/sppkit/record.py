@@ -40,7 +40,9 @@ def write_record(record: Mapping[str, Any], path: Path) -> None:
         path: The file to create or replace.
     """
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"schema": SCHEMA, **record}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps({"schema": SCHEMA, **record}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_record(path: Path) -> dict[str, Any]:

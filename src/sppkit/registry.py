@@ -47,7 +47,9 @@ WEIGHTS: dict[str, Entry] = {
     "none": Entry("sppkit.models.weights:unchanged", "the weight itself, N(0, c/fan_in)"),
     "ws": Entry("sppkit.models.weights:ws", "weight standardization: zero mean, unit variance per filter"),
     "centered-ws": Entry("sppkit.models.weights:centered_ws", "subtracts each filter's mean only"),
-    "scaled-ws": Entry("sppkit.models.weights:scaled_ws", "zero mean, squares of a filter sum to c (Brock et al. 2021)"),
+    "scaled-ws": Entry(
+        "sppkit.models.weights:scaled_ws", "zero mean, squares of a filter sum to c (Brock et al. 2021)"
+    ),
 }
 
 _TORCH = "sppkit.activations"
@@ -98,7 +100,7 @@ KINDS: dict[str, Mapping[str, Entry]] = {
 }
 
 
-def resolve(kind: str, name: str) -> Any:  # noqa: ANN401 - what a name stands for depends on its kind
+def resolve(kind: str, name: str) -> Any:
     """Import what a name stands for.
 
     Args:

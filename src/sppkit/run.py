@@ -11,12 +11,13 @@ import pandas as pd
 import torch
 
 from sppkit.activations import activation_gain
-from sppkit.errors import UsageError
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.load import load_inputs
 from sppkit.measurement import measure
 from sppkit.models.build import build_from_spec
 from sppkit.models.memory import check_fits, count_parameters
+from sppkit.models.resnet import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
 from sppkit.record import versions
 from sppkit.streams import STREAM_NAME
@@ -58,7 +59,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         UsageError: If an option can't be used.
         DoesNotFitError: If the network would not fit into memory.
         MeasurementError: If the forward pass fails.
-    """  # noqa: DOC502 - raised by the functions called here
+    """
     config = resolved.config
     started = time.perf_counter()
     spec = build_spec(config.arch, resolved.given())
@@ -109,19 +110,27 @@ def _measure_seed(
     def on_site(_site: Site) -> None:
         count_site(1)
 
-    return measure(
-        model,
-        (batch.to(dtype) for batch in inputs.batches()),
-        mode=cast("Mode", config.mode),
-        stats=config.stats,
-        seed=seed,
-        warmup=(batch.to(dtype) for batch in _iter_warmup(config, inputs, seed)),
-        on_site=on_site,
-    )
+    try:
+        return measure(
+            model,
+            (batch.to(dtype) for batch in inputs.batches()),
+            mode=cast("Mode", config.mode),
+            stats=config.stats,
+            seed=seed,
+            warmup=(batch.to(dtype) for batch in _iter_warmup(config, inputs, seed)),
+            on_site=on_site,
+        )
+    except MeasurementError as error:
+        shape = "×".join(map(str, inputs.shape))
+        raise MeasurementError(f"{error}\nThe input was {shape}; try a larger --image-size or --batch-size.") from error
 
 
 def _load_inputs(config: RunConfig, seed: int) -> Inputs:
-    shape = config.shape or (3, config.image_size, config.image_size)
+    shape = config.shape or (INPUT_CHANNELS, config.image_size, config.image_size)
+    if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
+        raise UsageError(
+            f"--shape must be {INPUT_CHANNELS},height,width for {config.arch}, not {','.join(map(str, shape))}."
+        )
     return load_inputs(config.input, shape=shape, batch_size=config.batch_size, batches=config.batches, seed=seed)
 
 

@@ -35,5 +35,5 @@ class DeclaresSites(Protocol):
     """A model that says where its residual blocks are."""
 
     def signal_sites(self) -> Sequence[Site]:
-        """Return the sites in execution order."""  # noqa: DOC201
+        """Return the sites in execution order."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -82,7 +82,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"name": "string"}, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
-        raise UsageError(f"there is no run {path}. Measure one first: sppkit plot --arch nf-resnet --depth 50") from error
+        raise UsageError(
+            f"there is no run {path}. Measure one first: sppkit plot --arch nf-resnet --depth 50"
+        ) from error
     except (OSError, ValueError) as error:  # pandas' parser errors and undecodable bytes are ValueErrors
         raise UsageError(f"{path} can't be read as a table of sppkit: {str(error).splitlines()[0]}") from error
     missing = [column for column in COLUMNS if column not in table.columns]
@@ -101,7 +103,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 def _typed(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
     dtype = _dtype(str(column.name))
     try:
-        return column.astype(dtype)
+        return cast("pd.Series[Any]", column.astype(dtype))  # type: ignore[call-overload]
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: column {column.name!r} has a cell that is not a number.") from error
 

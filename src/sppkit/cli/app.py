@@ -13,7 +13,7 @@ from sppkit.cli.plot import plot
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
-Examples:
+Try:
 
   sppkit plot --arch nf-resnet --depth 600
 
@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - the signature typer calls
+def _show_version(value: bool) -> None:
     if value:
         from sppkit import __version__
         from sppkit.cli.console import show
@@ -44,7 +44,7 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - the signature typer ca
 
 @app.callback()
 def program(
-    version: Annotated[  # noqa: ARG001 - its callback acts
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:

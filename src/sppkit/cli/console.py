@@ -68,6 +68,7 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
 
     Raises:
         Exit: On any failure.
+        Abort: Passed on.
     """
     try:
         yield

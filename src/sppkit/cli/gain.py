@@ -17,7 +17,8 @@ def _complete() -> list[str]:
 
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="Activations; all of them if none is named.", autocompletion=_complete)
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Activations; all of them if none is named.", autocompletion=_complete),
 ]
 
 
@@ -26,7 +27,7 @@ def gain(names: Names = None, debug: Debug = False) -> None:
 
     The gain is 1/sqrt(Var f(z)), z ~ N(0,1), by quadrature, to 1e-10.
 
-    Examples:
+    Try:
 
       sppkit gain silu
 

@@ -23,7 +23,7 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
 
     Nothing is drawn or run: depth 10000 answers at once.
 
-    Examples:
+    Try:
 
       sppkit inspect --arch nf-resnet --depth 50
 
@@ -42,7 +42,8 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
         console.show(
             f"{spec.arch}: {sum(spec.stages)} {spec.block} blocks in stages of {layout}; "
             f"{parameters / 1e6:.1f} M parameters ({parameters * 4 / 2**30:.2f} GiB in float32)",
-            f"normalizer {spec.norm}, weights {spec.weights}, init {spec.init}, padding {spec.padding}, stem {spec.stem}",
+            f"normalizer {spec.norm}, weights {spec.weights}, init {spec.init}, padding {spec.padding}, "
+            f"stem {spec.stem}",
             "",
             _render(outline(spec, every=every)),
         )

@@ -25,7 +25,7 @@ Kind = Annotated[
 def list_(kind: Kind = None, debug: Debug = False) -> None:
     """List architectures, normalizers, weights, activations and statistics.
 
-    Examples:
+    Try:
 
       sppkit list
 

@@ -17,7 +17,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE.toml", help="Options from a TOML file; flags win.", rich_help_panel="Output"),
+    typer.Option(
+        "--config", metavar="FILE.toml", help="Options from a TOML file; flags win.", rich_help_panel="Output"
+    ),
 ]
 
 
@@ -37,7 +39,7 @@ def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Call
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
-        def typed_command(**values: Any) -> None:  # noqa: ANN401 - whatever was typed
+        def typed_command(**values: Any) -> None:
             flags = {name: values.pop(name) for name in names}
             command({name: value for name, value in flags.items() if value is not None}, **values)
 
@@ -76,8 +78,9 @@ def _parameter(name: str) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
     default = config.RunConfig.__dataclass_fields__[name].default
     is_flag = isinstance(default, bool)
+    kind: Any = bool | None if is_flag else str | None
     annotation = Annotated[
-        bool | None if is_flag else str | None,  # type: ignore[valid-type]
+        kind,
         typer.Option(
             f"{flag}/--no-{flag[2:]}" if is_flag else flag,
             metavar=None if is_flag else option.metavar,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from sppkit.config import RunConfig
 
 Saved = Annotated[
-    Path | None, typer.Argument(metavar="[RUN.csv]", help="A saved run to redraw instead of measuring one.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="RUN.csv", help="A saved run to redraw instead of measuring one.", show_default=False),
 ]
 
 
@@ -30,7 +31,7 @@ def plot(
 
     Builds the network, pushes a batch through it and writes CSV, JSON and picture to spp/.
 
-    Examples:
+    Try:
 
       sppkit plot --arch nf-resnet --depth 600
 
@@ -96,9 +97,7 @@ def _redraw(saved: Path, flags: dict[str, Any], *, quiet: bool) -> None:
         _summarize(table, record, pictures)
 
 
-def _draw(
-    table: pd.DataFrame, record: Mapping[str, Any], folder: Path, stem: str, config: RunConfig
-) -> list[Path]:
+def _draw(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, stem: str, config: RunConfig) -> list[Path]:
     from sppkit.plot.save import save_figure
     from sppkit.plot.spp import plot_spp
     from sppkit.report.describe import subtitle, title

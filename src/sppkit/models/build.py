@@ -35,7 +35,7 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
     >>> model = build_model("nf-resnet", stages=(1, 1), width=0.125, activation="silu")
     >>> model(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 64, 4, 4])
-    """  # noqa: DOC502 - raised by the functions called here
+    """
     return build_from_spec(build_spec(arch, model_options), seed=seed)
 
 

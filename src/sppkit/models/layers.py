@@ -6,7 +6,7 @@ nothing itself: ``initialize.materialize`` draws each weight once, from its own 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Convolution(nn.Conv2d):
         kernel: int,
         *,
         stride: int = 1,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "circular"] = "zeros",
         parametrization: Parametrization | None = None,
         c: float = 1.0,
     ) -> None:
@@ -78,7 +78,8 @@ class Convolution(nn.Conv2d):
         Returns:
             Shape (N, out, H', W').
         """
-        return self._conv_forward(x, self.effective_weight(), self.bias)
+        y: Tensor = self._conv_forward(x, self.effective_weight(), self.bias)
+        return y
 
     def extra_repr(self) -> str:
         """Name the weight parametrization beside torch's own description.
@@ -87,7 +88,7 @@ class Convolution(nn.Conv2d):
             The text inside the brackets of ``repr``.
         """
         name = getattr(self.parametrization, "__name__", "none")
-        return f"{super().extra_repr()}, weights={name}"
+        return f"{super().extra_repr()}, weights={name}"  # type: ignore[no-untyped-call]
 
 
 class ScaledActivation(nn.Module):

@@ -45,7 +45,7 @@ def stage_layout(depth: int, block: str = "bottleneck") -> tuple[int, ...]:
     minimum = 4 * CONVOLUTIONS[block]
     if depth < minimum:
         raise UsageError(
-            f"--depth must be at least {minimum} for the {block} block (one block in each of four stages), not {depth}.\n"
+            f"--depth must be at least {minimum} for the {block} block (one block in each of 4 stages), not {depth}.\n"
             "For a smaller network say the stages: --stages 1,1"
         )
     blocks = depth // CONVOLUTIONS[block]

@@ -53,8 +53,9 @@ class ResidualBlock(nn.Module):
         self.convolutions = len(channels) - 1
         self.norm_first = spec.norm_first
         self.alpha = spec.alpha
-        if projects:
-            self.shortcut = _convolution(spec, channels[0], channels[-1], 1, stride)
+        self.shortcut: Convolution | None = (
+            _convolution(spec, channels[0], channels[-1], 1, stride) if projects else None
+        )
         self._add_branch(spec, channels, activations, stride)
         self.se = SqueezeExcite(channels[-1], spec.se_factor) if spec.se else nn.Identity()
         self.residual = nn.Identity()
@@ -94,7 +95,7 @@ class ResidualBlock(nn.Module):
             Shape (N, C', H', W').
         """
         prepared = self._prepare(0, x)
-        shortcut = self.shortcut(prepared) if hasattr(self, "shortcut") else x
+        shortcut = x if self.shortcut is None else self.shortcut(prepared)
         branch = self.conv0(prepared)
         for index in range(1, self.convolutions):
             branch = getattr(self, f"conv{index}")(self._prepare(index, branch))

@@ -7,7 +7,7 @@ refused rather than ignored.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sppkit import registry
 from sppkit.config import ModelOptions, options, parse_values
@@ -62,10 +62,8 @@ class ModelSpec:
     Attributes:
         stages: Blocks per stage.
         stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
-        weight_scale: c in the weight variance c/fan_in: 2 (``he``) or 1 (``lecun``).
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
-        se_factor: What the squeeze-and-excite gate is multiplied by: 2 in NF-ResNets, else 1.
     """
 
     arch: str
@@ -78,7 +76,7 @@ class ModelSpec:
     scaled: bool
     weights: str
     init: str
-    padding: str
+    padding: Literal["zeros", "circular"]
     stem: str
     gain: float | str
     alpha: float
@@ -88,10 +86,12 @@ class ModelSpec:
 
     @property
     def weight_scale(self) -> float:
+        """C in the weight variance c/fan_in: 2 (``he``) or 1 (``lecun``)."""
         return 2.0 if self.init == "he" else 1.0
 
     @property
     def se_factor(self) -> float:
+        """What the squeeze-and-excite gate is multiplied by: 2 in NF-ResNets, else 1."""
         return 2.0 if self.scaled else 1.0
 
     @property
@@ -114,6 +114,8 @@ def build_spec(arch: str, given: Mapping[str, object]) -> ModelSpec:
     Raises:
         UsageError: For an unknown name, an illegal value, or an option that means nothing for this architecture.
     """
+    if not arch:
+        raise UsageError(f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)}.")
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
     _refuse_meaningless(arch, kind, values)
@@ -127,7 +129,7 @@ def build_spec(arch: str, given: Mapping[str, object]) -> ModelSpec:
         norm=chosen.norm or kind.norm,
         norm_first=kind.norm_first,
         scaled=kind.scaled,
-        padding=chosen.padding,
+        padding=cast("Literal['zeros', 'circular']", chosen.padding),
         stem=chosen.stem,
         alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
         se=chosen.se,
@@ -173,7 +175,9 @@ def describe(spec: ModelSpec) -> dict[str, object]:
 
 def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, object]) -> None:
     if values.get("norm") is not None and not kind.choosable_norm:
-        owners = ", ".join(name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm)
+        owners = ", ".join(
+            name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm
+        )
         raise UsageError(f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}.")
     for name in ("alpha", "stochastic_depth"):
         if values.get(name) is not None and not kind.scaled:
@@ -209,5 +213,5 @@ def _stem_channels(width: float) -> int:
     return channels
 
 
-def _or(value: Any, default: Any) -> Any:  # noqa: ANN401 - any option's value; 0 is a value, None is not
+def _or(value: Any, default: Any) -> Any:
     return default if value is None else value

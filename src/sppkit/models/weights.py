@@ -21,12 +21,12 @@ SCALED_WS_FLOOR = 1e-4
 
 
 def unchanged(weight: Tensor, gain: Tensor, c: float) -> Tensor:  # noqa: ARG001 - parametrizations share one signature
-    """Return the raw weight."""  # noqa: DOC201 - said in one line
+    """Return the raw weight."""
     return weight
 
 
 def centered_ws(weight: Tensor, gain: Tensor, c: float) -> Tensor:  # noqa: ARG001
-    """Return ``(w - mean) * gain``: the filter's mean is removed, its scale is kept."""  # noqa: DOC201
+    """Return ``(w - mean) * gain``: the filter's mean is removed, its scale is kept."""
     centered = weight - weight.mean(dim=(1, 2, 3), keepdim=True)
     return centered.mul_(gain.view(-1, 1, 1, 1)) if not torch.is_grad_enabled() else centered * gain.view(-1, 1, 1, 1)
 
@@ -35,7 +35,7 @@ def ws(weight: Tensor, gain: Tensor, c: float) -> Tensor:  # noqa: ARG001
     """Return ``(w - mean) / (std + 1e-5) * gain`` with the unbiased std (Qiao et al. 2019, arXiv:1903.10520).
 
     The entries have unit variance, so the output grows with fan_in: the published form needs a normalizer behind it.
-    """  # noqa: DOC201
+    """
     std, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
     return _affine(weight, mean, gain.view(-1, 1, 1, 1) / (std + WS_EPSILON))
 
@@ -45,7 +45,7 @@ def scaled_ws(weight: Tensor, gain: Tensor, c: float) -> Tensor:
 
     With the population variance, floored at N var = 1e-4 (Brock et al. 2021, arXiv:2101.08692, equation 2; the floor
     from the published code).
-    """  # noqa: DOC201
+    """
     var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
     fan_in = weight[0].numel()
     scale = torch.rsqrt((var * fan_in).clamp(min=SCALED_WS_FLOOR)) * (c**0.5) * gain.view(-1, 1, 1, 1)

@@ -88,7 +88,7 @@ class Listener(Generic[T]):
 
 
 def _check_signal(output: object, site: Site) -> Tensor:
-    if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:  # noqa: PLR2004
+    if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
         found = f"shape {tuple(output.shape)}, {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(
             f"the output of {site.path!r} must be a floating-point tensor of shape (N, C, ...), not {found}."

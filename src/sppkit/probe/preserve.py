@@ -47,7 +47,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 def _random_states() -> tuple[object, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
 
 

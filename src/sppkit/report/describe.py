@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sppkit.config import ModelOptions, RunConfig, options
 from sppkit.models.spec import non_default
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def title(record: Mapping[str, Any]) -> str:
     """
     network = record.get("network", {})
     layout = "-".join(map(str, network.get("stages", ())))
-    options = {name: item["value"] for name, item in record.get("options", {}).items() if item["source"] != "default"}
-    size = str(options["depth"]) if options.get("depth") else layout
+    given = {name: item["value"] for name, item in record.get("options", {}).items() if item["source"] != "default"}
+    size = str(given["depth"]) if given.get("depth") else layout
     hidden = {"arch", "depth", "stages", *_NOT_MODEL}
-    further = [_worded(name, value) for name, value in options.items() if name not in hidden]
+    further = [_worded(name, value) for name, value in given.items() if name not in hidden]
     return ", ".join([f"{record.get('arch', 'network')}-{size}", *further])
 
 
@@ -67,13 +68,13 @@ def subtitle(record: Mapping[str, Any]) -> str:
     seeds = record.get("seeds", [])
     seeding = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     kind = _KINDS.get(str(described.get("kind")), "input")
-    return f"{kind} {shape}{batches} · {record.get('mode', 'train')} mode · {record.get('dtype', 'float32')} · {seeding}"
+    return (
+        f"{kind} {shape}{batches} · {record.get('mode', 'train')} mode · {record.get('dtype', 'float32')} · {seeding}"
+    )
 
 
 # Options of the run that are not part of what the network is called.
-_NOT_MODEL = frozenset(
-    "input shape batch_size image_size batches seed seeds mode warmup device dtype stats out name format".split()
-)
+_NOT_MODEL = frozenset(options(RunConfig)) - frozenset(options(ModelOptions))
 
 
 def _size(resolved: Resolved) -> str:

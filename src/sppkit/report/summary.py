@@ -29,7 +29,10 @@ def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[Rende
     Returns:
         Renderables to print one after the other.
     """
-    return [_render_stages(table), *(_render_statement(item.level, item.text) for item in state_findings(table, record))]
+    return [
+        _render_stages(table),
+        *(_render_statement(item.level, item.text) for item in state_findings(table, record)),
+    ]
 
 
 def _render_stages(table: pd.DataFrame) -> Table:
@@ -63,7 +66,7 @@ def _mean(values: pd.Series[float]) -> str:
 
 def _shape(row: pd.Series[Any]) -> str:
     sizes = [row[name] for name in ("channels", "height", "width")]
-    return "×".join(str(int(size)) for size in sizes if size == size and size is not None)  # noqa: PLR0124 - nan
+    return "×".join(str(int(size)) for size in sizes if size == size and size is not None)
 
 
 def _render_statement(level: str, text: str) -> Text:

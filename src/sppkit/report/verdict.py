@@ -67,7 +67,7 @@ def _mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["channel_squared_mean", "channel_variance", "residual_variance"]
     groups = table.groupby(["block", "stage", "name"], sort=False)
     # skipna would hide a seed that broke.
-    means = groups[columns].agg(lambda values: values.mean(skipna=False))
+    means = groups[columns].mean(skipna=False)
     return means.join(groups["nonfinite"].sum()).reset_index()
 
 
@@ -87,10 +87,12 @@ def _iter_mean(blocks: pd.DataFrame) -> Iterator[Statement]:
     ratio = blocks["channel_squared_mean"] / variance
     if ratio.isna().all():
         return
-    worst = blocks.loc[ratio.idxmax()]
+    worst = blocks[ratio == ratio.max()].iloc[0]
     where = f"block {worst['block']}"
     if ratio.max() <= _NO_SHIFT:
-        yield Statement("good", f"The mean does not shift: its square is at most {ratio.max():.1%} of the variance ({where}).")
+        yield Statement(
+            "good", f"The mean does not shift: its square is at most {ratio.max():.1%} of the variance ({where})."
+        )
     elif ratio.max() <= _SHIFT:
         yield Statement(
             "note",
@@ -98,7 +100,7 @@ def _iter_mean(blocks: pd.DataFrame) -> Iterator[Statement]:
             "BatchNorm before ReLU holds it near 47%.",
         )
     else:
-        first = blocks.loc[ratio.index[ratio > _SHIFT][0]]
+        first = blocks[ratio > _SHIFT].iloc[0]
         yield Statement(
             "bad",
             f"The mean shifts: its square passes the variance at block {first['block']} ({first['name']}) "
@@ -109,14 +111,17 @@ def _iter_mean(blocks: pd.DataFrame) -> Iterator[Statement]:
 def _iter_variance(blocks: pd.DataFrame) -> Iterator[Statement]:
     stages = blocks.groupby("stage", sort=False)["channel_variance"]
     starts, ends = stages.first(), stages.last()
+    if starts.iloc[0] == 0 or ends.min() < _VANISHES * starts.iloc[0]:
+        yield Statement("bad", f"The variance vanishes: {ends.min():.3g} at the end of a stage.")
+        return
     longest = int(stages.size().max())
     if ends.max() > _EXPLODES * (1 + longest) * max(1.0, starts.iloc[0]):
         factor = _growth(blocks["channel_variance"])
         yield Statement("bad", f"The variance explodes: {ends.max():.3g} at its highest, {factor:.3g} times per block.")
-    elif ends.min() < _VANISHES * starts.iloc[0]:
-        yield Statement("bad", f"The variance vanishes: {ends.min():.3g} at the end of a stage.")
     elif len(starts) > 1 and max(starts.max() / starts.iloc[0], starts.iloc[0] / starts.min()) > _RESETS:
-        yield Statement("bad", f"The variance does not reset: stages start at {_listed(starts)} and end at {_listed(ends)}.")
+        yield Statement(
+            "bad", f"The variance does not reset: stages start at {_listed(starts)} and end at {_listed(ends)}."
+        )
     elif len(starts) > 1:
         yield Statement("good", f"The variance resets: stages start at {_listed(starts)} and end at {_listed(ends)}.")
     else:
@@ -134,7 +139,9 @@ def _iter_residual(blocks: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[
     means = measured.groupby("stage", sort=False)["residual_variance"].mean()
     expected = record.get("expected", {}).get("residual_variance")
     if expected is None:
-        yield Statement("note", f"The residual variance is {_listed(means)} as stage means; healthy branches have about 1.")
+        yield Statement(
+            "note", f"The residual variance is {_listed(means)} as stage means; healthy branches have about 1."
+        )
         return
     off = (means / expected - 1).abs().max()
     sits = f"The residual variance is {_listed(means)} as stage means; theory expects {expected:.3g}"

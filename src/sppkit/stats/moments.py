@@ -6,7 +6,7 @@ population variance: dividing by n). The channel axis is 1; all other axes are r
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ MIN_SECOND_MOMENT = 2.0**-100
 _CHUNK = 2**22
 
 
-class ChannelMoments(NamedTuple):
+@dataclass(frozen=True)
+class ChannelMoments:
     """Moments of every channel of the signal seen so far.
 
     Attributes:
@@ -39,6 +40,7 @@ class ChannelMoments(NamedTuple):
 
     @property
     def variance(self) -> Tensor:
+        """The population variance m2 / n, shape (C,)."""
         return self.m2 / self.count
 
 
@@ -103,8 +105,7 @@ def _moments_of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _fast_moments(x: Tensor) -> ChannelMoments:
     """Reduce float32 (N, C, L) from row sums, then redo the channels that they are not good enough for."""  # noqa: DOC201
-    samples, channels, length = x.shape
-    count = samples * length
+    count = x.shape[0] * x.shape[2]
     total, squares = _row_sums(x)
     mean, second_moment = total / count, squares / count
     variance = second_moment - mean**2
@@ -115,9 +116,8 @@ def _fast_moments(x: Tensor) -> ChannelMoments:
 
 
 def _row_sums(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum and the sum of squares of every channel of (N, C, L), each (C,) in float64."""  # noqa: DOC201
-    samples, channels, length = x.shape
-    pieces = -(-length // MAX_ROW)
+    """Return the sum and the sum of squares of every channel of (N, C, L), each (C,) in float64."""
+    pieces = -(-x.shape[2] // MAX_ROW)
     total = squares = torch.zeros((), dtype=torch.float64)
     for piece in x.tensor_split(pieces, dim=2):
         row_total = piece.sum(2)
