@@ -460,6 +460,7 @@ REFUSALS = {
         r"activation 'one' has no gain: on N\(0, 1\) its variance \de-3\d|.* is lost in rounding .*",
     ),
     "nan": Refusal(torch.sqrt, "activation 'sqrt' is nan at x = -.*; it must be finite wherever its input can lie."),
+    "nan in place": Refusal(torch.sqrt_, "activation 'sqrt_' is nan at x = -.*; it must be finite .*"),
     "infinite": Refusal(
         Activation("square-exp", lambda x: torch.exp(x**2)),
         "activation 'square-exp' is inf at x = -.*; it must be finite wherever its input can lie.",

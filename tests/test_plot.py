@@ -392,6 +392,8 @@ def test_files_are_the_same_bytes_each_time(suffix: str, tmp_path: Path) -> None
     figure = plot_spp(table, title="a title", subtitle="a subtitle")
     first, again, anew = (tmp_path / f"{name}{suffix}" for name in ("first", "again", "anew"))
     save_figure(figure, first)
+    for other in (".pdf", ".png", ".svg"):  # at another resolution
+        save_figure(figure, tmp_path / f"between{other}")
     save_figure(figure, again)
     save_figure(plot_spp(table, title="a title", subtitle="a subtitle"), anew)
     assert first.read_bytes() == again.read_bytes() == anew.read_bytes()

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sppkit.errors import UsageError
+from sppkit.inputs.reason import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,9 +187,7 @@ def _reason(error: BaseException) -> str:
         return "it isn't in a format that Pillow knows"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than {Image.MAX_IMAGE_PIXELS} pixels, Pillow's limit for files that may be malicious"
-    strerror = error.strerror if isinstance(error, OSError) else None
-    first_line = next(iter(str(strerror or error).splitlines()), "")
-    return first_line.rstrip(".") or type(error).__name__
+    return short_reason(error) or type(error).__name__
 
 
 def _remedy(error: BaseException) -> str:

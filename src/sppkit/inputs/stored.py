@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from sppkit.errors import UsageError
+from sppkit.inputs.reason import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -197,5 +198,5 @@ def _reason(error: BaseException) -> str:
     # torch's text on a refused pickle advises to switch the safe mode off.
     if isinstance(error, pickle.UnpicklingError):
         return ""
-    first_line = next(iter(str(error).splitlines()), "").rstrip(". ")
-    return f" ({first_line})" if first_line else ""
+    reason = short_reason(error)
+    return f" ({reason})" if reason else ""

@@ -96,9 +96,9 @@ class ResidualBlock(nn.Module):
         """
         prepared = self._prepare(0, x)
         shortcut = x if self.shortcut is None else self.shortcut(prepared)
-        branch = self.conv0(prepared)
-        for index in range(1, self.convolutions):
-            branch = getattr(self, f"conv{index}")(self._prepare(index, branch))
+        branch = prepared
+        for index in range(self.convolutions):
+            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
         branch = self.stochastic_depth(self.residual(self.se(branch)))
         # shortcut + alpha * skip_gain * branch in one pass over memory.
         return torch.addcmul(shortcut, branch, self.skip_gain, value=self.alpha)

@@ -1,0 +1,73 @@
+"""Write docs/cli.md from the list of options, or check that it is up to date (``--check``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sppkit import config, registry
+
+PAGE = Path(__file__).with_name("cli.md")
+HEAD = """# Commands
+
+<!-- Written by docs/generate_cli.py from src/sppkit/config.py; edit these. -->
+
+| command | what it does |
+|---|---|
+| `sppkit plot` | measure a network; write table, record and picture; say what they show |
+| `sppkit plot RUN.csv` | redraw a saved run |
+| `sppkit inspect` | show a network's blocks and where its signal is read |
+| `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
+| `sppkit list [KIND]` | list every name that can be typed |
+
+`sppkit COMMAND --help` shows the options and examples. `sppkit --install-completion` teaches them to your shell.
+"""
+
+
+def page() -> str:
+    parts = [HEAD]
+    for panel in ("Model", "Input", "Run", "Output"):
+        parts.append(f"## {panel} options\n\n| option | default | |\n|---|---|---|")
+        parts.extend(
+            row(name, option) for name, option in config.options(config.RunConfig).items() if option.panel == panel
+        )
+        parts.append("")
+    parts.append(
+        "`--config FILE.toml` takes any of these from a file; `--quiet` and `--debug` are for the terminal only.\n"
+    )
+    for kind, title in (
+        ("activation", "Activations"),
+        ("weight parametrization", "Weights"),
+        ("normalizer", "Normalizers"),
+    ):
+        names = "\n".join(f"- `{name}`: {entry.summary}" for name, entry in registry.KINDS[kind].items())
+        parts.append(f"## {title}\n\n{names}\n")
+    return "\n".join(parts)
+
+
+def row(name: str, option: config.Option) -> str:
+    default = config.RunConfig.__dataclass_fields__[name].default
+    if default is None:
+        shown = "by architecture" if option.panel == "Model" and name not in {"depth", "stages"} else ""
+    elif isinstance(default, bool):
+        shown = "off"
+    else:
+        shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    flag = f"--{name.replace('_', '-')} {option.metavar}".strip()
+    return (
+        f"| `{flag}` | {shown and f'`{shown}`' if shown not in {'by architecture', 'off'} else shown} | {option.help} |"
+    )
+
+
+def main() -> int:
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.read_text(encoding="utf-8") != page():
+        sys.stderr.write("docs/cli.md is out of date: python docs/generate_cli.py\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What README and docs tell a user to type is typed here, in order, page by page, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sppkit.config import resolve_config
+from sppkit.models.spec import build_spec
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def is_set_up(code: str) -> bool:
+    # .ci/run types the README's two set-up commands, each in a fresh virtual environment.
+    return code.startswith("python3 -m venv")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    python = ""
+    for language, code in blocks(page):
+        assert language in {"sh", "python"}, f"a block of {page.name} is not executed: {language}"
+        if is_set_up(code):
+            continue
+        if language == "python":
+            # The blocks of a page are one program; each run repeats those before it.
+            python += code
+        argv = ["sh", "-euc", code] if language == "sh" else [sys.executable, "-W", "error", "-c", python]
+        done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+
+def test_readme_names_files_that_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(links) > 5
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_readme_is_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 70
+
+
+def test_readme_has_the_two_set_up_commands() -> None:
+    commands = [code for _, code in blocks(ROOT / "README.md") if is_set_up(code)]
+    assert [shlex.split(command)[-1] for command in commands] == ["600", ".venv/bin/pytest"]
+    assert all(command.count("\n") == 1 for command in commands)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+def test_ready_made_configurations_are_valid(file: Path) -> None:
+    resolved = resolve_config({}, file)
+    assert sum(build_spec(resolved.config.arch, resolved.given()).stages) > 0
+    assert file.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_command_reference_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs/generate_cli.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
