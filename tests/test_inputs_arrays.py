@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
-import resource
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -265,7 +266,7 @@ def test_no_pickle_is_run(name, write, tmp_path):
     with pytest.raises(UsageError, match=pattern) as caught:
         load(path)
     assert not marker.exists()
-    assert "weights_only" not in str(caught.value)  # torch's advice to switch the safe mode off
+    assert "eights" not in str(caught.value)  # torch's advice to switch off weights_only
 
 
 def test_the_malicious_pickle_would_have_worked(tmp_path):
@@ -315,22 +316,22 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
         load(path)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
-def test_memory_does_not_grow_with_the_file(suffix, tmp_path):
-    # 3 GiB of holes on the disk, 1024 samples of 3 MiB, of which one batch of two is used.
-    path, samples, gibibytes = tmp_path / f"x{suffix}", 1024, 3
-    shape, size = (samples, 3, 512, 512), samples * 3 * 512 * 512 * 4
-    assert size == gibibytes * 2**30
-    if suffix == ".npy":
-        np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    else:
-        header = f'{{"x":{{"dtype":"F32","shape":{list(shape)},"data_offsets":[0,{size}]}}}}'.encode()
-        with path.open("wb") as stream:
-            stream.write(len(header).to_bytes(8, "little") + header)
-            stream.truncate(8 + len(header) + size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+BIG = (32, 3, 512, 512)  # 96 MiB, of which a batch of two is 6 MiB
+WRITE_BIG = {
+    ".npy": lambda path: np.save(path, np.zeros(BIG, np.float32)),
+    ".pt": lambda path: torch.save(torch.zeros(BIG), path),
+    ".safetensors": lambda path: save_file({"x": torch.zeros(BIG)}, path),
+}
+
+
+@pytest.mark.parametrize("suffix", WRITE_BIG)
+def test_only_what_is_used_is_read_into_memory(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    WRITE_BIG[suffix](path)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
     inputs = load(path, batch_size=2)
     assert [tuple(batch.shape) for batch in inputs.batches()] == [(2, 3, 512, 512)]
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 256 * 1024, f"{grown} KiB for a batch of 6 MiB"
-    assert inputs.description["samples_available"] == samples
+    grown = psutil.Process().memory_info().rss - before
+    assert grown < 48 * 2**20, f"{grown} bytes for a batch of 6 MiB"
+    assert inputs.description["samples_available"] == 32

@@ -235,6 +235,7 @@ def test_zeros_do_not_break_a_logarithmic_axis() -> None:
     assert 1 < figure.axes[0].get_ylim()[0] < 10
     zeros = line(figure.axes[0], "exactly 0")
     np.testing.assert_array_equal(zeros.get_xdata(), [0, 3])
+    assert not np.isfinite(figure.axes[0].transData.transform([(3, 0.0)])[0, 1])  # a gap, not a fall to the edge
     assert "exactly 0" in legend_labels(figure)
 
 
@@ -397,6 +398,14 @@ def test_files_are_the_same_bytes_each_time(suffix: str, tmp_path: Path) -> None
     save_figure(figure, again)
     save_figure(plot_spp(table, title="a title", subtitle="a subtitle"), anew)
     assert first.read_bytes() == again.read_bytes() == anew.read_bytes()
+
+
+def test_every_format_has_the_same_layout(tmp_path: Path) -> None:
+    figure = plot_spp(synthetic((3, 4, 6, 3), reset_growth))
+    before = [axes.get_position().bounds for axes in figure.axes]
+    for suffix in (".svg", ".pdf", ".png"):
+        save_figure(figure, tmp_path / f"spp{suffix}")
+        assert [axes.get_position().bounds for axes in figure.axes] == before
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

@@ -139,6 +139,6 @@ def check_name(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if name in names:
         return name
-    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), [n.replace("_", "-") for n in names], n=1)
+    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), [n.replace("_", "-") for n in names], n=1, cutoff=0.5)
     match = next((f"; did you mean {n!r}?" for n in names if close and n.replace("_", "-") == close[0]), ".")
     raise UsageError(f"unknown {kind} {name!r}{match}\nKnown: {', '.join(names)}.")

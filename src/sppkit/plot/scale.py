@@ -90,9 +90,7 @@ def _scale_linear(axes: Axes, top: float, bottom: float, margin: float) -> None:
 def _linear_formatter(top: float) -> Formatter:
     if not 1e-3 <= top < 1e4:  # written out, the labels would be longer than 6 characters
         return FuncFormatter(_format_scientific)
-    formatter = ScalarFormatter(useOffset=False)  # an offset beside the axis is easily overlooked
-    formatter.set_scientific(False)
-    return formatter
+    return ScalarFormatter()  # which adds an offset beside an axis only if that is far from 0
 
 
 def _format_scientific(value: float, _position: int | None = None) -> str:

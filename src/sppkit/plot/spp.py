@@ -197,7 +197,7 @@ def finish(figure: Figure) -> None:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(dict(zip(labels, handles, strict=True)))
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries))
-    # The engine would move the panels by some 1e-16 each time it runs, and with them the bytes of an SVG file.
+    # The engine would lay each format out anew, at its own resolution and from where the last one left the panels.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 

@@ -1,0 +1,280 @@
+"""measure and Probe: the table they return, and the trace they do not leave."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sppkit
+from sppkit.table import COLUMNS, INTEGER_COLUMNS
+
+
+def small(arch: str = "bn-relu-conv", **options: object) -> nn.Module:
+    return sppkit.build_model(arch, **{"stages": (1, 2), "width": 0.125, **options})
+
+
+def batch(samples: int = 4, seed: int = 0) -> Tensor:
+    return torch.randn(samples, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def test_columns_types_and_rows_are_the_contract() -> None:
+    table = sppkit.measure(small(), batch(), seed=7)
+    assert tuple(table.columns) == COLUMNS
+    assert all(str(table[column].dtype) == "Int64" for column in INTEGER_COLUMNS)
+    assert table["block"].tolist() == [0, 1, 2, 3]
+    assert table["stage"].tolist() == [0, 1, 2, 2]
+    assert table["name"].tolist() == ["stem", "blocks.0", "blocks.1", "blocks.2"]
+    assert table["seed"].tolist() == [7] * 4
+    assert np.isnan(table["residual_variance"][0])
+    assert table["residual_variance"][1:].notna().all()
+    assert (table["nonfinite"] == 0).all()
+
+
+def snapshot(model: nn.Module) -> list[object]:
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return [
+        [(name, tensor.detach().clone(), id(tensor)) for name, tensor in tensors],
+        [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        [(name, module.training, len(module._forward_hooks)) for name, module in model.named_modules()],
+        [p.requires_grad for p in model.parameters()],
+        (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()),
+        (torch.is_grad_enabled(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32),
+    ]
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, (Tensor, np.ndarray)):
+        return bool((a == b).all())
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+class Failing(nn.Module):
+    """A network whose third block raises, after it has drawn random numbers and moved running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small()
+        self.inner.blocks[2].register_forward_pre_hook(self.fail)
+
+    def fail(self, module: nn.Module, inputs: object) -> None:
+        torch.rand(3), np.random.rand(), random.random()
+        raise RuntimeError("planted failure\nsecond line")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def signal_sites(self) -> list[sppkit.Site]:
+        return [sppkit.Site(s.block, s.stage, s.name, s.role, f"inner.{s.path}") for s in self.inner.signal_sites()]
+
+
+@pytest.mark.parametrize("mode", [None, "train", "eval"])
+@pytest.mark.parametrize("fails", [False, True], ids=["runs", "fails"])
+def test_the_model_is_left_as_it_was(mode: str | None, fails: bool) -> None:
+    model = Failing() if fails else small("nf-resnet", stochastic_depth=0.5, se=True)
+    if not fails:
+        model(batch()).sum().backward()
+    model.train()
+    next(module for module in model.modules() if isinstance(module, nn.Conv2d)).eval()
+    before = snapshot(model)
+    if fails:
+        with pytest.raises(sppkit.MeasurementError, match=r"failed behind blocks\.1: planted failure$"):
+            sppkit.measure(model, batch(), mode=mode)
+    else:
+        sppkit.measure(model, batch(), mode=mode)
+    assert equal(before, snapshot(model))
+
+
+def test_the_comparison_of_states_can_fail() -> None:
+    model = small()
+    before = snapshot(model)
+    model(batch())  # moves the running statistics
+    assert not equal(before, snapshot(model))
+
+
+def test_train_mode_uses_batch_statistics_and_eval_mode_stored_ones() -> None:
+    model = small()
+    train = sppkit.measure(model, batch(), mode="train")
+    fresh = sppkit.measure(model, batch(), mode="eval")
+    assert not np.allclose(train["channel_variance"][1:], fresh["channel_variance"][1:], rtol=0.1)
+    warm = sppkit.measure(model, batch(), mode="eval", warmup=[batch()] * 100)
+    # Running statistics of one batch, seen 100 times with momentum 0.1, are that batch's but for 0.9^100 = 3e-5 and
+    # the factor n/(n-1) of their unbiased variance: n = 64 values in the smallest map.
+    np.testing.assert_allclose(warm["channel_variance"], train["channel_variance"], rtol=0.05)
+    assert (model.blocks[0].norm0.running_mean == 0).all()
+
+
+def test_mode_none_keeps_the_flags() -> None:
+    model = small().eval()
+    kept = sppkit.measure(model, batch())
+    pd.testing.assert_frame_equal(kept, sppkit.measure(model, batch(), mode="eval"))
+
+
+def test_batches_merge_to_their_union() -> None:
+    model = small("nf-resnet")
+    x = batch(12)
+    whole = sppkit.measure(model, x)
+    split = sppkit.measure(model, [x[:1], x[1:5], x[5:]])
+    # Convolutions of other batch sizes sum in another order.
+    for column in ("channel_squared_mean", "channel_variance", "residual_variance"):
+        np.testing.assert_allclose(split[column], whole[column], rtol=1e-5)
+
+
+def test_probe_merges_the_users_own_passes_and_removes_its_hooks() -> None:
+    model = small("nf-resnet")
+    x = batch(8)
+    with sppkit.Probe(model) as probe:
+        model(x[:3])
+        model(x[3:])
+    pd.testing.assert_frame_equal(probe.table(), sppkit.measure(model, [x[:3], x[3:]]))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_probe_of_a_model_that_was_not_run_says_so() -> None:
+    with sppkit.Probe(small()) as probe:
+        pass
+    with pytest.raises(sppkit.MeasurementError, match=r"7 of 7 sites were never reached, the first at 'stem_pool'"):
+        probe.table()
+
+
+def test_forward_called_past_the_hooks_is_refused() -> None:
+    model = small()
+    with sppkit.Probe(model) as probe:
+        for block in model.blocks:
+            block.forward(torch.zeros(2, block.conv0.in_channels, 8, 8))
+    with pytest.raises(sppkit.MeasurementError, match="Call the model itself"):
+        probe.table()
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small("nf-resnet")
+
+    def forward(self, image: Tensor, unused: int = 0) -> Tensor:
+        return self.inner(image)
+
+    def signal_sites(self) -> list[sppkit.Site]:
+        return [sppkit.Site(s.block, s.stage, s.name, s.role, f"inner.{s.path}") for s in self.inner.signal_sites()]
+
+
+def generator() -> Iterator[Tensor]:
+    yield batch()
+
+
+FORMS = {
+    "tensor": batch,
+    "tuple": lambda: (batch(), "label"),
+    "mapping": lambda: {"image": batch(), "unused": 1},
+    "list": lambda: [batch()],
+    "list of tuples": lambda: [(batch(), 3)],
+    "generator": generator,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_of_input(form: object) -> None:
+    expected = sppkit.measure(Wrapped(), batch())
+    pd.testing.assert_frame_equal(sppkit.measure(Wrapped(), form()), expected)
+
+
+def test_batches_limits_how_many_are_taken() -> None:
+    model = small("nf-resnet")
+    endless = (batch(seed=seed) for seed in iter(int, 1))
+    pd.testing.assert_frame_equal(sppkit.measure(model, endless, batches=2), sppkit.measure(model, [batch(), batch()]))
+
+
+def test_stats_chooses_what_is_measured() -> None:
+    table = sppkit.measure(small(), batch(), stats=["channel_variance"])
+    assert table["channel_variance"].notna().all()
+    assert table["residual_variance"].isna().all()
+    assert tuple(table.columns) == COLUMNS
+
+
+REFUSED = {
+    "no sites": (lambda: sppkit.measure(nn.Linear(3, 3), batch()), "Linear does not say where its residual blocks are"),
+    "statistic": (lambda: sppkit.measure(small(), batch(), stats=["variance"]), "unknown statistic 'variance'"),
+    "mode": (lambda: sppkit.measure(small(), batch(), mode="test"), "mode must be 'train', 'eval' or None"),
+    "batches": (lambda: sppkit.measure(small(), batch(), batches=0), "batches must be at least 1, not 0"),
+    "inputs": (lambda: sppkit.measure(small(), 3), "inputs must be a tensor, a mapping, a tuple, or an iterable"),
+    "path": (lambda: sppkit.measure(small(), "photos/"), "inputs must be a tensor"),
+    "no batch": (lambda: sppkit.measure(small(), []), "the inputs are empty"),
+    "empty tuple": (lambda: sppkit.measure(small(), ()), "must not be empty"),
+    "nan": (lambda: sppkit.measure(small(), torch.full((2, 3, 32, 32), torch.nan)), "6144 of 6144 values that are not"),
+    "channels": (
+        lambda: sppkit.measure(small(), torch.zeros(2, 4, 32, 32)),
+        "failed before the first block: .*channels",
+    ),
+    "rank": (lambda: sppkit.measure(small(), torch.zeros(2, 3)), "failed before the first block"),
+    "dtype": (lambda: sppkit.measure(small(), torch.zeros(2, 3, 32, 32, dtype=torch.long)), "before the first block"),
+    "one value": (
+        lambda: sppkit.measure(small(stages=(1, 1, 1, 1)), torch.randn(1, 3, 32, 32), mode="train"),
+        r"failed behind blocks\.2: Expected more than 1 value per channel",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), REFUSED.values(), ids=REFUSED)
+def test_refusals_are_clear(act: object, message: str) -> None:
+    with pytest.raises(sppkit.SppkitError, match=message):
+        act()
+
+
+def test_half_precision_network_is_measured_in_full_precision() -> None:
+    model = small("nf-resnet").to(torch.bfloat16)
+    table = sppkit.measure(model, batch().to(torch.bfloat16))
+    reference = sppkit.measure(small("nf-resnet"), batch())
+    # bfloat16 has 8 bits: 0.4 % per operation, some of it averaged out.
+    np.testing.assert_allclose(table["channel_variance"], reference["channel_variance"], rtol=0.03)
+
+
+def test_exploding_network_shows_its_true_curve_beyond_single_precision() -> None:
+    # Without a normalizer the second moment doubles per block. 200 blocks: the variance passes 3.4e38, the largest
+    # float32, near block 127, while the activations stay within it.
+    model = sppkit.build_model("he-resnet", stages=(200,), width=0.25, padding="circular")
+    table = sppkit.measure(model, torch.randn(2, 3, 32, 32))
+    variance = table["channel_variance"].to_numpy()
+    second_moment = variance + table["channel_squared_mean"].to_numpy()
+    assert variance[-1] > 3.4e38
+    assert np.isfinite(second_moment).all()
+    # E log2 of a doubling with 64-channel noise: a random walk with steps of about sqrt(2/16) / 2 nats per convolution
+    # narrows to a few per cent of slope over 200 blocks.
+    slope = np.polyfit(np.arange(201), np.log2(second_moment), 1)[0]
+    assert slope == pytest.approx(1, abs=0.1)
+    assert (table["nonfinite"] == 0).all()
+
+
+def test_activations_beyond_single_precision_are_counted_and_shown() -> None:
+    model = sppkit.build_model("he-resnet", stages=(3,), width=0.125, skip_gain=1e30)
+    table = sppkit.measure(model, torch.randn(2, 3, 16, 16))
+    assert table["nonfinite"].tolist()[:2] == [0, 0]
+    assert table["nonfinite"].tolist()[3] > 0
+    assert not np.isfinite(table["channel_variance"][3])
+
+
+def test_what_is_kept_is_proportional_to_channels_and_not_to_the_signal() -> None:
+    kept = []
+    for size in (32, 128):
+        model = small("nf-resnet")
+        with sppkit.Probe(model) as probe:
+            model(torch.randn(2, 3, size, size))
+        kept.append([m.mean.numel() + m.m2.numel() for m in probe._listener.values.values()])
+        assert kept[-1] == [2 * shape[1] for shape in probe._listener.shapes.values()]
+    assert kept[0] == kept[1]
+
+
+def test_all_numbers_are_fetched_from_the_device_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    real = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda self: fetched.append(tuple(self.shape)) or real(self))
+    table = sppkit.measure(small("nf-resnet"), batch())
+    assert len(table) == 4
+    # Four outputs with two statistics and a count, three branches with one and a count.
+    assert fetched == [(4 * 3 + 3 * 2,)]

@@ -1,0 +1,226 @@
+"""Channel moments against a float64 twin and closed forms, and how they behave under splits, shifts and scales."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sppkit.stats import moments as module
+from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
+from sppkit.stats.spp import channel_squared_mean, channel_variance
+
+
+def twin(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The definition, channel by channel, in NumPy's float64 (80-bit sums where the platform has them)."""
+    values = x.detach().cpu().double().numpy().astype(np.longdouble)
+    channels = [values[:, c].ravel() for c in range(values.shape[1])]
+    means = np.array([c.mean() for c in channels])
+    variances = np.array([((c - c.mean()) ** 2).mean() for c in channels])
+    return means.astype(float), variances.astype(float)
+
+
+def assert_moments(found: ChannelMoments, x: torch.Tensor, *, rel: float = 1e-5) -> None:
+    mean, variance = twin(x)
+    scale = np.maximum(np.abs(mean), 0.1 * np.sqrt(variance))
+    errors = np.abs(found.mean.numpy() - mean) / np.where(scale > 0, scale, 1)
+    assert errors.max() <= rel, f"mean off by {errors.max():.1e}"
+    gap = np.abs(found.variance.numpy() - variance) / np.where(variance > 0, variance, 1)
+    assert gap.max() <= rel, f"variance off by {gap.max():.1e}, shape {tuple(x.shape)}, {x.dtype}"
+    assert found.count == x.numel() // x.shape[1]
+    assert int(found.nonfinite) == 0
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+SHAPES = [
+    (8, 16, 56, 56),
+    (2, 4, 200, 220),
+    (8, 64, 7, 7),
+    (3, 5, 1, 1),
+    (4, 6),
+    (2, 3, 50),
+    (2, 3, 4, 5, 6),
+    (1, 2, 64, 64),
+]
+
+
+@pytest.mark.parametrize("ratio", [0, 0.3, 1, 3, 3.9, 4.1, 10, 100, 1e3, 1e4])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_ratio_of_mean_to_deviation_is_exact(shape: tuple[int, ...], ratio: float) -> None:
+    x = normal(*shape) + ratio
+    assert_moments(channel_moments(x), x)
+
+
+PATTERNS = {
+    # Adversaries of a float32 sum: equal terms (all roundings alike), order, heavy tails, one giant, tiny, huge.
+    "plus or minus 0.1": lambda x: 0.1 * torch.sign(x),
+    "sorted": lambda x: x.flatten().sort().values.view_as(x),
+    "cauchy": lambda x: x / normal(*x.shape, seed=1).abs().clamp(min=1e-3),
+    "one giant": lambda x: torch.cat([x[:, :, :1] * 0 + 1e6, x[:, :, 1:]], dim=2),
+    "relu": torch.relu,
+    "1e-12": lambda x: x * 1e-12,
+    "1e-25": lambda x: x * 1e-25,
+    "1e18": lambda x: x * 1e18,
+    "1e35": lambda x: x * 1e35,
+    "constant": lambda x: torch.full_like(x, 0.1),
+    "zero": torch.zeros_like,
+    "channels of every scale": lambda x: x * torch.logspace(-20, 20, x.shape[1])[None, :, None, None],
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
+def test_adversaries_of_single_precision(pattern: object) -> None:
+    x = pattern(normal(4, 8, 90, 100))
+    found = channel_moments(x)
+    assert_moments(found, x)
+
+
+def count_redone(monkeypatch: pytest.MonkeyPatch, x: torch.Tensor) -> int:
+    redone = []
+
+    def spy(moments: ChannelMoments, x: torch.Tensor, channels: torch.Tensor) -> ChannelMoments:
+        redone.append(len(channels))
+        return real(moments, x, channels)
+
+    real = module._redo
+    monkeypatch.setattr(module, "_redo", spy)
+    channel_moments(x)
+    return sum(redone)
+
+
+def test_exact_path_stays_quiet_where_it_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Means as in a BN-ReLU-Conv network: squared mean 0.47 times the variance on average.
+    x = normal(8, 512, 14, 14) + 0.68 * normal(512)[None, :, None, None]
+    assert count_redone(monkeypatch, x) == 0
+
+
+def test_exact_path_takes_the_channels_that_need_it_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = normal(4, 32, 20, 20)
+    x[:, 3] += 100
+    x[:, 7] *= 1e25
+    x[:, 9] *= 1e-25
+    assert count_redone(monkeypatch, x) == 3
+
+
+def test_without_the_exact_path_the_numbers_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = normal(4, 4, 50, 50) + 1e3
+    monkeypatch.setattr(module, "_redo", lambda moments, x, channels: moments)
+    with pytest.raises(AssertionError, match="variance off by"):
+        assert_moments(channel_moments(x), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("ratio", [0, 3, 30])
+def test_other_types_are_as_exact_as_their_values(dtype: torch.dtype, ratio: float) -> None:
+    x = (normal(4, 6, 30, 30) + ratio).to(dtype)
+    assert_moments(channel_moments(x), x)
+
+
+def test_half_precision_does_not_overflow() -> None:
+    x = (300 * normal(4, 6, 30, 30)).to(torch.float16)
+    assert_moments(channel_moments(x), x)
+
+
+def test_any_memory_layout() -> None:
+    x = normal(4, 6, 10, 12)
+    for view in (x.to(memory_format=torch.channels_last), x.transpose(2, 3), x[:, ::2], x.expand(4, 6, 10, 12)):
+        assert_moments(channel_moments(view), view)
+
+
+def test_autocast_does_not_reduce_precision() -> None:
+    x = normal(4, 6, 30, 30) + 2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_moments(channel_moments(x), x)
+
+
+def test_row_moments_agree_with_the_twin() -> None:
+    # What runs on MPS, which has no float64: float32 per row, merged on the CPU.
+    x = normal(6, 5, 400) + 3
+    assert_moments(module._row_moments(x), x)
+
+
+def test_device_path_agrees_with_the_twin() -> None:
+    x = normal(3, 7, 500) + 1e4
+    assert_moments(module._exact_moments(x), x)
+
+
+def test_exact_path_works_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 100)
+    x = normal(3, 7, 30)
+    assert_moments(module._exact_moments(x), x)
+
+
+@pytest.mark.parametrize(("value", "variance"), [(float("nan"), "nan"), (float("inf"), "nan"), (-float("inf"), "nan")])
+def test_nonfinite_values_are_counted_and_not_dropped(value: float, variance: str) -> None:
+    x = normal(4, 3, 8, 8)
+    x[1, 2, 3, 4] = value
+    x[2, 2, 0, 0] = value
+    found = channel_moments(x)
+    assert int(found.nonfinite) == 2
+    assert str(float(found.variance[2])) == variance
+    assert torch.isfinite(found.variance[:2]).all()
+    assert not np.isfinite(float(channel_variance(found)))
+
+
+def test_known_values() -> None:
+    # Channel 0: 1, 3 (mean 2, variance 1). Channel 1: -2, -2 (mean -2, variance 0).
+    x = torch.tensor([[[1.0], [-2.0]], [[3.0], [-2.0]]])
+    found = channel_moments(x)
+    assert found.mean.tolist() == [2, -2]
+    assert found.variance.tolist() == [1, 0]
+    assert float(channel_squared_mean(found)) == 4
+    assert float(channel_variance(found)) == 0.5
+
+
+def test_relu_of_a_normal_has_its_closed_form() -> None:
+    # E relu = 1/sqrt(2 pi), Var relu = (1 - 1/pi)/2; 2e6 samples leave a relative error near 1e-3.
+    found = channel_moments(torch.relu(normal(20, 1, 300, 340)))
+    assert float(found.mean) == pytest.approx((2 * np.pi) ** -0.5, rel=4e-3)
+    assert float(found.variance) == pytest.approx((1 - 1 / np.pi) / 2, rel=4e-3)
+
+
+@given(
+    cuts=st.lists(st.integers(1, 11), max_size=4, unique=True),
+    offset=st.sampled_from([0.0, 1.0, 1e2, 1e4]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_split_into_batches_gives_the_same(cuts: list[int], offset: float, seed: int) -> None:
+    x = normal(12, 3, 5, 6, seed=seed) + offset
+    x[6:] *= 3
+    parts = torch.tensor_split(x, sorted(cuts))
+    merged = functools.reduce(merge_moments, [channel_moments(part) for part in parts])
+    assert_moments(merged, x)
+
+
+@given(seed=st.integers(0, 1000), scale=st.sampled_from([0.25, 2.0, 1024.0]), shift=st.sampled_from([-4.0, 0.5, 64.0]))
+@settings(max_examples=30, deadline=None)
+def test_permutation_scale_and_shift(seed: int, scale: float, shift: float) -> None:
+    x = normal(4, 3, 6, 7, seed=seed)
+    order = torch.randperm(4 * 6 * 7, generator=torch.Generator().manual_seed(seed))
+    shuffled = x.transpose(0, 1).reshape(3, -1)[:, order].reshape(3, 4, 6, 7).transpose(0, 1)
+    base, mixed = channel_moments(x), channel_moments(shuffled)
+    scaled, shifted = channel_moments(x * scale), channel_moments(x + shift)
+    torch.testing.assert_close(mixed.variance, base.variance, rtol=1e-6, atol=0)
+    torch.testing.assert_close(scaled.variance, base.variance * scale**2, rtol=1e-6, atol=0)
+    # Adding the shift rounds each float32 value by up to 64 * 6e-8.
+    torch.testing.assert_close(shifted.variance, base.variance, rtol=1e-5, atol=0)
+    torch.testing.assert_close(shifted.mean, base.mean + shift, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(channel_squared_mean(scaled), channel_squared_mean(base) * scale**2, rtol=1e-5, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("ratio", [0, 10, 1e4])
+def test_cuda_agrees(ratio: float) -> None:
+    x = normal(4, 16, 28, 28) + ratio
+    found = channel_moments(x.cuda())
+    moved = ChannelMoments(found.count, found.mean.cpu(), found.m2.cpu(), found.nonfinite.cpu())
+    assert_moments(moved, x)
