@@ -130,13 +130,13 @@ REFUSED = {
     "grey": (
         "x.npy",
         save(ONES[:, :1]),
-        "FILE holds 2x1x4x4: 1 channels (the second axis), where the network takes 3.\n"
+        "FILE holds 2x1x4x4: its second axis, the channels, is 1 long where the network takes 3.\n"
         "Type --shape 1,4,4, or save an array with 3 channels.",
     ),
     "channels last": (
         "x.npy",
         save(ONES.transpose(0, 2, 3, 1)),
-        "FILE holds 2x4x4x3: 4 channels (the second axis), where the network takes 3.\n"
+        "FILE holds 2x4x4x3: its second axis, the channels, is 4 long where the network takes 3.\n"
         "If the channels come last, save array.transpose(0, 3, 1, 2).",
     ),
     "two arrays": (

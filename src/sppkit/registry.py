@@ -139,6 +139,8 @@ def check_name(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if name in names:
         return name
-    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), [n.replace("_", "-") for n in names], n=1, cutoff=0.5)
-    match = next((f"; did you mean {n!r}?" for n in names if close and n.replace("_", "-") == close[0]), ".")
+    # Spelling with dashes or underscores should not hide a match; half of the letters must fit ("bm" finds "bn").
+    spelled = {known_name.replace("_", "-"): known_name for known_name in names}
+    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), spelled, n=1, cutoff=0.5)
+    match = f"; did you mean {spelled[close[0]]!r}?" if close else "."
     raise UsageError(f"unknown {kind} {name!r}{match}\nKnown: {', '.join(names)}.")

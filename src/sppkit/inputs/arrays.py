@@ -101,7 +101,7 @@ def check_finite(path: Path, batches: Iterator[torch.Tensor]) -> None:
 
 def _wrong_channels(path: Path, shape: tuple[int, ...], channels: int) -> str:
     size = "x".join(map(str, shape))
-    fact = f"{path} holds {size}: {shape[1]} channels (the second axis), where the network takes {channels}."
+    fact = f"{path} holds {size}: its second axis, the channels, is {shape[1]} long where the network takes {channels}."
     if shape[-1] == channels:
         return f"{fact}\nIf the channels come last, save array.transpose(0, 3, 1, 2)."
     return f"{fact}\nType --shape {','.join(map(str, shape[1:]))}, or save an array with {channels} channels."
