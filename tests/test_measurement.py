@@ -245,7 +245,8 @@ def test_exploding_network_shows_its_true_curve_beyond_single_precision() -> Non
         for block in model.blocks
     ]
     x = torch.randn(2, 3, 32, 32)
-    model(x)
+    with torch.no_grad():
+        model(x)
     for handle in handles:
         handle.remove()
     table = sppkit.measure(model, x)

@@ -153,10 +153,11 @@ def test_stochastic_depth_drops_whole_samples_in_train_mode_only() -> None:
 
 
 NAMES = {
-    "stem.weight", "blocks.0.shortcut.weight", "blocks.0.conv0.weight", "blocks.0.conv1.weight",
-    "blocks.0.conv2.weight", "blocks.0.skip_gain", "blocks.0.norm0.weight", "blocks.0.norm2.running_mean", "blocks.1.conv0.weight",
-    "blocks.1.se.fc0.weight", "blocks.1.se.fc0.bias", "blocks.1.se.fc1.weight", "blocks.1.se.fc1.bias",
-}  # fmt: skip
+    *("stem.weight", "blocks.0.shortcut.weight", "blocks.0.conv0.weight", "blocks.0.conv1.weight"),
+    *("blocks.0.conv2.weight", "blocks.0.skip_gain", "blocks.0.norm0.weight", "blocks.0.norm2.running_mean"),
+    *("blocks.1.conv0.weight", "blocks.1.se.fc0.weight", "blocks.1.se.fc0.bias", "blocks.1.se.fc1.weight"),
+    "blocks.1.se.fc1.bias",
+}
 
 
 def test_parameter_names_are_the_contract() -> None:
