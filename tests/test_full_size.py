@@ -6,12 +6,16 @@ at 224 px and batch 8 (given per test as mean [min, max] where a tolerance rests
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 import sppkit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIZES = [
     pytest.param((1.0, 224, 600), marks=pytest.mark.slow, id="full"),
@@ -57,8 +61,9 @@ def test_relu_bn_conv(size: tuple[float, int, int]) -> None:
     np.testing.assert_allclose(stages(table, "residual_variance", "mean"), 1, atol=0.01 if full else 0.04)
     ends = stages(table, "channel_variance", "last")
     np.testing.assert_allclose(ends, 51 if full else 1 + lengths(table), rtol=0.5 / 51 if full else 0.05)
-    # Exactly 0 but for the subsampling of the strided shortcut: a mean over the n/4 values of a map that is left.
-    assert table["channel_squared_mean"][1:].max() < 0.01
+    # Exactly 0 but for the strided 1x1 shortcut: the mean over the quarter of the map that is left has a variance of
+    # about 1/n, n = 8*16 values in the last stage at 112 px, four times as many at 224 px.
+    assert table["channel_squared_mean"][1:].max() < (0.01 if full else 0.02)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -80,8 +85,9 @@ def test_nf_resnet_with_zero_padding(size: tuple[float, int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_nf_resnet_with_circular_padding(size: tuple[float, int, int]) -> None:
     table = measured("nf-resnet", size, padding="circular")
-    # Closed forms: 1 and 1 + d alpha² = 3.0 in every stage; seeds vary by 2 to 3 % (full) and four times that (small).
-    tolerance = 0.04 if size[0] == 1 else 0.15
+    # Closed forms: 1 and 1 + d alpha² = 3.0 in every stage. The max-pool's output is not Gaussian, which leaves 2 to 3 %
+    # (1.018 to 1.026 at 4 seeds), and seeds vary by 2 to 3 %; four times that with a quarter of the channels.
+    tolerance = 0.07 if size[0] == 1 else 0.15
     np.testing.assert_allclose(stages(table, "residual_variance", "mean"), 1, rtol=tolerance)
     np.testing.assert_allclose(stages(table, "channel_variance", "last"), 1 + 0.04 * lengths(table), rtol=tolerance)
 
@@ -98,10 +104,11 @@ def test_he_resnet_doubles_per_block(size: tuple[float, int, int]) -> None:
     table = measured("he-resnet", size)
     second_moment = (table["channel_squared_mean"] + table["channel_variance"]).to_numpy()
     blocks = np.arange(len(table))
-    # q -> 2 q per block. Zero padding and the noise of few channels lower the slope a little; 8 % at a quarter of the
-    # width (E log of a noisy factor is below the log of its mean).
+    # q -> (1 + b) q per block with E b = 1. A convolution of C channels behind ReLU makes q fluctuate by a variance of
+    # about 5/C (E relu^4 / (E relu^2)^2 - 1 = 5), so E log2(1 + b) is about 1 - Var b / (8 ln 2): 0.87 with bottlenecks
+    # of 16 channels, 0.97 with 64. Zero padding takes a little more on small maps.
     slope = np.polyfit(blocks, np.log2(second_moment), 1)[0]
-    assert slope == pytest.approx(1, abs=0.05 if size[0] == 1 else 0.12)
+    assert slope == pytest.approx(1, abs=0.05 if size[0] == 1 else 0.2)
     assert np.isfinite(second_moment).all()
 
 
