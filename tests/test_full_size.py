@@ -85,8 +85,8 @@ def test_nf_resnet_with_zero_padding(size: tuple[float, int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_nf_resnet_with_circular_padding(size: tuple[float, int, int]) -> None:
     table = measured("nf-resnet", size, padding="circular")
-    # Closed forms: 1 and 1 + d alpha² = 3.0 in every stage. The max-pool's output is not Gaussian, which leaves 2 to 3 %
-    # (1.018 to 1.026 at 4 seeds), and seeds vary by 2 to 3 %; four times that with a quarter of the channels.
+    # Closed forms: 1 and 1 + d alpha² = 3.0 in every stage. The max-pool leaves 2 to 3 % (it is not Gaussian;
+    # 1.018 to 1.026 at 4 seeds), and seeds vary by 2 to 3 %; four times that with a quarter of the channels.
     tolerance = 0.07 if size[0] == 1 else 0.15
     np.testing.assert_allclose(stages(table, "residual_variance", "mean"), 1, rtol=tolerance)
     np.testing.assert_allclose(stages(table, "channel_variance", "last"), 1 + 0.04 * lengths(table), rtol=tolerance)
