@@ -118,6 +118,9 @@ class RunConfig(ModelOptions):
         0, parsers.whole_number(0), "N", _RUN, "Batches that only move the running statistics, first."
     )
     device: str = _choice("auto", _DEVICES, _RUN, "auto takes a GPU where there is one.")
+    streaming: str = _choice(
+        "auto", ("auto", "on", "off"), _RUN, "Hold one block's weights at a time; auto: where all of them do not fit."
+    )
     dtype: str = _choice("float32", _DTYPES, _RUN, "Type that model and input are cast to.")
     stats: tuple[str, ...] = _option(
         tuple(registry.STATISTICS),

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from sppkit.probe.forward import Mode
     from sppkit.sites import Role, Site
 
+    # Statistics of one site by name, and its number of non-finite values; each of shape ().
+    _Summary = dict[str, Tensor]
+    _Kept = ChannelMoments | _Summary
+
 # The role of the site that each statistic is measured at.
 _ROLES: dict[str, Role] = {
     "channel_squared_mean": "block_output",
@@ -54,6 +58,7 @@ class Probe:
         stats: Sequence[str] | None = None,
         seed: int = 0,
         on_site: Callable[[Site], None] | None = None,
+        single: bool = False,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
@@ -62,6 +67,8 @@ class Probe:
             stats: Statistics to take; all of them where it is None.
             seed: What the table's ``seed`` column says.
             on_site: Called after each site, for instance to show progress.
+            single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
+                moments of its channels, which only merging needs.
 
         Raises:
             UsageError: If the model does not say where its residual blocks are, or for an unknown statistic.
@@ -73,8 +80,8 @@ class Probe:
             )
         self._stats = _check_stats(stats)
         self._seed = seed
-        self._listener: Listener[ChannelMoments] = Listener(
-            model, list(model.signal_sites()), channel_moments, merge_moments, on_site
+        self._listener: Listener[_Kept] = Listener(
+            model, list(model.signal_sites()), self._summarize if single else _moments_at, _merge, on_site
         )
 
     def __enter__(self) -> Self:
@@ -102,6 +109,9 @@ class Probe:
         """
         self._listener.check_complete()
         return build_table(_iter_rows(self._listener, self._stats, self._seed))
+
+    def _summarize(self, site: Site, signal: Tensor) -> _Summary:
+        return _summarize(site, channel_moments(signal), self._stats)
 
 
 def measure(
@@ -143,16 +153,44 @@ def measure(
     if batches is not None and batches < 1:
         raise UsageError(f"batches must be at least 1, not {batches}.")
     probe = Probe(model, stats=stats, seed=seed, on_site=on_site)
+    chosen = islice(iter_batches(inputs), batches)
+    with _placed(model, device) as target:
+        return run_probe(probe, model, chosen, device=target, mode=mode, seed=seed, warmup=warmup)
+
+
+def run_probe(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    *,
+    device: torch.device,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object] = (),
+) -> pd.DataFrame:
+    """Run a model on batches inside a probe and leave no trace: what ``measure`` does once all is in place.
+
+    Args:
+        probe: A probe of the model.
+        model: The model.
+        batches: The batches.
+        device: Where the model runs.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        warmup: As for ``measure``.
+
+    Returns:
+        The probe's table.
+    """
     with ExitStack() as stack:
         stack.enter_context(preserved(model))
-        target = stack.enter_context(_placed(model, device))
         stack.enter_context(full_float32())
         stack.enter_context(torch.no_grad())
         torch.manual_seed(seed)
-        _warm_up(model, warmup, target)
+        _warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
-        _feed(model, islice(iter_batches(inputs), batches), target, probe)
+        _feed(model, batches, device, probe)
     return probe.table()
 
 
@@ -200,7 +238,24 @@ def _check_stats(stats: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(registry.check_name("statistic", name, registry.STATISTICS) for name in names)
 
 
-def _iter_rows(listener: Listener[ChannelMoments], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
+def _moments_at(_site: Site, signal: Tensor) -> ChannelMoments:
+    return channel_moments(signal)
+
+
+def _merge(a: _Kept, b: _Kept) -> ChannelMoments:
+    if isinstance(a, ChannelMoments) and isinstance(b, ChannelMoments):
+        return merge_moments(a, b)
+    raise UsageError("a probe for a single forward pass saw a second one; make it without single=True.")
+
+
+def _summarize(site: Site, moments: ChannelMoments, stats: Sequence[str]) -> _Summary:
+    names = [name for name in stats if _ROLES[name] == site.role]
+    return {name: registry.resolve("statistic", name)(moments) for name in names} | {
+        "nonfinite": moments.nonfinite.double()
+    }
+
+
+def _iter_rows(listener: Listener[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
     numbers = _collect(listener.values, stats)
     blocks: dict[int, dict[Role, Site]] = {}
     for site in listener.sites:
@@ -222,14 +277,12 @@ def _iter_rows(listener: Listener[ChannelMoments], stats: Sequence[str], seed: i
         }
 
 
-def _collect(values: Mapping[Site, ChannelMoments], stats: Sequence[str]) -> dict[tuple[Site, str], float]:
-    """Compute every statistic on the device and fetch them all at once: the only wait for the device."""  # noqa: DOC201
+def _collect(values: Mapping[Site, _Kept], stats: Sequence[str]) -> dict[tuple[Site, str], float]:
+    # All at once: the only time that the host waits for the device.
     scalars: dict[tuple[Site, str], Tensor] = {}
-    for site, moments in values.items():
-        for name in stats:
-            if _ROLES[name] == site.role:
-                scalars[site, name] = registry.resolve("statistic", name)(moments)
-        scalars[site, "nonfinite"] = moments.nonfinite.double()
+    for site, kept in values.items():
+        summary = _summarize(site, kept, stats) if isinstance(kept, ChannelMoments) else kept
+        scalars |= {(site, name): value for name, value in summary.items()}
     return dict(zip(scalars, torch.stack(list(scalars.values())).cpu().tolist(), strict=True))
 
 

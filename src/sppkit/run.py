@@ -14,11 +14,12 @@ from sppkit.activations import activation_gain
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.load import load_inputs
-from sppkit.measurement import measure
-from sppkit.models.build import build_from_spec
-from sppkit.models.memory import check_fits, count_parameters
+from sppkit.measurement import Probe, run_probe
+from sppkit.models.build import build_from_spec, lay_out
+from sppkit.models.memory import check_fits, count_parameters, fits
 from sppkit.models.resnet import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
+from sppkit.models.streaming import streamed
 from sppkit.record import versions
 from sppkit.streams import STREAM_NAME
 from sppkit.theory.expectation import expected_residual_variance
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
     from sppkit.config import Resolved, RunConfig
     from sppkit.inputs.batches import Inputs
+    from sppkit.models.resnet import PreActivationResNet
     from sppkit.models.spec import ModelSpec
     from sppkit.probe.forward import Mode
-    from sppkit.sites import Site
 
     # Called with what is being done, how much of it is done, and how much there is.
     Progress = Callable[[str, int, int], None]
@@ -67,9 +68,11 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     tables = []
     for seed in _seeds(config):
         inputs = _load_inputs(config, seed)
-        check_fits(spec, inputs.shape)
-        tables.append(_measure_seed(spec, config, inputs, seed, device, progress))
-    record = _describe_run(resolved, spec, inputs, device)
+        streaming = config.streaming == "on" or (config.streaming == "auto" and not fits(spec, inputs.shape))
+        check_fits(spec, inputs.shape, streamed=streaming)
+        measure_seed = _measure_streamed if streaming else _measure_whole
+        tables.append(measure_seed(spec, config, inputs, seed, device, progress))
+    record = _describe_run(resolved, spec, inputs, device) | {"streamed": streaming}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs)))
 
@@ -97,28 +100,45 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _measure_seed(
+def _measure_whole(
     spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
 ) -> pd.DataFrame:
     count_drawn = _counter(progress, "drawing weights", count_parameters(spec))
     model = build_from_spec(spec, seed=seed, on_drawn=count_drawn)
+    model.to(device, getattr(torch, config.dtype))
+    return _measure_model(model, config, inputs, seed, device, progress)
+
+
+def _measure_streamed(
+    spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
+) -> pd.DataFrame:
+    model = lay_out(spec)
+    with streamed(model, seed, device, getattr(torch, config.dtype)):
+        return _measure_model(model, config, inputs, seed, device, progress)
+
+
+def _measure_model(
+    model: PreActivationResNet,
+    config: RunConfig,
+    inputs: Inputs,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+) -> pd.DataFrame:
     dtype = getattr(torch, config.dtype)
-    model.to(device, dtype)
     sites = len(model.signal_sites()) * cast("int", inputs.description["batches"])
     count_site = _counter(progress, "measuring", sites)
-
-    def on_site(_site: Site) -> None:
-        count_site(1)
-
+    single = inputs.description["batches"] == 1
+    probe = Probe(model, stats=config.stats, seed=seed, on_site=lambda _site: count_site(1), single=single)
     try:
-        return measure(
+        return run_probe(
+            probe,
             model,
             (batch.to(dtype) for batch in inputs.batches()),
+            device=device,
             mode=cast("Mode", config.mode),
-            stats=config.stats,
             seed=seed,
             warmup=(batch.to(dtype) for batch in _iter_warmup(config, inputs, seed)),
-            on_site=on_site,
         )
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))

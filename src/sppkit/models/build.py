@@ -53,8 +53,19 @@ def build_from_spec(
         The network in train mode, float32, on the CPU.
     """
     check_fits(spec)
-    # Laid out on the meta device first: no memory, and no default initialization that would be thrown away.
-    with torch.device("meta"):
-        model = PreActivationResNet(spec)
+    model = lay_out(spec)
     materialize(model, seed, on_drawn)
     return model
+
+
+def lay_out(spec: ModelSpec) -> PreActivationResNet:
+    """Return a network on the meta device: no memory, and no default initialization that would be thrown away.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        The network without values, for ``materialize`` or ``streamed``.
+    """
+    with torch.device("meta"):
+        return PreActivationResNet(spec)

@@ -10,7 +10,7 @@ import torch
 from sppkit.streams import fill_normal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from torch import nn
@@ -22,34 +22,59 @@ class _Draw(NamedTuple):
     std: float
 
 
-def materialize(module: nn.Module, seed: int, on_drawn: Callable[[int], None] | None = None) -> None:
-    """Allocate a module that was built on the meta device and give every parameter its initial value.
-
-    Random weights are drawn once, each from the stream of (seed, qualified name), spread over the cores: the result
-    does not depend on how many there are. All other values are set by the modules' ``reset_parameters``.
+def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int], None] | None = None) -> None:
+    """Allocate a model that was laid out on the meta device and give every parameter its initial value.
 
     Args:
-        module: A module on the meta device; changed in place to float32 on the CPU.
+        model: A model on the meta device; changed in place to float32 on the CPU.
         seed: The run's seed.
         on_drawn: Called after each drawn parameter with its number of entries.
     """
-    draws = []
-    for path, child in module.named_modules():
-        child.to_empty(device="cpu", recurse=False)
-        if hasattr(child, "reset_parameters"):
-            child.reset_parameters()
-        for name, std in getattr(child, "normal_std", {}).items():
-            weight = getattr(child, name).detach().numpy()
-            draws.append(_Draw(weight, f"{path}.{name}" if path else name, std))
-    _draw_all(draws, seed, on_drawn)
+    for module in model.modules():
+        module.to_empty(device="cpu", recurse=False)
+        reset_constants(module)
+    draw_weights(model, seed, on_drawn=on_drawn)
 
 
-def _draw_all(draws: list[_Draw], seed: int, on_drawn: Callable[[int], None] | None) -> None:
+def reset_constants(module: nn.Module) -> None:
+    """Set the values of one module that are not random: gains, biases, a normalizer's scale and running statistics.
+
+    Args:
+        module: An allocated module; its children are not touched.
+    """
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+
+
+def draw_weights(
+    part: nn.Module, seed: int, *, prefix: str = "", on_drawn: Callable[[int], None] | None = None
+) -> None:
+    """Draw the random weights of a module and its children.
+
+    Each is drawn once, from the stream of (seed, qualified name), spread over the cores: the numbers do not depend on
+    how many cores there are, nor on what else is drawn.
+
+    Args:
+        part: An allocated module, on the CPU; overwritten in place.
+        seed: The run's seed.
+        prefix: Qualified name of ``part`` in its model; empty for the model itself.
+        on_drawn: Called after each drawn parameter with its number of entries.
+    """
+
     def draw(item: _Draw) -> int:
         fill_normal(item.out, seed, item.name, item.std)
         return int(item.out.size)
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        for size in pool.map(draw, draws):
+        # Large ones first, so that the cores finish together.
+        for size in pool.map(draw, sorted(_iter_draws(part, prefix), key=lambda item: -item.out.size)):
             if on_drawn is not None:
                 on_drawn(size)
+
+
+def _iter_draws(part: nn.Module, prefix: str) -> Iterator[_Draw]:
+    for path, module in part.named_modules(prefix=prefix):
+        for name, std in getattr(module, "normal_std", {}).items():
+            weight = getattr(module, name).detach().numpy()
+            yield _Draw(weight, f"{path}.{name}" if path else name, std)

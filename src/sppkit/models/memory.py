@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Beside the weights a forward pass holds a few activations of the widest block: its input, its prepared input, the
 # branch, the shortcut and the sum, and the convolution's own workspace.
 _LIVE_ACTIVATIONS = 6
+# What a block takes beside its weights: modules, sites, statistics (40 to 70 kB measured at width 1).
+_STRUCTURE_BYTES = 70_000
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -32,32 +35,47 @@ def count_parameters(spec: ModelSpec) -> int:
     Returns:
         Its number of parameters.
     """
-    short = [min(blocks, 2) for blocks in spec.stages]
-    sizes = iter(_block_sizes(replace(spec, stages=tuple(short))))
+    sizes = iter(_short_sizes(spec))
     total = next(sizes)
-    for blocks, kept in zip(spec.stages, short, strict=True):
-        stage = [next(sizes) for _ in range(kept)]
-        total += sum(stage) + stage[-1] * (blocks - kept)
+    for blocks in spec.stages:
+        stage = [next(sizes) for _ in range(min(blocks, 2))]
+        total += sum(stage) + stage[-1] * (blocks - len(stage))
     return total
 
 
-def check_fits(spec: ModelSpec, input_shape: tuple[int, ...] = ()) -> None:
-    """Refuse a network that would not fit into the memory that is free.
+def fits(spec: ModelSpec, input_shape: tuple[int, ...] = ()) -> bool:
+    """Tell whether a network fits as a whole into the memory that is free.
 
     Args:
         spec: The network.
         input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
 
+    Returns:
+        Whether weights and activations are estimated to fit.
+    """
+    return 4 * count_parameters(spec) + _activation_bytes(spec, input_shape) <= available_bytes()
+
+
+def check_fits(spec: ModelSpec, input_shape: tuple[int, ...] = (), *, streamed: bool = False) -> None:
+    """Refuse a network that would not fit into the memory that is free.
+
+    Args:
+        spec: The network.
+        input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
+        streamed: Whether one block's weights are held at a time.
+
     Raises:
         DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
     """
-    weights = 4 * count_parameters(spec)
-    activations = _activation_bytes(spec, input_shape) if input_shape else 0
+    weights = 4 * (max(_short_sizes(spec)) if streamed else count_parameters(spec))
+    structure = _STRUCTURE_BYTES * sum(spec.stages)
+    activations = _activation_bytes(spec, input_shape)
     available = available_bytes()
-    if weights + activations > available:
+    if weights + structure + activations > available:
         raise DoesNotFitError(
-            f"this network needs about {_gib(weights)} for its weights and {_gib(activations)} for its activations; "
-            f"{_gib(available)} are free.\nTry a smaller --width, --depth, --batch-size or --image-size."
+            f"this network needs about {_gib(weights + structure)} for its weights and {_gib(activations)} for its "
+            f"activations; {_gib(available)} are free.\n"
+            "Try a smaller --width, --depth, --batch-size or --image-size."
         )
 
 
@@ -75,14 +93,19 @@ def available_bytes() -> int:
     return available
 
 
-def _block_sizes(spec: ModelSpec) -> list[int]:
+@functools.cache
+def _short_sizes(spec: ModelSpec) -> list[int]:
+    """Return the parameters of the stem and of the first two blocks of each stage."""
+    short = replace(spec, stages=tuple(min(blocks, 2) for blocks in spec.stages))
     with torch.device("meta"):
-        model = PreActivationResNet(spec)
+        model = PreActivationResNet(short)
     stem = sum(parameter.numel() for parameter in model.stem.parameters())
     return [stem, *[sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]]
 
 
 def _activation_bytes(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
+    if not input_shape:
+        return 0
     samples, channels, height, width = input_shape
     stride = 1 if spec.stem == "cifar" else 2
     positions = samples * (height // stride + 1) * (width // stride + 1)

@@ -31,7 +31,7 @@ class Listener(Generic[T]):
     Attributes:
         model: The network to listen to.
         sites: Where to listen.
-        reduce: From a site's output to what is kept of it.
+        reduce: From a site and its output to what is kept of it.
         merge: Combines what is kept of one site over several forward passes.
         on_site: Called after each site, for instance to show progress.
         values: What was kept, by site.
@@ -41,7 +41,7 @@ class Listener(Generic[T]):
 
     model: nn.Module
     sites: Sequence[Site]
-    reduce: Callable[[Tensor], T]
+    reduce: Callable[[Site, Tensor], T]
     merge: Callable[[T, T], T]
     on_site: Callable[[Site], None] | None = None
     values: dict[Site, T] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Listener(Generic[T]):
     def _hook(self, site: Site) -> Callable[[nn.Module, tuple[object, ...], object], None]:
         def reduce_output(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
             signal = _check_signal(output, site)
-            value = self.reduce(signal)
+            value = self.reduce(site, signal)
             self.values[site] = self.merge(self.values[site], value) if site in self.values else value
             self.shapes[site] = signal.shape
             self.last = site

@@ -1,0 +1,128 @@
+"""Running a network whose weights never are in memory together: each part is given its weights when its turn comes.
+
+Works on any module that was laid out on the meta device, because weights are keyed by their names: a part drawn alone
+gets the numbers that it has in the whole network. The architectures don't know about it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sppkit.models.initialize import draw_weights, reset_constants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+
+
+@contextmanager
+def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """While the context is open, let every part of a model be materialized before it runs and emptied behind it.
+
+    Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next.
+
+    Args:
+        model: A model on the meta device.
+        seed: Seed of the weights.
+        device: Where the parts run.
+        dtype: Type that weights and buffers are cast to.
+
+    Yields:
+        Nothing.
+    """
+    _allocate_buffers(model)
+    stream = _Stream(seed, device, dtype)
+    handles = []
+    for path, part in _iter_parts(model):
+        handles.append(part.register_forward_pre_hook(stream.loader(path)))
+        handles.append(part.register_forward_hook(stream.unload))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class _Stream:
+    """Fills the parts' weights from streams of numbers into memory that the part before has given back.
+
+    Attributes:
+        seed: Seed of the weights.
+        device: Where the parts run.
+        dtype: Type that weights are cast to.
+        spare: Float32 memory on the CPU by shape. Neighbouring blocks have the same shapes, so nothing is allocated
+            from one to the next; with fresh memory for each, the heap would fill up with holes.
+    """
+
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    spare: dict[torch.Size, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+
+    def loader(self, path: str) -> _Loader:
+        return _Loader(self, path)
+
+    def load(self, part: nn.Module, path: str) -> None:
+        for module in part.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                memory = self.spare[parameter.shape]
+                value = memory.pop() if memory else torch.empty(parameter.shape)
+                setattr(module, name, nn.Parameter(value, requires_grad=False))
+        # What was not taken has the shapes of another stage.
+        self.spare.clear()
+        with _buffers_kept(part):
+            for module in part.modules():
+                reset_constants(module)
+        draw_weights(part, self.seed, prefix=path)
+        part.to(self.device, self.dtype)
+
+    def unload(self, part: nn.Module, _inputs: object, _output: object) -> None:
+        for module in part.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.device.type == "cpu" and parameter.dtype == torch.float32:
+                    self.spare[parameter.shape].append(parameter.detach())
+                setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False))
+
+
+@dataclass(frozen=True)
+class _Loader:
+    stream: _Stream
+    path: str
+
+    def __call__(self, part: nn.Module, _inputs: object) -> None:
+        self.stream.load(part, self.path)
+
+
+def _iter_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the outermost modules that are called: children, with lists and sequences opened."""
+    for name, child in module.named_children():
+        if isinstance(child, _CONTAINERS):
+            yield from _iter_parts(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
+
+
+def _allocate_buffers(model: nn.Module) -> None:
+    for module in model.modules():
+        names = [name for name, _ in module.named_buffers(recurse=False)]
+        for name in names:
+            setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
+        if names:
+            reset_constants(module)
+
+
+@contextmanager
+def _buffers_kept(part: nn.Module) -> Iterator[None]:
+    """Undo what resetting a normalizer's constants does to its running statistics."""
+    saved = [(buffer, buffer.clone()) for buffer in part.buffers()]
+    yield
+    for buffer, value in saved:
+        buffer.copy_(value)
