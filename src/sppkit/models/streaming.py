@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sppkit.models.initialize import draw_weights, reset_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
@@ -48,6 +48,8 @@ def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dty
     finally:
         for handle in handles:
             handle.remove()
+        # A forward pass that failed has left its last part loaded.
+        stream.unload(model, None, None)
 
 
 @dataclass
@@ -60,21 +62,24 @@ class _Stream:
         dtype: Type that weights are cast to.
         spare: Float32 memory on the CPU by shape. Neighbouring blocks have the same shapes, so nothing is allocated
             from one to the next; with fresh memory for each, the heap would fill up with holes.
+        empty: What stands for the weights of the part that is loaded while it is not: (module, name, parameter).
     """
 
     seed: int
     device: torch.device
     dtype: torch.dtype
     spare: dict[torch.Size, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    empty: list[tuple[nn.Module, str, nn.Parameter]] = field(default_factory=list)
 
-    def loader(self, path: str) -> _Loader:
-        return _Loader(self, path)
+    def loader(self, path: str) -> Callable[[nn.Module, object], None]:
+        return lambda part, _inputs: self.load(part, path)
 
     def load(self, part: nn.Module, path: str) -> None:
         for module in part.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 memory = self.spare[parameter.shape]
-                value = memory.pop() if memory else torch.empty(parameter.shape)
+                value = memory.pop() if memory else torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
+                self.empty.append((module, name, parameter))
                 setattr(module, name, nn.Parameter(value, requires_grad=False))
         # What was not taken has the shapes of another stage.
         self.spare.clear()
@@ -84,21 +89,13 @@ class _Stream:
         draw_weights(part, self.seed, prefix=path)
         part.to(self.device, self.dtype)
 
-    def unload(self, part: nn.Module, _inputs: object, _output: object) -> None:
-        for module in part.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.device.type == "cpu" and parameter.dtype == torch.float32:
-                    self.spare[parameter.shape].append(parameter.detach())
-                setattr(module, name, nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False))
-
-
-@dataclass(frozen=True)
-class _Loader:
-    stream: _Stream
-    path: str
-
-    def __call__(self, part: nn.Module, _inputs: object) -> None:
-        self.stream.load(part, self.path)
+    def unload(self, _part: nn.Module, _inputs: object, _output: object) -> None:
+        for module, name, parameter in self.empty:
+            loaded = getattr(module, name)
+            if loaded.device.type == "cpu" and loaded.dtype == torch.float32:
+                self.spare[loaded.shape].append(loaded.detach())
+            setattr(module, name, parameter)
+        self.empty.clear()
 
 
 def _iter_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
