@@ -57,9 +57,9 @@ class ResidualBlock(nn.Module):
             _convolution(spec, channels[0], channels[-1], 1, stride) if projects else None
         )
         self._add_branch(spec, channels, activations, stride)
-        self.se = SqueezeExcite(channels[-1], spec.se_factor) if spec.se else nn.Identity()
+        self.se = SqueezeExcite(channels[-1], spec.se_factor) if spec.se else None
         self.residual = nn.Identity()
-        self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else nn.Identity()
+        self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else None
         self.initial_skip_gain = spec.skip_gain
         self.skip_gain = nn.Parameter(torch.empty(()))
 
@@ -82,8 +82,10 @@ class ResidualBlock(nn.Module):
 
     def _prepare(self, index: int, x: Tensor) -> Tensor:
         norm, activation = getattr(self, f"norm{index}"), getattr(self, f"activation{index}")
-        prepared: Tensor = activation(norm(x)) if self.norm_first else norm(activation(x))
-        return prepared
+        if norm is not None and self.norm_first:
+            x = norm(x)
+        prepared: Tensor = activation(x)
+        return norm(prepared) if norm is not None and not self.norm_first else prepared
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the scaled branch to the shortcut.
@@ -99,7 +101,11 @@ class ResidualBlock(nn.Module):
         branch = prepared
         for index in range(self.convolutions):
             branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
-        branch = self.stochastic_depth(self.residual(self.se(branch)))
+        if self.se is not None:
+            branch = self.se(branch)
+        branch = self.residual(branch)
+        if self.stochastic_depth is not None:
+            branch = self.stochastic_depth(branch)
         # shortcut + alpha * skip_gain * branch in one pass over memory.
         return torch.addcmul(shortcut, branch, self.skip_gain, value=self.alpha)
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
 
-
-def no_norm(channels: int) -> nn.Module:  # noqa: ARG001 - normalizers share one signature
-    """Return the identity.
+def no_norm(channels: int) -> None:
+    """Return no module.
 
     Args:
         channels: Number of channels of the tensor that is not normalized.
-
-    Returns:
-        A module without parameters.
     """
-    return nn.Identity()
