@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -98,17 +99,25 @@ def test_rows_of_blocks_out_of_order_are_drawn_in_order() -> None:
 
 
 @PANELS
-def test_several_seeds_are_a_geometric_mean_in_a_band(panel: int, statistic: str) -> None:
-    table = synthetic((3, 2), lambda seed, _block, _k: (4.0**seed, 9.0**seed, 0.25**seed), seeds=3)
-    figure = plot_spp(table)
+@pytest.mark.parametrize(
+    ("bases", "means", "label"),
+    [
+        ((4, 9, 0.25), (7, 91 / 3, 0.4375), "mean of 3 seeds"),  # (1 + b + b²)/3
+        ((40, 90, 0.025), (40, 90, 0.025), "geometric mean of 3 seeds"),  # ∛(1 b b²) = b
+        ((4, 90, 0.25), (7, 90, 0.4375), "mean of 3 seeds (geometric: channel variance)"),
+    ],
+    ids=["linear", "logarithmic", "both"],
+)
+def test_several_seeds_are_their_mean_on_the_axis_in_a_band(
+    panel: int, statistic: str, bases: tuple[float, ...], means: tuple[float, ...], label: str
+) -> None:
+    figure = plot_spp(synthetic((3, 2), lambda seed, _block, _k: tuple(base**seed for base in bases), seeds=3))
     axes = figure.axes[panel]
-    base = (4, 9, 0.25)[panel]  # the geometric mean of 1, b, b^2 is b
-    y = line(axes, "geometric mean of 3 seeds").get_ydata()[1:]
-    np.testing.assert_allclose(y, base, rtol=1e-12)
+    np.testing.assert_allclose(line(axes, label).get_ydata()[1:], means[panel], rtol=1e-12)
     [band] = [item for item in axes.collections if isinstance(item, PolyCollection)]
     box = band.get_paths()[0].get_extents()
-    assert (box.y0, box.y1) == pytest.approx(sorted((1, base**2)))
-    assert legend_labels(figure)[:2] == ["geometric mean of 3 seeds", "min to max of seeds"]
+    assert (box.y0, box.y1) == pytest.approx(sorted((1, bases[panel] ** 2)))
+    assert legend_labels(figure)[:2] == [label, "min to max of seeds"]
 
 
 def test_one_seed_has_no_band() -> None:
@@ -117,11 +126,12 @@ def test_one_seed_has_no_band() -> None:
     assert legend_labels(figure) == ["measured", "first block of a stage"]
 
 
-def test_mean_over_seeds_is_arithmetic_in_a_panel_with_zeros() -> None:
-    figure = plot_spp(synthetic((3,), lambda seed, _block, _k: (2.0 * seed, 4.0**seed, 1.0), seeds=3))
-    label = "mean of 3 seeds (geometric; arithmetic in a panel with zeros)"
-    np.testing.assert_allclose(line(figure.axes[0], label).get_ydata(), 2.0)  # of 0, 2, 4
-    np.testing.assert_allclose(line(figure.axes[1], label).get_ydata(), 4.0)  # of 1, 4, 16
+def test_mean_over_seeds_is_arithmetic_in_a_logarithmic_panel_with_zeros() -> None:
+    figure = plot_spp(synthetic((3,), lambda seed, block, _k: (seed * 10.0**block, 100.0**seed, 1.0), seeds=3))
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "log", "linear"]
+    label = "mean of 3 seeds (geometric: channel variance)"
+    np.testing.assert_allclose(line(figure.axes[0], label).get_ydata(), [1, 10, 100, 1000])  # of 0, 1, 2
+    np.testing.assert_allclose(line(figure.axes[1], label).get_ydata(), 100.0)  # of 1, 100, 10000
 
 
 @PANELS
@@ -144,8 +154,8 @@ def test_every_block_is_marked_only_while_there_is_room() -> None:
     [
         ((3, 4, 6, 3), ["stage 1", "stage 2", "stage 3", "stage 4"]),
         ((3, 4, 23, 3), ["1", "2", "3", "4", "stage"]),
-        ((1, 200), ["", "2", "stage"]),
-        ((1,) * 100, [""] * 100),
+        ((1, 200), ["2", "stage"]),
+        ((1,) * 100, []),
         ((), []),
     ],
     ids=["room", "narrow", "none for one", "none", "no stage"],
@@ -156,8 +166,11 @@ def test_stage_labels_get_shorter_with_the_room(layout: tuple[int, ...], labels:
 
 def test_stage_lines_stand_before_the_transition_block() -> None:
     axes = plot_spp(synthetic((3, 4, 6, 3), reset_growth)).axes[1]
-    edges = [line.get_xdata()[0] for line in axes.lines if to_hex(line.get_color()) == to_hex("0.8")]
-    assert edges == [0.5, 3.5, 7.5, 13.5]
+    [edges] = [item for item in axes.collections if isinstance(item, LineCollection)]
+    assert to_hex(edges.get_color()[0]) == to_hex("0.8")
+    assert [(segment[0][0], *segment[:, 1]) for segment in edges.get_segments()] == [
+        (x, 0, 1) for x in (0.5, 3.5, 7.5, 13.5)
+    ]
 
 
 def test_a_table_without_stages_has_no_marks() -> None:
@@ -218,8 +231,66 @@ def test_block_ticks_are_whole_numbers(layout: tuple[int, ...]) -> None:
 def test_a_nearly_constant_curve_looks_constant() -> None:
     axes = plot_spp(synthetic((3, 4, 6, 3), reset_growth)).axes[2]  # 0.99 ... 1.01
     bottom, top = axes.get_ylim()
-    assert -0.1 < bottom < 0
+    assert -0.02 < bottom < 0  # a hair, so that a line at 0 is seen
     assert 1.01 < top < 1.2
+
+
+def test_a_line_at_zero_stands_clear_of_the_frame() -> None:
+    axes = plot_spp(synthetic((4,), lambda _seed, block, _k: (0.0 if block else 1.0, 1.0, 0.0))).axes[2]
+    [height] = np.diff(axes.transData.transform([(0, axes.get_ylim()[0]), (0, 0.0)])[:, 1])
+    assert height * 72 / axes.figure.dpi > 1.5  # points: as much as the line is wide
+
+
+def test_a_prediction_below_zero_has_its_margin() -> None:
+    table = synthetic((4,), reset_growth)
+    table["predicted_channel_variance"] = -1.0
+    assert plot_spp(table).axes[1].get_ylim()[0] < -1.1
+
+
+def with_stem(stem: float, *blocks: float) -> pd.DataFrame:
+    return synthetic((len(blocks),), lambda _seed, block, _k: ([stem, *blocks][block], 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ((2.2, 0.01, 0.05), "linear"),
+        ((2.2, 0.0002, 0.04), "linear"),  # 2.3 decades of blocks; with the stem 4
+        ((2.2, 0.5, 0.7), "linear"),
+        ((1e9, 1.0, 2000.0), "log"),  # 3.3 decades of 9
+        ((2.2, 0.0, 1e-5), "linear"),
+    ],
+    ids=str,
+)
+def test_a_stem_that_would_dwarf_the_blocks_is_an_arrow(values: tuple[float, ...], scale: str) -> None:
+    axes = plot_spp(with_stem(*values)).axes[0]
+    assert axes.get_yscale() == scale
+    assert max(values[1:]) < axes.get_ylim()[1] < values[0]
+    [arrow] = [item for item in axes.lines if item.get_marker() == "^"]
+    assert arrow.get_xdata() == [0]
+    assert f"stem {values[0]:.3g}" in texts(axes)
+    np.testing.assert_array_equal(line(axes, "measured").get_ydata(), [math.nan, *values[1:]])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(2.2, 0.8, 0.9), (0.36, 1.0, 3.0), (1e5, 1.0, 2000.0), (1.0, 1e-12, 1e-11), (1.0,), (math.inf, 1.0)],
+    ids=["within a third", "below", "half of the decades", "a dead signal", "alone", "lost"],
+)
+def test_another_stem_has_its_place_on_the_axis(values: tuple[float, ...]) -> None:
+    axes = plot_spp(with_stem(*values)).axes[0]
+    assert not [item for item in axes.lines if item.get_marker() == "^"]
+    y = line(axes, "measured").get_ydata()
+    np.testing.assert_array_equal(y[np.isfinite(y)], [value for value in values if math.isfinite(value)])
+    assert np.nanmax(y) < axes.get_ylim()[1]
+
+
+def test_the_arrow_and_its_value_stay_clear_of_the_curve() -> None:
+    axes = plot_spp(with_stem(2.2, 0.06, 0.05, 0.04)).axes[0]
+    [text] = [text for text in axes.texts if text.get_text().startswith("stem")]
+    highest = np.nanmax(axes.transData.transform(line(axes, "measured").get_xydata())[:, 1])
+    assert highest < text.get_window_extent().y0
+    assert text.get_window_extent().y1 <= axes.get_window_extent().y1
 
 
 @pytest.mark.parametrize(("value", "top"), [(0.3, 1.0), (0.01, 0.01)], ids=["shows 1", "would lie flat under 1"])
@@ -260,7 +331,8 @@ def exploding_at_127(seed: int, block: int, k: int) -> Signal:
 def marks(axes: Axes) -> tuple[list[float], list[tuple[float, float]]]:
     """Return where the cross stands and which stretches of blocks the bar covers."""
     crosses = [float(x) for line in axes.lines if line.get_marker() == "x" for x in line.get_xdata()]
-    bars = [item for item in axes.collections if isinstance(item, LineCollection)]
+    lines = [item for item in axes.collections if isinstance(item, LineCollection)]
+    bars = [item for item in lines if to_hex(item.get_color()[0]) == LOST.lower()]
     return crosses, [(part[0][0], part[1][0]) for bar in bars for part in bar.get_segments()]
 
 
@@ -279,7 +351,7 @@ def test_nonfinite_in_one_of_several_seeds_says_so() -> None:
     table = synthetic((3,), lambda seed, block, _k: (1.0, math.inf if seed == 1 and block > 1 else 2.0, 1.0), seeds=3)
     axes = plot_spp(table).axes
     assert texts(axes[1])[-1] == "non-finite from block 2 (1 of 3 seeds)"
-    np.testing.assert_allclose(line(axes[1], "geometric mean of 3 seeds").get_ydata(), 2.0)  # of the other two
+    np.testing.assert_allclose(line(axes[1], "mean of 3 seeds").get_ydata(), 2.0)  # of the other two
     assert marks(axes[0]) == ([], [])
 
 
@@ -293,7 +365,7 @@ def test_nonfinite_text_and_marks_stay_inside_the_panel(block: int) -> None:
     assert "1 of 2 seeds" in figure.axes[0].texts[-1].get_text()
     assert panel.x0 <= text.x0
     assert text.x1 <= panel.x1
-    curve = line(figure.axes[0], "geometric mean of 2 seeds")
+    [curve] = [item for item in figure.axes[0].lines if item.get_label().startswith("mean of 2 seeds")]
     highest = np.nanmax(figure.axes[0].transData.transform(curve.get_xydata())[:, 1])
     assert highest < text.y0
 
@@ -308,6 +380,24 @@ def test_without_joins_the_residual_panel_says_so() -> None:
     figure = plot_spp(synthetic((5,), lambda *_: (1.0, 1.0, None)))
     assert "no residual branch" in texts(figure.axes[2])
     assert "no residual branch" not in texts(figure.axes[0]) + texts(figure.axes[1])
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ("channel_squared_mean", ["", "not measured", "not measured"]),
+        ("channel_variance", ["not measured", "", "not measured"]),
+        ("residual_variance", ["not measured", "not measured", ""]),
+    ],
+)
+@pytest.mark.parametrize("signal", [reset_growth, exploding_at_127], ids=["finite", "exploding"])
+def test_a_statistic_that_was_not_measured(
+    kept: str, expected: list[str], signal: Callable[[int, int, int], Signal]
+) -> None:
+    table = synthetic((64, 64), signal)
+    table[[name for name in STATISTIC_COLUMNS if name != kept]] = math.nan
+    found = [[text for text in texts(axes) if "measured" in text or "branch" in text] for axes in plot_spp(table).axes]
+    assert found == [[text] if text else [] for text in expected]
 
 
 def test_without_joins_a_broken_signal_is_no_broken_branch() -> None:
@@ -377,6 +467,18 @@ def test_table_is_not_changed() -> None:
     assert list(table.dtypes) == list(before.dtypes)
 
 
+def test_time_is_linear_in_the_stages() -> None:
+    def seconds(stages: int) -> float:
+        table = synthetic((2,) * stages, reset_growth)
+        start = time.process_time()
+        plot_spp(table)
+        return time.process_time() - start
+
+    seconds(10)
+    # Ten times the stages take 1.4 times as long (measured); with an artist a stage it was 10 times and more.
+    assert seconds(2000) < 5 * min(seconds(200), seconds(200))
+
+
 def test_user_settings_are_neither_changed_nor_followed(tmp_path: Path) -> None:
     save_figure(plot_spp(synthetic((4,), reset_growth)), tmp_path / "plain.svg")
     mine = {"lines.linewidth": 9.0, "font.family": "monospace", "axes.facecolor": "pink", "svg.fonttype": "path"}
@@ -443,7 +545,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("disk full")
 
     monkeypatch.setattr(figure, "savefig", fail_halfway)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UsageError, match="disk full"):
         save_figure(figure, tmp_path / "spp.png")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("spp.png", b"old")]
 

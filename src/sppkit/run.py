@@ -18,6 +18,7 @@ from sppkit.measurement import Probe, run_probe
 from sppkit.models.build import build_from_spec, lay_out
 from sppkit.models.memory import check_fits, count_parameters, fits
 from sppkit.models.resnet import INPUT_CHANNELS
+from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec, describe
 from sppkit.models.streaming import streamed
 from sppkit.record import versions
@@ -65,6 +66,8 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     started = time.perf_counter()
     spec = build_spec(config.arch, resolved.given())
     device = choose_device(config.device)
+    # Before minutes of work, not behind them: it refuses a gain that overflows.
+    expected = _expect(spec)
     tables = []
     for seed in _seeds(config):
         inputs = _load_inputs(config, seed)
@@ -72,7 +75,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         check_fits(spec, inputs.shape, streamed=streaming)
         measure_seed = _measure_streamed if streaming else _measure_whole
         tables.append(measure_seed(spec, config, inputs, seed, device, progress))
-    record = _describe_run(resolved, spec, inputs, device) | {"streamed": streaming}
+    record = _describe_run(resolved, spec, inputs, device) | {"expected": expected, "streamed": streaming}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs)))
 
@@ -187,6 +190,9 @@ def _expect(spec: ModelSpec) -> dict[str, float | None]:
         gain=gain,
         c=spec.weight_scale,
         se_factor=spec.se_factor if spec.se else None,
+        largest_variance=max(iter_expected_variance(spec.stages, spec.alpha)),
+        pooled=spec.stem == "imagenet",
+        whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
     )
     return {"residual_variance": value}
 
@@ -209,7 +215,6 @@ def _describe_run(resolved: Resolved, spec: ModelSpec, inputs: Inputs, device: t
         "arch": config.arch,
         "network": describe(spec) | {"blocks": sum(spec.stages), "parameters": count_parameters(spec)},
         "input": inputs.description,
-        "expected": _expect(spec),
         "mode": config.mode,
         "warmup": config.warmup,
         "seeds": list(_seeds(config)),

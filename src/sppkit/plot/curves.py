@@ -31,26 +31,28 @@ class Curve:
     high: Values
 
 
-def build_curve(table: pd.DataFrame, column: str) -> Curve:
+def build_curve(table: pd.DataFrame, column: str, *, geometric: bool = False) -> Curve:
     """Return a column of the table as a curve over the block index.
 
     Args:
         table: As made by ``build_table``.
         column: A statistic or prediction.
+        geometric: Whether the centre is the geometric mean over seeds instead of the arithmetic one; all values must
+            then be positive.
 
     Returns:
-        The curve; its centre is the geometric mean over seeds, the arithmetic one if ``has_nonpositive`` values.
+        The curve.
     """
     values = finite_values(table, column)
     by_block = values.groupby(table["block"])
     low, high = by_block.min(), by_block.max()
     if count_seeds(table) == 1:  # not exp(log(value)): what is drawn is what was measured, to the last bit
         centre = low
-    elif has_nonpositive(table, column):
-        centre = by_block.mean()
-    else:
+    elif geometric:
         logarithms = values.map(math.log, na_action="ignore").groupby(table["block"])
         centre = logarithms.mean().map(math.exp, na_action="ignore")
+    else:
+        centre = by_block.mean()
     return Curve(*(np.asarray(values, dtype=float) for values in (low.index, centre, low, high)))
 
 
@@ -70,15 +72,15 @@ def count_seeds(table: pd.DataFrame) -> int:
     return int(table["seed"].nunique(dropna=False))
 
 
-def has_branch(table: pd.DataFrame) -> bool:
-    """Return whether the table is of a model with residual branches.
+def is_measured(table: pd.DataFrame, statistic: str) -> bool:
+    """Return whether a statistic was asked for and has a place in the model.
 
-    A value of a residual join is either finite or counted in ``nonfinite``; block 0 is no join.
+    An absent value and a lost one are both NaN. A column without any value was lost only if every row has lost values;
+    block 0 is no join, and has no residual variance to lose.
     """
-    joins = table[table["block"] > 0]
-    measured = joins["residual_variance"].notna()
-    lost = joins["nonfinite"].fillna(0) > 0
-    return bool(measured.any() or (len(joins) > 0 and lost.all()))
+    rows = table[table["block"] > 0] if statistic == "residual_variance" else table
+    lost = rows["nonfinite"].fillna(0) > 0
+    return bool(rows[statistic].notna().any() or (len(rows) > 0 and lost.all()))
 
 
 def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
@@ -94,8 +96,8 @@ def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
     values = table[statistic]
     lost = values.abs().eq(math.inf) | (values.isna() & (table["nonfinite"].fillna(0) > 0))
     if statistic == "residual_variance":
-        lost &= (table["block"] > 0) & has_branch(table)
-    return table.loc[lost]
+        lost &= table["block"] > 0
+    return table.loc[lost & is_measured(table, statistic)]
 
 
 def stage_starts(table: pd.DataFrame) -> dict[int, int]:

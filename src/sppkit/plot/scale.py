@@ -27,6 +27,13 @@ LOG_FROM_DECADES = 2.5
 REFERENCE_ROOM = 0.25
 TICKS = 6
 MARGIN = 0.06  # of the axis, so that markers on the outermost values are whole
+HAIR = 0.012  # of the axis, under a 0 that no value passes: 2 points, so that a line at 0 stands clear of the frame
+# A stem beyond this would leave the blocks less than a third of a linear axis ...
+STEM_RATIO = 3.0
+# ... or, on a logarithmic one, less than half of the decades.
+STEM_DECADES = 0.5
+# Blocks that far below the stem hold a dead signal or the rounding of float32: then the fall itself is to be seen.
+STEM_FALL = 1e6
 HEADROOM = 0.22  # of the axis, for one line of text under the top edge
 # Beyond these, differences on a linear axis overflow, or matplotlib takes the whole axis for one point.
 LINEAR_RANGE = (1e-280, 1e300)
@@ -69,9 +76,34 @@ def needs_log(values: Values) -> bool:
     positive = values[values > 0]
     if positive.size == 0:
         return False
-    low, high = positive.min(), positive.max()
-    spans_decades = np.log10(high) - np.log10(low) > LOG_FROM_DECADES
-    return bool(spans_decades or not LINEAR_RANGE[0] <= high <= LINEAR_RANGE[1])
+    spans_decades = _decades(positive) > LOG_FROM_DECADES
+    return bool(spans_decades or not LINEAR_RANGE[0] <= positive.max() <= LINEAR_RANGE[1])
+
+
+def dwarfs(stem: Values, blocks: Values) -> bool:
+    """Tell whether the stem's values, which belong to no block, would take most of the y axis from the blocks'.
+
+    Behind a max-pool the stem's squared mean is 2.2, while a network without mean shift stays below 0.1.
+
+    Args:
+        stem: Values at block 0.
+        blocks: Values at all other blocks.
+
+    Returns:
+        Whether the axis should leave the stem out.
+    """
+    stem, blocks = stem[np.isfinite(stem)], blocks[np.isfinite(blocks)]
+    if not (stem.size and blocks.size):
+        return False
+    above, highest = float(stem.max()), float(blocks.max())
+    if not STEM_RATIO * highest < above < STEM_FALL * highest:
+        return False
+    return not needs_log(blocks) or _decades(blocks) < STEM_DECADES * _decades(np.concatenate([stem, blocks]))
+
+
+def _decades(values: Values) -> float:
+    positive = values[values > 0]
+    return float(np.log10(positive.max()) - np.log10(positive.min())) if positive.size else 0.0
 
 
 def _linear_top(highest: float, reference: float) -> float:
@@ -82,7 +114,8 @@ def _linear_top(highest: float, reference: float) -> float:
 
 def _scale_linear(axes: Axes, top: float, bottom: float, margin: float) -> None:
     span = top - bottom
-    axes.set_ylim(bottom - MARGIN * span, top + margin * span)
+    # Nothing is below 0 (no statistic is): then neither is the axis, but for a hair.
+    axes.set_ylim(bottom - (MARGIN if bottom < 0 else HAIR) * span, top + margin * span)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(_linear_formatter(top))
 

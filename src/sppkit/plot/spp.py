@@ -6,6 +6,7 @@ arXiv:2101.08692, section 3.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,11 +20,12 @@ from sppkit.plot.curves import (
     count_seeds,
     finite_values,
     has_nonpositive,
+    is_measured,
     lost_rows,
     stage_starts,
 )
 from sppkit.plot.save import styled
-from sppkit.plot.scale import scale_y
+from sppkit.plot.scale import dwarfs, scale_y
 from sppkit.table import COLUMNS, STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from sppkit.plot.curves import Curve
+    from sppkit.plot.curves import Curve, Values
 
 SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
@@ -48,7 +50,9 @@ PANEL_POINTS = 240
 LETTER = 0.6  # em: the mean width of a letter of DejaVu Sans
 STAGE_FONT = 7.5
 LOST_FONT = 8.5
+STEM_HEIGHT = 0.97
 LOST_HEIGHT = 0.97  # of the panel: the marks stay under the edge, the stage numbers are above it
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind text, where stage lines would cross it
 # What a linear axis should show besides 0: a branch that preserves variance has 1.
 REFERENCE = {"residual_variance": 1.0}
 
@@ -56,9 +60,10 @@ REFERENCE = {"residual_variance": 1.0}
 def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | None = None) -> Figure:
     """Draw channel squared mean, channel variance and residual variance against the block index, side by side.
 
-    With several seeds the line is their geometric mean (arithmetic in a panel with zeros) in a band from the smallest
-    to the largest. A column ``predicted_<statistic>`` is drawn dashed in the statistic's panel. Where a value is not
-    finite, the panel says from which block on.
+    With several seeds the line is their mean, arithmetic on a linear axis and geometric on a logarithmic one (but
+    arithmetic where there are zeros), in a band from the smallest to the largest. A column ``predicted_<statistic>`` is
+    drawn dashed in the statistic's panel. Where a value is not finite, the panel says from which block on. A stem that
+    would take most of an axis from the blocks is an arrow with its value.
 
     Args:
         table: As made by ``build_table`` or ``read_csv``; it is not changed.
@@ -72,9 +77,11 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
     with styled():
         figure = Figure(figsize=SIZE, dpi=DPI)
         _draw_header(figure, title, subtitle)
-        label = _mean_label(table)
-        for axes, statistic in zip(figure.subplots(1, len(STATISTIC_COLUMNS)), STATISTIC_COLUMNS, strict=True):
+        panels = list(zip(figure.subplots(1, len(STATISTIC_COLUMNS)), STATISTIC_COLUMNS, strict=True))
+        for axes, statistic in panels:
             set_up_panel(axes, [table], statistic)
+        label = _mean_label(table, panels)
+        for axes, statistic in panels:
             draw_measured(axes, table, statistic, label, MEASURED)
             draw_predicted(axes, table, statistic, "predicted", PREDICTED)
         finish(figure)
@@ -92,13 +99,32 @@ def set_up_panel(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str) -> 
     axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
     axes.set_xlabel("block index")
     scale_x(axes, max(int(table["block"].max()) for table in tables))
-    columns = (statistic, f"predicted_{statistic}")
-    values = np.concatenate([finite_values(table, column) for table in tables for column in columns if column in table])
-    headroom = any(len(lost_rows(table, statistic)) for table in tables)
-    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=headroom)
+    stem, blocks = _values(tables, statistic)
+    leaves_out = dwarfs(stem, blocks)
+    values = blocks if leaves_out else np.concatenate([stem, blocks])
+    lost = any(len(lost_rows(table, statistic)) for table in tables)
+    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=lost or leaves_out)
     draw_stages(axes, stage_starts(tables[0]))
-    if statistic == "residual_variance" and np.isnan(values).all() and not headroom:
-        axes.text(0.5, 0.5, "no residual branch", transform=axes.transAxes, ha="center", va="center", color="0.4")
+    if np.isnan(values).all() and not lost:
+        text = _why_empty(tables, statistic)
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
+
+
+def _values(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, Values]:
+    """Return everything that will be drawn at the stem, and at the other blocks."""
+    columns = (statistic, f"predicted_{statistic}")
+    drawn = [(table["block"] == 0, finite_values(table, column)) for table in tables for column in columns
+             if column in table]  # fmt: skip
+    return np.concatenate([values[stem] for stem, values in drawn]), np.concatenate([
+        values[~stem] for stem, values in drawn
+    ])
+
+
+def _why_empty(tables: Sequence[pd.DataFrame], statistic: str) -> str:
+    # A run of --stats channel_squared_mean has no variance either; a model without joins lacks the branch alone.
+    others = [name for name in STATISTIC_COLUMNS if name != statistic]
+    everything_else = all(is_measured(table, name) for table in tables for name in others)
+    return "no residual branch" if statistic == "residual_variance" and everything_else else "not measured"
 
 
 def scale_x(axes: Axes, last: int) -> None:
@@ -122,12 +148,12 @@ def draw_stages(axes: Axes, starts: dict[int, int]) -> None:
     """
     left, right = axes.get_xlim()
     edges = [start - 0.5 for start in starts.values()]
-    for edge in edges:
-        axes.axvline(edge, color="0.8", linewidth=0.8, zorder=0.5)
+    axes.vlines(edges, 0, 1, color="0.8", linewidth=0.8, zorder=0.5, transform=axes.get_xaxis_transform())
     widths = np.diff([*edges, right]) * PANEL_POINTS / (right - left)
     labels = _stage_labels(list(starts), widths.tolist())
     for middle, label in zip(edges + np.diff([*edges, right]) / 2, labels, strict=True):
-        _write_above(axes, float(middle), label)
+        if label:
+            _write_above(axes, float(middle), label)
     if any(label.isdigit() for label in labels):
         _write_above(axes, left, "stage", "right")
 
@@ -160,7 +186,8 @@ def draw_measured(axes: Axes, table: pd.DataFrame, statistic: str, label: str, c
         label: What the legend calls the line.
         colour: Of line, band and markers.
     """
-    curve = build_curve(table, statistic)
+    curve = build_curve(table, statistic, geometric=_is_geometric(axes, table, statistic))
+    curve = _draw_left_out(axes, curve, colour)
     marker = "o" if len(curve.blocks) <= MARKED_BLOCKS + 1 else ""  # and the stem
     width = 1.5 if len(curve.blocks) <= PANEL_POINTS else 0.9  # several blocks a point would run into a solid area
     axes.plot(curve.blocks, curve.centre, color=colour, linewidth=width, marker=marker, markersize=3.2, label=label)
@@ -182,7 +209,8 @@ def draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str, label: str, 
         colour: Of the line.
     """
     if f"predicted_{statistic}" in table:
-        curve = build_curve(table, f"predicted_{statistic}")
+        column = f"predicted_{statistic}"
+        curve = build_curve(table, column, geometric=_is_geometric(axes, table, column))
         axes.plot(curve.blocks, curve.centre, color=colour, linewidth=1.0, linestyle=(0, (4, 2.5)), label=label)
 
 
@@ -200,6 +228,25 @@ def finish(figure: Figure) -> None:
     # The engine would lay each format out anew, at its own resolution and from where the last one left the panels.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+
+
+def _is_geometric(axes: Axes, table: pd.DataFrame, column: str) -> bool:
+    return axes.get_yscale() == "log" and not has_nonpositive(table, column)
+
+
+def _draw_left_out(axes: Axes, curve: Curve, colour: str) -> Curve:
+    """Mark a stem above the axis by an arrow with its value."""  # noqa: DOC201
+    above = (curve.blocks == 0) & (curve.centre > axes.get_ylim()[1])
+    if not above.any():
+        return curve
+    at = axes.get_xaxis_transform()
+    line = axes.plot(curve.blocks[above], [STEM_HEIGHT], color=colour, transform=at)[0]
+    line.set(linestyle="", marker="^", markersize=5)
+    value = f"stem {curve.centre[above][0]:.3g}"
+    beside = axes.annotate(value, (0, STEM_HEIGHT), xycoords=at, xytext=(6, 0), textcoords="offset points")
+    beside.set(verticalalignment="center", fontsize=LOST_FONT, color=colour, bbox=PLAIN)
+    # Without it: a line to a point outside would be drawn all across the panel.
+    return replace(curve, **{name: np.where(above, np.nan, getattr(curve, name)) for name in ("centre", "low", "high")})
 
 
 def _draw_band(axes: Axes, curve: Curve, colour: str) -> None:
@@ -248,13 +295,14 @@ def _some_seeds(table: pd.DataFrame, lost: pd.DataFrame) -> str:
     return "" if ours == all_seeds else f" ({ours} of {all_seeds} seeds)"
 
 
-def _mean_label(table: pd.DataFrame) -> str:
+def _mean_label(table: pd.DataFrame, panels: Sequence[tuple[Axes, str]]) -> str:
     seeds = count_seeds(table)
     if seeds == 1:
         return "measured"
-    if any(has_nonpositive(table, statistic) for statistic in STATISTIC_COLUMNS):
-        return f"mean of {seeds} seeds (geometric; arithmetic in a panel with zeros)"
-    return f"geometric mean of {seeds} seeds"
+    geometric = [name.replace("_", " ") for axes, name in panels if _is_geometric(axes, table, name)]
+    if len(geometric) == len(panels):
+        return f"geometric mean of {seeds} seeds"
+    return f"mean of {seeds} seeds" + (f" (geometric: {', '.join(geometric)})" if geometric else "")
 
 
 def _draw_header(figure: Figure, title: str | None, subtitle: str | None) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sppkit.config import ModelOptions, RunConfig, options
+from sppkit.models.layout import PUBLISHED
 from sppkit.models.spec import non_default
+from sppkit.report.fields import counts_at, mapping_at, number_at, text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sppkit.config import Resolved
 
 _KINDS = {"gaussian": "Gaussian input", "pictures": "pictures", "array": "array"}
+_NUMBERS = {4: "four"}
 
 
 def file_stem(resolved: Resolved) -> str:
@@ -36,51 +39,108 @@ def file_stem(resolved: Resolved) -> str:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """Return a picture's title: the network and its size.
+    """Return a picture's title: the network, its size, and the options that were given.
 
     Args:
-        record: The run's record.
+        record: The run's record; a field of another type than ours counts as missing.
 
     Returns:
         One line.
     """
-    network = record.get("network", {})
-    layout = "-".join(map(str, network.get("stages", ())))
-    given = {name: item["value"] for name, item in record.get("options", {}).items() if item["source"] != "default"}
-    size = str(given["depth"]) if given.get("depth") else layout
-    hidden = {"arch", "depth", "stages", *_NOT_MODEL}
-    further = [_worded(name, value) for name, value in given.items() if name not in hidden]
-    return ", ".join([f"{record.get('arch', 'network')}-{size}", *further])
+    given = _given(record)
+    further = [_worded(name, value) for name, value in given.items() if name not in _NOT_IN_TITLE]
+    return ", ".join([_sized(record, given), *filter(None, further)])
 
 
 def subtitle(record: Mapping[str, Any]) -> str:
-    """Return what stands below a picture's title: input, mode and seeds.
+    """Return what stands below a picture's title: input, mode, type and seeds.
+
+    Args:
+        record: The run's record; what is missing, or of another type than ours, is left out.
+
+    Returns:
+        One line.
+    """
+    parts = [_input(mapping_at(record, "input")), _seeding(counts_at(record, "seeds"))]
+    mode, dtype = text_at(record, "mode"), text_at(record, "dtype")
+    parts[1:1] = [f"{mode} mode" if mode else "", dtype]
+    return " · ".join(filter(None, parts))
+
+
+def layout_line(record: Mapping[str, Any]) -> str:
+    """Return which stages were chosen, why, and how large the network is.
 
     Args:
         record: The run's record.
 
     Returns:
-        One line.
+        One line, as ``stages 50, 50, 50, 50 (published layout) · 298.6 M parameters``; empty where no stages are
+        recorded.
     """
-    described = record.get("input", {})
-    shape = "×".join(map(str, described.get("batch_shape", ())))
-    batches = f", {described['batches']} batches" if described.get("batches", 1) > 1 else ""
-    seeds = record.get("seeds", [])
-    seeding = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    kind = _KINDS.get(str(described.get("kind")), "input")
-    return (
-        f"{kind} {shape}{batches} · {record.get('mode', 'train')} mode · {record.get('dtype', 'float32')} · {seeding}"
-    )
+    network = mapping_at(record, "network")
+    stages = counts_at(network, "stages")
+    if not stages:
+        return ""
+    parameters = number_at(network, "parameters")
+    size = [] if parameters is None else [f"{_scaled(parameters)} parameters"]
+    return " · ".join([f"stages {', '.join(map(str, stages))} ({_origin(record, stages)})", *size])
 
 
 # Options of the run that are not part of what the network is called.
 _NOT_MODEL = frozenset(options(RunConfig)) - frozenset(options(ModelOptions))
+_NOT_IN_TITLE = frozenset({"depth", "stages", *_NOT_MODEL})
+
+
+def _given(record: Mapping[str, Any]) -> dict[str, Any]:
+    entries = mapping_at(record, "options")
+    items = {name: mapping_at(entries, name) for name in entries}
+    return {name: item.get("value") for name, item in items.items() if text_at(item, "source", "default") != "default"}
+
+
+def _sized(record: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    arch = text_at(record, "arch", "network")
+    depth, stages = number_at(given, "depth"), counts_at(mapping_at(record, "network"), "stages")
+    if depth is not None:
+        return f"{arch}-{depth:.0f}"
+    # Behind a dash, as in a depth's place, 1-2 would read like one.
+    return f"{arch}, stages {'-'.join(map(str, stages))}" if stages else arch
+
+
+def _origin(record: Mapping[str, Any], stages: Sequence[int]) -> str:
+    given = _given(record)
+    if counts_at(given, "stages"):
+        return "given"
+    block, depth = text_at(mapping_at(record, "network"), "block"), number_at(given, "depth")
+    if depth is not None and PUBLISHED.get((block, int(depth))) == tuple(stages):
+        return "published layout"
+    return f"spread evenly over {_NUMBERS.get(len(stages), len(stages))} stages"
+
+
+def _scaled(number: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.1f} {name}"
+    return f"{number:.0f}"
+
+
+def _input(described: Mapping[str, Any]) -> str:
+    kind = _KINDS.get(text_at(described, "kind"), "input")
+    shape = "×".join(map(str, counts_at(described, "batch_shape")))
+    batches = number_at(described, "batches") or 1
+    return " ".join(filter(None, [kind, shape])) + (f", {batches:.0f} batches" if batches > 1 else "")
+
+
+def _seeding(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"{len(seeds)} seeds" if seeds else ""
 
 
 def _size(resolved: Resolved) -> str:
-    if resolved.config.stages is not None:
-        return "stages" + "-".join(map(str, resolved.config.stages))
-    return str(resolved.config.depth)
+    stages = resolved.config.stages
+    if stages is None:
+        return str(resolved.config.depth)
+    return "stages" + "-".join(map(str, stages))
 
 
 def _joined(key: str, value: object) -> str:
@@ -93,4 +153,6 @@ def _worded(name: str, value: object) -> str:
     key = name.replace("_", " ")
     if isinstance(value, bool):
         return key if value else f"no {key}"
-    return f"{key} {value:g}" if isinstance(value, (int, float)) else f"{key} {value}"
+    if isinstance(value, float):
+        return f"{key} {value:g}"
+    return f"{key} {value}" if isinstance(value, (int, str)) else ""

@@ -24,6 +24,9 @@ def expected_residual_variance(
     gain: float,
     c: float,
     se_factor: float | None,
+    largest_variance: float = 1.0,
+    pooled: bool = False,
+    whole_branch: bool = True,
 ) -> float | None:
     """Return the residual variance that theory expects in every block, border effects left out.
 
@@ -36,15 +39,22 @@ def expected_residual_variance(
         gain: Factor behind every activation.
         c: Weight variance times fan_in.
         se_factor: Factor behind the squeeze-and-excite gate, or None without one.
+        largest_variance: The largest variance that a block of a scaled network expects at its input.
+        pooled: Whether a 3x3 max-pool precedes the first block.
+        whole_branch: Whether the skip connection adds all of alpha times the branch, as the expected variance supposes:
+            skip gain 1 (or -1) and no stochastic depth.
 
     Returns:
         The residual variance, or None where there is no such number: without a normalizer and without scaling it
-        changes from block to block, and published weight standardization makes it depend on fan_in.
+        changes from block to block, and so it does where scaling expects another variance than the activation or
+        the skip connection leaves; published weight standardization makes it depend on fan_in.
     """
     gate = 1.0 if se_factor is None else squeeze_excite_factor(se_factor)
     if norm == "bn" and weights != "ws":
         return gate * residual_variance_behind_norm(activation, norm_first=norm_first, gain=gain, c=c)
-    if scaled and weights in {"centered-ws", "scaled-ws"}:
-        value = residual_variance_normalizer_free(activation, gain=gain, c=c)
+    if scaled and whole_branch and weights in {"centered-ws", "scaled-ws"}:
+        value = residual_variance_normalizer_free(
+            activation, gain=gain, c=c, largest_variance=largest_variance, pooled=pooled
+        )
         return None if value is None else gate * value
     return None

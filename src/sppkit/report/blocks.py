@@ -1,0 +1,81 @@
+"""The table as a report reads it: one row per block, seeds averaged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.table import STATISTIC_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+# Longer lists are cut in their middle: a sentence with 200 stages in it is not read.
+_MOST_LISTED = 6
+
+
+def average_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per block: arithmetic means over seeds, as on a linear axis.
+
+    Args:
+        table: As measured or read.
+
+    Returns:
+        Rows in the order of the table. ``nonfinite`` is the sum over seeds; a mean that a broken seed takes part in is
+        nan or infinite.
+    """
+    groups = table.groupby("block", sort=False)
+    # skipna would hide a seed that broke.
+    means = groups[list(STATISTIC_COLUMNS)].mean(skipna=False)
+    same = groups[["stage", "name", "channels", "height", "width"]].first()
+    return same.join(means).join(groups["nonfinite"].sum()).reset_index()
+
+
+def is_measured(blocks: pd.DataFrame, statistic: str) -> bool:
+    """Return whether a statistic was asked for: an absent value and a lost one are both NaN in a table.
+
+    Args:
+        blocks: Rows of a table.
+        statistic: One of ``STATISTIC_COLUMNS``.
+
+    Returns:
+        Whether any row has a value, or every row has lost its value: then this statistic's may be among them.
+    """
+    if statistic == "residual_variance":
+        blocks = blocks[blocks["block"] > 0]
+    lost = blocks["nonfinite"].fillna(0) > 0
+    return bool(blocks[statistic].notna().any() or (len(blocks) > 0 and lost.all()))
+
+
+def all_finite(values: pd.Series[float]) -> bool:
+    """Return whether every value is a finite number.
+
+    Args:
+        values: Means of a statistic.
+
+    Returns:
+        Whether none is nan or infinite.
+    """
+    return bool(np.isfinite(values.to_numpy(dtype=float)).all())
+
+
+def listed(values: Iterable[float]) -> str:
+    """Return numbers as they stand in a sentence.
+
+    Args:
+        values: One per stage.
+
+    Returns:
+        Three digits each; of a long list both ends.
+
+    >>> listed([1, 2.0625, 1e9])
+    '1, 2.06, 1e+09'
+    >>> listed(range(200))
+    '0, 1, 2, ..., 197, 198, 199'
+    """
+    words = [f"{value:.3g}" for value in values]
+    half = _MOST_LISTED // 2
+    return ", ".join(words if len(words) <= _MOST_LISTED else [*words[:half], "...", *words[-half:]])
