@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -200,14 +201,8 @@ def test_stats_chooses_what_is_measured() -> None:
 
 REFUSED = {
     "no sites": (lambda: sppkit.measure(nn.Linear(3, 3), batch()), "Linear does not say where its residual blocks are"),
-    "statistic": (lambda: sppkit.measure(small(), batch(), stats=["variance"]), "unknown statistic 'variance'"),
-    "mode": (lambda: sppkit.measure(small(), batch(), mode="test"), "mode must be 'train', 'eval' or None"),
-    "batches": (lambda: sppkit.measure(small(), batch(), batches=0), "batches must be at least 1, not 0"),
-    "inputs": (lambda: sppkit.measure(small(), 3), "inputs must be a tensor, a mapping, a tuple, or an iterable"),
     "path": (lambda: sppkit.measure(small(), "photos/"), "inputs must be a tensor"),
     "no batch": (lambda: sppkit.measure(small(), []), "the inputs are empty"),
-    "empty tuple": (lambda: sppkit.measure(small(), ()), "must not be empty"),
-    "nan": (lambda: sppkit.measure(small(), torch.full((2, 3, 32, 32), torch.nan)), "6144 of 6144 values that are not"),
     "channels": (
         lambda: sppkit.measure(small(), torch.zeros(2, 4, 32, 32)),
         "failed before the first block: .*channels",
@@ -218,6 +213,10 @@ REFUSED = {
         lambda: sppkit.measure(small(stages=(1, 1, 1, 1)), torch.randn(1, 3, 32, 32), mode="train"),
         r"failed behind blocks\.2: Expected more than 1 value per channel",
     ),
+    "warm-up": (
+        lambda: sppkit.measure(small(), batch(), warmup=[torch.zeros(2, 4, 32, 32)]),
+        "failed during warm-up: .*channels",
+    ),
 }
 
 
@@ -225,6 +224,144 @@ REFUSED = {
 def test_refusals_are_clear(act: object, message: str) -> None:
     with pytest.raises(sppkit.SppkitError, match=message):
         act()
+
+
+# Each argument's illegal values and the message, in which {} stands for the value.
+ILLEGAL = {
+    "mode": (["test", 3, [], {}, b"train"], "mode must be 'train', 'eval' or None, not {}"),
+    "batches": ([0, -1, 1.5, "a", True, []], "batches must be a whole number of at least 1, not {}"),
+    "seed": (
+        ["a", None, 1.5, -1, True, [], 2**63, 2**70],
+        "seed must be a whole number from 0 to 9223372036854775807, ",
+    ),
+    "stats": ([5, [], {}], "stats must be names with commas between, not {}"),
+    "stats ": (["variance", ["variance"], ("channel_variance", "variance")], "unknown statistic 'variance'"),
+    "warmup": ([5, None, "ab"], "warmup must be a tensor, a mapping, a tuple, or an iterable of these, not "),
+    "on_site": ([3, "print"], "on_site must be a function of a site, not {}"),
+    "inputs": ([3, None, 1.5, "photos/", b"ab"], "inputs must be a tensor, a mapping, a tuple, or an iterable"),
+}
+CASES = {f"{name.strip()}={value!r}": (name, value) for name, (values, _) in ILLEGAL.items() for value in values}
+
+
+@pytest.mark.parametrize(("name", "value"), CASES.values(), ids=CASES)
+def test_an_argument_that_means_nothing_is_refused(name: str, value: object) -> None:
+    message = re.escape(ILLEGAL[name][1].replace("{}", repr(value)))
+    with pytest.raises(sppkit.UsageError, match=message):
+        sppkit.measure(small(), **{"inputs": batch(), name.strip(): value})
+    if name.strip() in {"seed", "stats", "on_site"}:
+        with pytest.raises(sppkit.UsageError, match=message):
+            sppkit.Probe(small(), **{name.strip(): value})
+
+
+@pytest.mark.parametrize("seed", ["a", None, 1.5, -1, True, 2**63], ids=repr)
+def test_a_seed_of_the_weights_that_means_nothing_is_refused(seed: object) -> None:
+    with pytest.raises(sppkit.UsageError, match="--seed must be"):
+        small(seed=seed)
+
+
+@pytest.mark.parametrize("seed", [3, np.int64(3), np.uint8(3)], ids=repr)
+def test_numpy_integers_are_whole_numbers(seed: int) -> None:
+    assert torch.equal(small(seed=seed).stem.weight, small(seed=3).stem.weight)
+    table = sppkit.measure(small(), [batch()] * 3, seed=seed, batches=np.int64(1))
+    pd.testing.assert_frame_equal(table, sppkit.measure(small(), batch(), seed=3))
+
+
+def test_the_largest_seed() -> None:
+    assert sppkit.measure(small(seed=2**63 - 1), batch(), seed=2**63 - 1)["seed"].tolist() == [2**63 - 1] * 4
+
+
+BATCHES = {
+    "array": (np.zeros((2, 3, 32, 32)), "a batch must be a tensor, .*, not a NumPy array .torch.from_numpy makes"),
+    "float": (1.0, "a batch must be a tensor, a mapping .*, or a tuple whose first element is passed, not float"),
+    "None": (None, "a batch must be a tensor, .*, not NoneType"),
+    "tuple of tuples": (((batch(),),), "a batch must be a tensor, .*, not tuple"),
+    "empty tuple": ((), "must not be empty"),
+    "no sample": (torch.zeros(0, 3, 32, 32), r"the batch of shape \(0, 3, 32, 32\) is empty"),
+    "no pixel": (torch.zeros(2, 3, 0, 0), r"the batch of shape \(2, 3, 0, 0\) is empty"),
+    "meta": (torch.empty(2, 3, 32, 32, device="meta"), "the input is on the meta device: it has a shape but no values"),
+    "nan": (torch.full((2, 3, 32, 32), torch.nan), "6144 of 6144 values that are not finite"),
+    "nan in a mapping": ({"x": torch.full((1, 3), torch.inf)}, "3 of 3 values that are not finite"),
+}
+
+
+@pytest.mark.parametrize("argument", ["inputs", "warmup"])
+@pytest.mark.parametrize(("value", "message"), BATCHES.values(), ids=BATCHES)
+def test_a_batch_that_can_not_be_fed_is_refused(value: object, message: str, argument: str) -> None:
+    model = small()
+    before = snapshot(model)
+    with pytest.raises(sppkit.UsageError, match=message):
+        sppkit.measure(model, **{"inputs": batch(), argument: [value]})
+    assert equal(before, snapshot(model))
+
+
+def test_an_array_is_not_taken_for_a_sequence_of_batches() -> None:
+    with pytest.raises(sppkit.UsageError, match="inputs must hold tensors, not a NumPy array"):
+        sppkit.measure(small(), batch().numpy())
+
+
+def test_the_name_of_one_statistic_may_stand_alone() -> None:
+    table = sppkit.measure(small(), batch(), stats="channel_variance")
+    pd.testing.assert_frame_equal(table, sppkit.measure(small(), batch(), stats=["channel_variance"]))
+
+
+WARM_UPS = {"tensor": batch, "tuple": lambda: (batch(), "label"), "generator": lambda: (batch() for _ in range(1))}
+
+
+@pytest.mark.parametrize("form", WARM_UPS.values(), ids=WARM_UPS)
+def test_every_form_of_warm_up(form: object) -> None:
+    expected = sppkit.measure(small(), batch(), mode="eval", warmup=[batch()])
+    pd.testing.assert_frame_equal(sppkit.measure(small(), batch(), mode="eval", warmup=form()), expected)
+    assert not expected.equals(sppkit.measure(small(), batch(), mode="eval"))
+
+
+def breaking_off() -> Iterator[Tensor]:
+    yield batch()
+    raise OSError("disk gone")
+
+
+def fail_at(site: sppkit.Site) -> None:
+    raise ZeroDivisionError("by the user's callback")
+
+
+# What is not the model's fault.
+FOREIGN = {
+    "inputs": (lambda model: sppkit.measure(model, breaking_off()), OSError, "^disk gone$"),
+    "warmup": (lambda model: sppkit.measure(model, batch(), warmup=breaking_off()), OSError, "^disk gone$"),
+    "on_site": (lambda model: sppkit.measure(model, batch(), on_site=fail_at), ZeroDivisionError, "^by the user's"),
+}
+
+
+@pytest.mark.parametrize(("act", "error", "message"), FOREIGN.values(), ids=FOREIGN)
+def test_what_the_callers_own_code_raises_comes_through(act: object, error: type[Exception], message: str) -> None:
+    model = small("bn-relu-conv")
+    before = snapshot(model)
+    with pytest.raises(error, match=message):
+        act(model)
+    assert equal(before, snapshot(model))
+
+
+DEFAULTS = {
+    "float64": (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)),
+    "meta": (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)),
+}
+
+
+@pytest.mark.parametrize(("change", "restore"), DEFAULTS.values(), ids=DEFAULTS)
+@pytest.mark.parametrize("arch", ["bn-relu-conv", "nf-resnet"])
+def test_the_users_default_type_and_device_change_nothing(arch: str, change: object, restore: object) -> None:
+    options = {"se": True, "activation": torch.sin}
+    model, x = small(arch, **options), batch()
+    expected = sppkit.measure(model, x)
+    change()
+    try:
+        built = small(arch, **options)
+        table = sppkit.measure(built, x)
+    finally:
+        restore()
+    for (name, tensor), other in zip(model.state_dict().items(), built.state_dict().values(), strict=True):
+        assert (tensor.dtype, tensor.device) == (other.dtype, other.device), name
+        assert torch.equal(tensor, other), name
+    pd.testing.assert_frame_equal(table, expected)
 
 
 def test_half_precision_network_is_measured_in_full_precision() -> None:

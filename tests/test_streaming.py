@@ -13,7 +13,7 @@ from torch import nn
 import sppkit
 from sppkit.config import resolve_config
 from sppkit.models.build import lay_out
-from sppkit.models.memory import check_fits, count_parameters, fits
+from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
 from sppkit.models.spec import build_spec
 from sppkit.models.streaming import streamed
 from sppkit.run import run
@@ -80,10 +80,13 @@ def test_auto_streams_what_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     size = {"depth": 50, "width": 0.25}
     options = {"arch": "nf-resnet", "image_size": 32, "batch_size": 2, **size}
     assert run(resolve_config(options)).record["streamed"] is False
+    from sppkit import run as module
     from sppkit.models import memory
 
     # Room for the weights alone, not for the activations as well.
-    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * count_parameters(build_spec("nf-resnet", size)))
+    room = 4 * count_parameters(build_spec("nf-resnet", size))
+    monkeypatch.setattr(memory, "available_bytes", lambda: room)
+    monkeypatch.setattr(module, "available_bytes", lambda: room)
     assert run(resolve_config(options)).record["streamed"] is True
     with pytest.raises(sppkit.DoesNotFitError, match="GiB are free"):
         run(resolve_config({**options, "streaming": "off"}))
@@ -91,7 +94,7 @@ def test_auto_streams_what_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_network_too_large_even_for_streaming_is_refused() -> None:
     huge = build_spec("nf-resnet", {"depth": 12, "width": 500})
-    assert not fits(huge)
+    assert needed_bytes(huge, streamed=True)[0] > available_bytes()
     with pytest.raises(sppkit.DoesNotFitError, match="for its weights"):
         check_fits(huge, streamed=True)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit import parsers, registry
 from sppkit.errors import UsageError
+from sppkit.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -48,6 +49,19 @@ _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
 _FORMATS = ("png", "svg", "pdf")
+# Limits far beyond any network: what passes them is a slip of the hand, and is said before hours of work.
+# Channels double per stage: the tenth has 2^9 times those of the first.
+_MOST_STAGES = 10
+MOST_BLOCKS = 1_000_000
+_MOST_LAYERS = 3 * MOST_BLOCKS
+_LARGEST_WIDTH = 1000
+# Within float32 (3.4e38) with room for a signal.
+_LARGEST_FACTOR = 1e30
+_LARGEST_SIDE = 100_000
+_MOST_SAMPLES = 1_000_000
+_MOST_BATCHES = 1_000_000
+_MOST_SEEDS = 10_000
+_SIDES = 10
 _PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
 
 
@@ -55,15 +69,21 @@ _PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
 class ModelOptions:
     """What network to build; ``None`` takes the architecture's own default."""
 
-    depth: int | None = _option(None, parsers.whole_number(1), "N", _MODEL, f"Number of layers; {_PUBLISHED}.")
+    depth: int | None = _option(
+        None, parsers.whole_number(1, _MOST_LAYERS), "N", _MODEL, f"Number of layers; {_PUBLISHED}."
+    )
     stages: tuple[int, ...] | None = _option(
-        None, parsers.whole_numbers, "N,N,...", _MODEL, "Blocks per stage, for instance 3,4,6,3, instead of --depth."
+        None,
+        parsers.whole_numbers("3,4,6,3", maximum=MOST_BLOCKS, most=_MOST_STAGES),
+        "N,N,...",
+        _MODEL,
+        "Blocks per stage, for instance 3,4,6,3, instead of --depth.",
     )
     block: str = _choice(
         "bottleneck", ("bottleneck", "basic"), _MODEL, "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18, 34)."
     )
     width: float = _option(
-        1.0, parsers.real_number(0, above=True), "X", _MODEL, "Width multiplier; 1.0 is the standard ResNet."
+        1.0, parsers.positive_number(_LARGEST_WIDTH), "X", _MODEL, "Width multiplier; 1.0 is the standard ResNet."
     )
     activation: str | Callable[[Any], Any] = _option(
         "relu", parsers.name_or_callable, "NAME", _MODEL, "See sppkit list activations.", registry.ACTIVATIONS
@@ -78,17 +98,26 @@ class ModelOptions:
         "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."
     )
     gain: float | str | None = _option(
-        None, parsers.exact_or_number, "X", _MODEL, "Factor behind every activation: exact or a number.", ("exact",)
+        None,
+        parsers.exact_or_number(_LARGEST_FACTOR),
+        "X",
+        _MODEL,
+        "Factor behind every activation: exact or a number.",
+        ("exact",),
     )
     alpha: float | None = _option(
-        None, parsers.real_number(0), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
+        None, parsers.real_number(0, _LARGEST_FACTOR), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
     )
     se: bool = _option(False, parsers.true_or_false, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
     skip_gain: float = _option(
-        1.0, parsers.real_number(), "X", _MODEL, "Initial value of the scalar gain on every branch."
+        1.0,
+        parsers.real_number(-_LARGEST_FACTOR, _LARGEST_FACTOR),
+        "X",
+        _MODEL,
+        "Initial value of the scalar gain on every branch.",
     )
     stochastic_depth: float | None = _option(
-        None, parsers.real_number(0, maximum=1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."
+        None, parsers.real_number(0, 1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."
     )
 
 
@@ -102,20 +131,28 @@ class RunConfig(ModelOptions):
         parsers.text,
         "SOURCE",
         _INPUT,
-        "gaussian, a folder of pictures, a picture, or a .npy, .npz, .pt or .safetensors file.",
+        "gaussian, a folder of pictures, a picture, or a .npy, .npz, .pt, .pth or .safetensors file.",
         ("gaussian",),
     )
     shape: tuple[int, ...] | None = _option(
-        None, parsers.whole_numbers, "C,H,W", _INPUT, "Shape of one sample (3,224,224)."
+        None,
+        parsers.whole_numbers("3,224,224", maximum=_LARGEST_SIDE, most=_SIDES),
+        "C,H,W",
+        _INPUT,
+        "Shape of one sample (3,224,224).",
     )
-    batch_size: int = _option(8, parsers.whole_number(1), "N", _INPUT, "Samples in a batch.")
-    image_size: int = _option(224, parsers.whole_number(1), "PX", _INPUT, "Height and width of the input.")
-    batches: int = _option(1, parsers.whole_number(1), "N", _INPUT, "Batches; the statistics are those of their union.")
-    seed: int = _option(0, parsers.whole_number(0), "N", _RUN, "Seed of weights and input.")
-    seeds: int = _option(1, parsers.whole_number(1), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
+    batch_size: int = _option(8, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Samples in a batch.")
+    image_size: int = _option(
+        224, parsers.whole_number(1, _LARGEST_SIDE), "PX", _INPUT, "Height and width of the input."
+    )
+    batches: int = _option(
+        1, parsers.whole_number(1, _MOST_BATCHES), "N", _INPUT, "Batches; the statistics are those of their union."
+    )
+    seed: int = _option(0, parsers.parse_seed, "N", _RUN, "Seed of weights and input.")
+    seeds: int = _option(1, parsers.whole_number(1, _MOST_SEEDS), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
     mode: str = _choice("train", ("train", "eval"), _RUN, "train: batch statistics; eval: stored ones.")
     warmup: int = _option(
-        0, parsers.whole_number(0), "N", _RUN, "Batches that only move the running statistics, first."
+        0, parsers.whole_number(0, _MOST_BATCHES), "N", _RUN, "Batches that only move the running statistics, first."
     )
     device: str = _choice("auto", _DEVICES, _RUN, "auto takes a GPU where there is one.")
     streaming: str = _choice(
@@ -130,7 +167,7 @@ class RunConfig(ModelOptions):
         "Statistics to measure: see sppkit list statistics.",
         registry.STATISTICS,
     )
-    out: str = _option("spp", parsers.text, "DIR", _OUTPUT, "Folder of the files.")
+    out: str = _option("spp", parsers.folder, "DIR", _OUTPUT, "Folder of the files.")
     name: str | None = _option(
         None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."
     )
@@ -167,7 +204,9 @@ def parse_values(of: type, given: Mapping[str, object]) -> dict[str, Any]:
     known = options(of)
     for name in given:
         if name not in known:
-            raise UsageError(_unknown(name, known))
+            # Python's arguments are spelled with underscores, flags and files with dashes.
+            spell = str if of is ModelOptions else _dashed
+            raise UsageError(_unknown(spell(name), [spell(option) for option in known]))
     return {name: known[name].parse(name, value) for name, value in given.items()}
 
 
@@ -223,17 +262,27 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Res
     values |= parse_values(RunConfig, flags)
     sources = dict.fromkeys(options(RunConfig), "default")
     sources |= dict.fromkeys(from_file, str(file)) | dict.fromkeys(flags, "flag")
+    _refuse_contradictions(values)
     return Resolved(RunConfig(**values), sources)
+
+
+def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    if {"shape", "image_size"} <= values.keys():
+        raise UsageError("--shape and --image-size both say how large the input is; give one of them.")
+    seed, seeds = values.get("seed", 0), values.get("seeds", 1)
+    if seed + seeds - 1 > parsers.LARGEST_SEED:
+        raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")
 
 
 def _load_toml(file: Path) -> dict[str, object]:
     try:
-        with file.open("rb") as stream:
-            loaded = tomllib.load(stream)
-    except OSError as error:
-        raise UsageError(f"can't read the configuration {file}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        loaded = tomllib.loads(read_text(file, "configuration", "Give --config a TOML file of options."))
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not valid TOML: {error}") from None
+    except UsageError:
+        raise
+    except (ValueError, RecursionError):  # integers of thousands of digits, a thousand brackets
+        raise UsageError(f"{file} is not valid TOML: a number or a nesting in it has no end.") from None
     # Keys may be written as the flags are; both spellings of one option are a contradiction.
     renamed = {key.replace("-", "_"): value for key, value in loaded.items()}
     if len(renamed) < len(loaded):
@@ -245,7 +294,11 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _unknown(name: str, known: Mapping[str, Option]) -> str:
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     match = f"; did you mean {close[0]!r}?" if close else "."
-    return f"unknown option {name!r}{match}\nKnown: {', '.join(sorted(known))}."
+    return f"unknown option {name!r:.60}{match}\nKnown: {', '.join(sorted(known))}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,10 +11,14 @@ import torch
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.probe.forward import call_model, explain_failure, full_float32, iter_batches, set_mode
+from sppkit.parsers import names_of, parse_seed, whole_number
+from sppkit.probe.check import declared_sites
+from sppkit.probe.forward import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.probe.listener import Listener
+from sppkit.probe.numerics import full_float32
+from sppkit.probe.place import check_values, find_target, move, wake
 from sppkit.probe.preserve import preserved
-from sppkit.sites import DeclaresSites
+from sppkit.probe.randomness import seed_torch
 from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
 from sppkit.table import build_table
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from sppkit.sites import Role, Site
 
     # Statistics of one site by name, and its number of non-finite values; each of shape ().
-    _Summary = dict[str, Tensor]
+    _Summary = Mapping[str, Tensor | float]
     _Kept = ChannelMoments | _Summary
 
 # The role of the site that each statistic is measured at.
@@ -43,6 +47,9 @@ _ROLES: dict[str, Role] = {
 class Probe:
     """Measure the forward passes that the user runs inside a context; several are merged into one table.
 
+    A context that was left can be entered again: what comes then is merged with what came before. A probe only
+    listens: what the user's own forward passes change in the model stays changed.
+
     >>> import torch, sppkit
     >>> model = sppkit.build_model("nf-resnet", stages=(1, 1), width=0.125)
     >>> with sppkit.Probe(model) as probe:
@@ -55,7 +62,7 @@ class Probe:
         self,
         model: nn.Module,
         *,
-        stats: Sequence[str] | None = None,
+        stats: Sequence[str] | str | None = None,
         seed: int = 0,
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
@@ -64,25 +71,21 @@ class Probe:
 
         Args:
             model: A network that declares its sites, as every named architecture does.
-            stats: Statistics to take; all of them where it is None.
+            stats: Statistics to take, or the name of one; all of them where it is None.
             seed: What the table's ``seed`` column says.
             on_site: Called after each site, for instance to show progress.
             single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
                 moments of its channels, which only merging needs.
 
         Raises:
-            UsageError: If the model does not say where its residual blocks are, or for an unknown statistic.
+            UsageError: If the model does not say where its residual blocks are or says it wrongly, or if an argument
+                can't be used.
         """
-        if not isinstance(model, DeclaresSites):
-            raise UsageError(
-                f"{type(model).__name__} does not say where its residual blocks are.\n"
-                "Give it a method signal_sites() that returns sppkit.Site objects, or use sppkit.build_model."
-            )
+        sites = declared_sites(model)
         self._stats = _check_stats(stats)
-        self._seed = seed
-        self._listener: Listener[_Kept] = Listener(
-            model, list(model.signal_sites()), self._summarize if single else _moments_at, _merge, on_site
-        )
+        self._seed = parse_seed("seed", seed)
+        reduce = self._summarize if single else _moments_at
+        self._listener: Listener[_Kept] = Listener(model, sites, reduce, _merge, _check_callback(on_site))
 
     def __enter__(self) -> Self:
         self._listener.__enter__()
@@ -98,6 +101,11 @@ class Probe:
         """The last site that a forward pass has reached."""
         return self._listener.last
 
+    @property
+    def raised(self) -> Exception | None:
+        """What ``on_site`` raised, if it did."""
+        return self._listener.raised
+
     def table(self) -> pd.DataFrame:
         """Return the statistics of everything seen so far.
 
@@ -111,7 +119,9 @@ class Probe:
         return build_table(_iter_rows(self._listener, self._stats, self._seed))
 
     def _summarize(self, site: Site, signal: Tensor) -> _Summary:
-        return _summarize(site, channel_moments(signal), self._stats)
+        summary = _summarize(site, channel_moments(signal), self._stats)
+        # There is no device to wait for on the CPU, and small tensors that outlive large ones leave holes in the heap.
+        return {name: value.item() if value.device.type == "cpu" else value for name, value in summary.items()}
 
 
 def measure(
@@ -120,16 +130,20 @@ def measure(
     *,
     mode: Mode | None = None,
     batches: int | None = None,
-    stats: Sequence[str] | None = None,
+    stats: Sequence[str] | str | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
-    warmup: Iterable[object] = (),
+    warmup: object = (),
     on_site: Callable[[Site], None] | None = None,
 ) -> pd.DataFrame:
     """Push inputs through a model and return its signal propagation table.
 
-    The model is left as it was: parameters, buffers, gradients, training flags, hooks and random states are restored,
-    also when the forward pass raises.
+    The model is left as it was, also when the forward pass raises: device, buffers (registered, replaced, resized or
+    changed), gradients, training flags, hooks and the random states of torch, NumPy and Python. Parameters are not
+    copied: if the forward pass itself changes one in place, everything else is restored and a ``MeasurementError``
+    names it. ``sppkit.probe.preserve`` says precisely what is restored and what can't be seen.
+
+    What ``inputs``, ``warmup`` and ``on_site`` raise comes through unchanged.
 
     Args:
         model: A network that declares its sites, as every named architecture does.
@@ -137,10 +151,11 @@ def measure(
             or a list or other iterable of batches; statistics are those of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
         batches: Take at most this many batches; all of them where it is None.
-        stats: Statistics to take; all of them where it is None.
+        stats: Statistics to take, or the name of one; all of them where it is None.
         seed: Seed of whatever is random inside the model, and the table's ``seed`` column.
         device: Where to run; where the model is, if None. The model is moved back afterwards.
-        warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something.
+        warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something; in
+            any form of ``inputs``, and the empty tuple for none.
         on_site: Called after each site, for instance to show progress.
 
     Returns:
@@ -148,14 +163,20 @@ def measure(
 
     Raises:
         UsageError: If the model, the inputs or an option can't be used.
-        MeasurementError: If the forward pass fails; the text names the last site reached.
+        MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
+            changes a parameter in place.
     """
-    if batches is not None and batches < 1:
-        raise UsageError(f"batches must be at least 1, not {batches}.")
     probe = Probe(model, stats=stats, seed=seed, on_site=on_site)
-    chosen = islice(iter_batches(inputs), batches)
-    with _placed(model, device) as target:
-        return run_probe(probe, model, chosen, device=target, mode=mode, seed=seed, warmup=warmup)
+    check_mode(mode)
+    chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
+    warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
+    check_values(model)
+    target = find_target(model, device)
+    wake(target)
+    with preserved(model):
+        move(model, target)
+        _run(probe, model, chosen, target, mode, int(seed), warm_up)
+    return probe.table()
 
 
 def run_probe(
@@ -170,6 +191,8 @@ def run_probe(
 ) -> pd.DataFrame:
     """Run a model on batches inside a probe and leave no trace: what ``measure`` does once all is in place.
 
+    The model is not moved, and may be one that gets its values during the forward pass.
+
     Args:
         probe: A probe of the model.
         model: The model.
@@ -177,65 +200,69 @@ def run_probe(
         device: Where the model runs.
         mode: As for ``measure``.
         seed: Seed of whatever is random inside the model.
-        warmup: As for ``measure``.
+        warmup: Batches as for ``measure``.
 
     Returns:
         The probe's table.
     """
+    with preserved(model):
+        _run(probe, model, batches, device, mode, seed, warmup)
+    return probe.table()
+
+
+def _run(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    device: torch.device,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object],
+) -> None:
     with ExitStack() as stack:
-        stack.enter_context(preserved(model))
         stack.enter_context(full_float32())
         stack.enter_context(torch.no_grad())
-        torch.manual_seed(seed)
+        seed_torch(seed)
         _warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
         _feed(model, batches, device, probe)
-    return probe.table()
 
 
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
     flags = [(module, module.training) for module in model.modules()]
-    try:
-        for batch in batches:
-            model.train()
+    for batch in batches:
+        model.train()
+        try:
             call_model(model, batch, device)
-    except Exception as error:  # whatever a model raises
-        raise explain_failure(error, None) from error
+        except Exception as error:  # whatever a model raises
+            raise explain_failure(error, "during warm-up") from error
     for module, training in flags:
         module.training = training
 
 
 def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, probe: Probe) -> None:
     fed = 0
-    try:
-        for batch in batches:
+    for batch in batches:
+        try:
             call_model(model, batch, device)
-            fed += 1
-    except Exception as error:  # whatever a model raises
-        raise explain_failure(error, probe.last) from error
+        except Exception as error:  # whatever a model raises
+            if error is probe.raised:  # by the user's own callback
+                raise
+            raise explain_failure(error, reached(probe.last)) from error
+        fed += 1
     if fed == 0:
         raise UsageError("there is no batch to measure: the inputs are empty.")
 
 
-@contextmanager
-def _placed(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    first = next(model.parameters(), None)
-    home = torch.device("cpu") if first is None else first.device
-    target = home if device is None else torch.device(device)
-    if target == home:
-        yield home
-        return
-    model.to(target)
-    try:
-        yield target
-    finally:
-        model.to(home)
+def _check_callback(on_site: object) -> Callable[[Site], None] | None:
+    if on_site is not None and not callable(on_site):
+        raise UsageError(f"on_site must be a function of a site, not {on_site!r}.")
+    return on_site
 
 
-def _check_stats(stats: Sequence[str] | None) -> tuple[str, ...]:
-    names = registry.STATISTICS if stats is None else stats
-    return tuple(registry.check_name("statistic", name, registry.STATISTICS) for name in names)
+def _check_stats(stats: object) -> tuple[str, ...]:
+    return names_of("statistic", registry.STATISTICS)("stats", tuple(registry.STATISTICS) if stats is None else stats)
 
 
 def _moments_at(_site: Site, signal: Tensor) -> ChannelMoments:
@@ -248,7 +275,7 @@ def _merge(a: _Kept, b: _Kept) -> ChannelMoments:
     raise UsageError("a probe for a single forward pass saw a second one; make it without single=True.")
 
 
-def _summarize(site: Site, moments: ChannelMoments, stats: Sequence[str]) -> _Summary:
+def _summarize(site: Site, moments: ChannelMoments, stats: Sequence[str]) -> dict[str, Tensor]:
     names = [name for name in stats if _ROLES[name] == site.role]
     return {name: registry.resolve("statistic", name)(moments) for name in names} | {
         "nonfinite": moments.nonfinite.double()
@@ -270,8 +297,9 @@ def _iter_rows(listener: Listener[_Kept], stats: Sequence[str], seed: int) -> It
             "stage": output.stage,
             "name": output.name,
             "channels": channels,
-            "height": space[0] if space else None,
-            "width": space[1] if len(space) > 1 else None,
+            # (N, C, T) has a height only; of (N, C, D, H, W) the last two are H and W.
+            "height": space[-2] if len(space) > 1 else next(iter(space), None),
+            "width": space[-1] if len(space) > 1 else None,
             **found,
             "nonfinite": _count_nonfinite([numbers[site, "nonfinite"] for site in sites.values()], found.values()),
         }
@@ -282,8 +310,13 @@ def _collect(values: Mapping[Site, _Kept], stats: Sequence[str]) -> dict[tuple[S
     scalars: dict[tuple[Site, str], Tensor] = {}
     for site, kept in values.items():
         summary = _summarize(site, kept, stats) if isinstance(kept, ChannelMoments) else kept
-        scalars |= {(site, name): value for name, value in summary.items()}
+        scalars |= {(site, name): _as_tensor(value) for name, value in summary.items()}
     return dict(zip(scalars, torch.stack(list(scalars.values())).cpu().tolist(), strict=True))
+
+
+def _as_tensor(value: Tensor | float) -> Tensor:
+    # On the CPU whatever the user's default device.
+    return torch.tensor(value, dtype=torch.float64, device="cpu") if isinstance(value, float) else value
 
 
 def _count_nonfinite(counts: Iterable[float], statistics: Iterable[float | None]) -> int:

@@ -7,13 +7,18 @@ value to use, and raises ``UsageError`` with the legal values otherwise.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sppkit import registry
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+_Number = TypeVar("_Number", int, float)
+
+# An error message shows so much of a value.
+_SHOWN = 60
 
 
 def flag_of(name: str) -> str:
@@ -31,51 +36,39 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def whole_number(minimum: int) -> Callable[[str, object], int]:
-    """Return a parser of whole numbers of at least ``minimum``."""
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str, object], int]:
+    """Return a parser of whole numbers between ``minimum`` and ``maximum``."""
+    limits = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
 
     def parse(name: str, value: object) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = None
-        if number is None or isinstance(value, bool) or number < minimum:
-            raise UsageError(f"{flag_of(name)} must be a whole number of at least {minimum}, not {value!r}.")
+        number = _read(int, value)
+        if number is None or number < minimum or (maximum is not None and number > maximum):
+            raise UsageError(f"{flag_of(name)} must be a whole number {limits}, not {_shown(value)}.")
         return number
 
     return parse
 
 
-def real_number(
-    minimum: float = -math.inf, *, above: bool = False, maximum: float = math.inf
-) -> Callable[[str, object], float]:
-    """Return a parser of finite numbers between ``minimum`` (excluded if ``above``) and ``maximum``."""
-    limits = [f"{'more than' if above else 'at least'} {minimum:g}"] * (minimum > -math.inf)
-    limits += [f"at most {maximum:g}"] * (maximum < math.inf)
-    legal = (
-        " ".join(["a finite number", *[" and ".join(limits)]]).replace("number ", "number of ")
-        if limits
-        else "a finite number"
-    )
+# The table's seeds are 64-bit integers, and torch's generators take no more.
+LARGEST_SEED = 2**63 - 1
+parse_seed = whole_number(0, LARGEST_SEED)
 
-    def parse(name: str, value: object) -> float:
-        try:
-            number = math.nan if isinstance(value, bool) else float(str(value))
-        except ValueError:
-            number = math.nan
-        too_small = number <= minimum if above else number < minimum
-        if not math.isfinite(number) or too_small or number > maximum:
-            raise UsageError(f"{flag_of(name)} must be {legal}, not {value!r}.")
-        return number
 
-    return parse
+def real_number(minimum: float, maximum: float) -> Callable[[str, object], float]:
+    """Return a parser of numbers from ``minimum`` to ``maximum``."""
+    return _real_number(f"a number from {minimum:g} to {maximum:g}", lambda number: minimum <= number <= maximum)
+
+
+def positive_number(maximum: float) -> Callable[[str, object], float]:
+    """Return a parser of numbers above 0, up to ``maximum``."""
+    return _real_number(f"a number of more than 0 and at most {maximum:g}", lambda number: 0 < number <= maximum)
 
 
 def one_of(*choices: str) -> Callable[[str, object], str]:
     """Return a parser of a fixed set of words."""
 
     def parse(name: str, value: object) -> str:
-        return registry.check_name(flag_of(name), str(value), choices)
+        return registry.check_name(flag_of(name), _word(value), choices)
 
     return parse
 
@@ -84,7 +77,7 @@ def registered(kind: str) -> Callable[[str, object], str]:
     """Return a parser of the registered names of a kind."""
 
     def parse(name: str, value: object) -> str:  # noqa: ARG001 - parsers share one signature
-        return registry.check_name(kind, str(value), registry.KINDS[kind])
+        return registry.check_name(kind, _word(value), registry.KINDS[kind])
 
     return parse
 
@@ -92,58 +85,116 @@ def registered(kind: str) -> Callable[[str, object], str]:
 def text(name: str, value: object) -> str:
     """Take any text that is not empty."""  # noqa: DOC201, DOC501
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{flag_of(name)} must be a text that is not empty, not {value!r}.")
+        raise UsageError(f"{flag_of(name)} must be a text that is not empty, not {_shown(value)}.")
     return value
+
+
+def folder(name: str, value: object) -> str:
+    """Take a folder's path."""  # noqa: DOC201, DOC501
+    path = text(name, value)
+    if not path.isprintable():
+        raise UsageError(f"{flag_of(name)} must be a folder without control characters in it, not {_shown(path)}.")
+    return path
 
 
 def file_stem(name: str, value: object) -> str:
     """Take a file name without a folder in it."""  # noqa: DOC201, DOC501
     stem = text(name, value)
+    if not stem.isprintable():
+        raise UsageError(f"{flag_of(name)} must be a file name without control characters, not {_shown(stem)}.")
     if "/" in stem or "\\" in stem or stem in {".", ".."}:
         raise UsageError(f"{flag_of(name)} must be a file name, not a path ({stem!r}); --out DIR names the folder.")
     return stem
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """Take true or false."""  # noqa: DOC201, DOC501
-    if not isinstance(value, bool):
-        raise UsageError(f"{flag_of(name)} must be true or false, not {value!r}.")
-    return value
+    """Take true or false, Python's or NumPy's."""  # noqa: DOC201, DOC501
+    if type(value).__name__ not in {"bool", "bool_"}:
+        raise UsageError(f"{flag_of(name)} must be true or false, not {_shown(value)}.")
+    return bool(value)
 
 
-def whole_numbers(name: str, value: object) -> tuple[int, ...]:
-    """Take whole numbers of at least 1, as ``"3,4,6,3"`` or a list."""  # noqa: DOC201, DOC501
-    items = value.split(",") if isinstance(value, str) else value
-    try:
-        return tuple(whole_number(1)(name, item) for item in items)  # type: ignore[attr-defined]
-    except (UsageError, TypeError):
-        raise UsageError(
-            f"{flag_of(name)} must be whole numbers of at least 1 with commas between, as in 3,4,6,3, not {value!r}."
-        ) from None
+def whole_numbers(example: str, *, maximum: int, most: int) -> Callable[[str, object], tuple[int, ...]]:
+    """Return a parser of up to ``most`` whole numbers from 1 to ``maximum``, as ``"3,4,6,3"``, a list or an array."""
+    parse_item = whole_number(1, maximum)
+
+    def parse(name: str, value: object) -> tuple[int, ...]:
+        items = _items(value)
+        try:
+            numbers = tuple(parse_item(name, item) for item in items[: most + 1])
+        except UsageError:
+            numbers = ()
+        if not 1 <= len(numbers) <= most:
+            raise UsageError(
+                f"{flag_of(name)} must be 1 to {most} whole numbers from 1 to {maximum} with commas between, "
+                f"as in {example}, not {_shown(value)}."
+            )
+        return numbers
+
+    return parse
 
 
 def names_of(kind: str, known: Iterable[str]) -> Callable[[str, object], tuple[str, ...]]:
     """Return a parser of a comma-separated text or a list of known names."""
 
     def parse(name: str, value: object) -> tuple[str, ...]:
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)) or not items:
-            raise UsageError(f"{flag_of(name)} must be names with commas between, not {value!r}.")
-        return tuple(dict.fromkeys(registry.check_name(kind, str(item).strip(), known) for item in items))
+        words = [_word(item).strip() for item in _items(value)]
+        if not words or "" in words:
+            raise UsageError(f"{flag_of(name)} must be names with commas between, not {_shown(value)}.")
+        return tuple(dict.fromkeys(registry.check_name(kind, word, known) for word in words))
 
     return parse
 
 
-def exact_or_number(name: str, value: object) -> float | str:
-    """Take ``exact`` or a positive number."""  # noqa: DOC201, DOC501
-    if value == "exact":
-        return "exact"
-    try:
-        return real_number(0, above=True)(name, value)
-    except UsageError:
-        raise UsageError(f"{flag_of(name)} must be 'exact' or a number of more than 0, not {value!r}.") from None
+def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
+    """Return a parser of ``exact`` or a positive number up to ``maximum``."""
+    legal = f"'exact' or a number of more than 0 and at most {maximum:g}"
+    parse_number = _real_number(legal, lambda number: 0 < number <= maximum)
+
+    def parse(name: str, value: object) -> float | str:
+        return "exact" if isinstance(value, str) and value == "exact" else parse_number(name, value)
+
+    return parse
 
 
 def name_or_callable(name: str, value: object) -> Any:
     """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
     return value if callable(value) else registered("activation")(name, value)
+
+
+def _real_number(legal: str, is_legal: Callable[[float], bool]) -> Callable[[str, object], float]:
+    def parse(name: str, value: object) -> float:
+        number = _read(float, value)
+        if number is None or not math.isfinite(number) or not is_legal(number):
+            raise UsageError(f"{flag_of(name)} must be {legal}, not {_shown(value)}.")
+        return number
+
+    return parse
+
+
+def _read(kind: Callable[[str], _Number], value: object) -> _Number | None:
+    # By way of the text, so that NumPy's numbers pass; true is no number, and 1_000 is one only to Python.
+    try:
+        written = str(value)
+        return None if "_" in written else kind(written)
+    except ValueError:
+        return None
+
+
+def _items(value: object) -> list[object]:
+    if isinstance(value, str):
+        return list(value.split(","))
+    listed = value.tolist() if hasattr(value, "tolist") else value  # a NumPy array or a tensor
+    return list(listed) if isinstance(listed, (list, tuple, range)) else []
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else _shown(value)
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

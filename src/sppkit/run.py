@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.load import load_inputs
 from sppkit.measurement import Probe, run_probe
 from sppkit.models.build import build_from_spec, lay_out
-from sppkit.models.memory import check_fits, count_parameters, fits
+from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
 from sppkit.models.resnet import INPUT_CHANNELS
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec, describe
@@ -71,13 +72,12 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     tables = []
     for seed in _seeds(config):
         inputs = _load_inputs(config, seed)
-        streaming = config.streaming == "on" or (config.streaming == "auto" and not fits(spec, inputs.shape))
-        check_fits(spec, inputs.shape, streamed=streaming)
+        streaming = _decide_streaming(spec, config, inputs)
         measure_seed = _measure_streamed if streaming else _measure_whole
         tables.append(measure_seed(spec, config, inputs, seed, device, progress))
     record = _describe_run(resolved, spec, inputs, device) | {"expected": expected, "streamed": streaming}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs)))
+    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs, streaming)))
 
 
 def choose_device(name: str) -> torch.device:
@@ -103,11 +103,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def _decide_streaming(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> bool:
+    itemsize = getattr(torch, config.dtype).itemsize
+    streaming = config.streaming == "on"
+    if config.streaming == "auto":
+        streaming = sum(needed_bytes(spec, inputs.shape, itemsize=itemsize)) > available_bytes()
+    check_fits(spec, inputs.shape, itemsize=itemsize, streamed=streaming)
+    return streaming
+
+
 def _measure_whole(
     spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
 ) -> pd.DataFrame:
-    count_drawn = _counter(progress, "drawing weights", count_parameters(spec))
-    model = build_from_spec(spec, seed=seed, on_drawn=count_drawn)
+    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    model = build_from_spec(spec, seed=seed, on_drawn=on_drawn)
     model.to(device, getattr(torch, config.dtype))
     return _measure_model(model, config, inputs, seed, device, progress)
 
@@ -130,7 +139,7 @@ def _measure_model(
 ) -> pd.DataFrame:
     dtype = getattr(torch, config.dtype)
     sites = len(model.signal_sites()) * cast("int", inputs.description["batches"])
-    count_site = _counter(progress, "measuring", sites)
+    count_site = _counter(progress, _task("measuring", config, seed), sites)
     single = inputs.description["batches"] == 1
     probe = Probe(model, stats=config.stats, seed=seed, on_site=lambda _site: count_site(1), single=single)
     try:
@@ -171,7 +180,9 @@ def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
-def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> Iterator[str]:
+def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs, streaming: bool) -> Iterator[str]:
+    if streaming and config.streaming == "auto":
+        yield "the weights do not fit into the free memory together, so one block's were held at a time."
     if config.mode == "eval" and config.warmup == 0 and spec.norm != "none":
         yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
@@ -195,6 +206,10 @@ def _expect(spec: ModelSpec) -> dict[str, float | None]:
         whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
     )
     return {"residual_variance": value}
+
+
+def _task(name: str, config: RunConfig, seed: int) -> str:
+    return name if config.seeds == 1 else f"{name}, seed {seed}"
 
 
 def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:

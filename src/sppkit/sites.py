@@ -21,6 +21,8 @@ class Site:
         name: What the row is called.
         role: ``block_output`` (after the addition) or ``residual_branch`` (its end, before any scale).
         path: Qualified name of the module whose output is the signal.
+        channel_axis: Axis of the channels; negative ones count from the end. None stands for 1, and for the last axis
+            of a signal with three, which is (N, T, C): a transformer's samples, tokens and features.
     """
 
     block: int
@@ -28,6 +30,7 @@ class Site:
     name: str
     role: Role
     path: str
+    channel_axis: int | None = None
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from sppkit.models.initialize import materialize
 from sppkit.models.memory import check_fits
 from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.spec import ModelSpec, build_spec
+from sppkit.parsers import parse_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
 
     Args:
         arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet`` or ``he-resnet``.
-        seed: Seed of the weights.
+        seed: Seed of the weights, from 0 to 2**63 - 1.
         **model_options: ``depth`` or ``stages``, and any of ``block``, ``width``, ``activation`` (a name or a
             callable), ``norm``, ``weights``, ``init``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``,
             ``skip_gain``, ``stochastic_depth``; the same as the command line's, with underscores.
@@ -36,18 +37,18 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
     >>> model(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 64, 4, 4])
     """
-    return build_from_spec(build_spec(arch, model_options), seed=seed)
+    return build_from_spec(build_spec(arch, model_options), seed=parse_seed("seed", seed))
 
 
 def build_from_spec(
-    spec: ModelSpec, *, seed: int = 0, on_drawn: Callable[[int], None] | None = None
+    spec: ModelSpec, *, seed: int = 0, on_drawn: Callable[[int, int], None] | None = None
 ) -> PreActivationResNet:
     """Build a network from its complete description.
 
     Args:
         spec: The network.
         seed: Seed of the weights.
-        on_drawn: Called after each drawn parameter with its number of entries.
+        on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
 
     Returns:
         The network in train mode, float32, on the CPU.
@@ -65,7 +66,8 @@ def lay_out(spec: ModelSpec) -> PreActivationResNet:
         spec: The network.
 
     Returns:
-        The network without values, for ``materialize`` or ``streamed``.
+        The network without values, float32, for ``materialize`` or ``streamed``.
     """
     with torch.device("meta"):
-        return PreActivationResNet(spec)
+        # The user may have set another default type; without memory, changing it costs nothing.
+        return PreActivationResNet(spec).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -22,13 +23,13 @@ class _Draw(NamedTuple):
     std: float
 
 
-def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int], None] | None = None) -> None:
+def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None] | None = None) -> None:
     """Allocate a model that was laid out on the meta device and give every parameter its initial value.
 
     Args:
         model: A model on the meta device; changed in place to float32 on the CPU.
         seed: The run's seed.
-        on_drawn: Called after each drawn parameter with its number of entries.
+        on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
     for module in model.modules():
         module.to_empty(device="cpu", recurse=False)
@@ -48,7 +49,7 @@ def reset_constants(module: nn.Module) -> None:
 
 
 def draw_weights(
-    part: nn.Module, seed: int, *, prefix: str = "", on_drawn: Callable[[int], None] | None = None
+    part: nn.Module, seed: int, *, prefix: str = "", on_drawn: Callable[[int, int], None] | None = None
 ) -> None:
     """Draw the random weights of a module and its children.
 
@@ -59,18 +60,20 @@ def draw_weights(
         part: An allocated module, on the CPU; overwritten in place.
         seed: The run's seed.
         prefix: Qualified name of ``part`` in its model; empty for the model itself.
-        on_drawn: Called after each drawn parameter with its number of entries.
+        on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
 
     def draw(item: _Draw) -> int:
         fill_normal(item.out, seed, item.name, item.std)
         return int(item.out.size)
 
+    # Large ones first, so that the cores finish together.
+    draws = sorted(_iter_draws(part, prefix), key=lambda item: -item.out.size)
+    total = sum(item.out.size for item in draws)
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        # Large ones first, so that the cores finish together.
-        for size in pool.map(draw, sorted(_iter_draws(part, prefix), key=lambda item: -item.out.size)):
+        for drawn in accumulate(pool.map(draw, draws)):
             if on_drawn is not None:
-                on_drawn(size)
+                on_drawn(drawn, total)
 
 
 def _iter_draws(part: nn.Module, prefix: str) -> Iterator[_Draw]:

@@ -183,7 +183,7 @@ class StochasticDepth(nn.Module):
         if not self.training or self.rate == 0:
             return x
         # Drawn on the CPU so that every device drops the same samples.
-        kept = torch.rand(x.shape[0]) >= self.rate
+        kept = torch.rand(x.shape[0], device="cpu") >= self.rate
         return x * kept.to(x)[:, None, None, None]
 
     def extra_repr(self) -> str:

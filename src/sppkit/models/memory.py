@@ -12,6 +12,7 @@ import torch
 
 from sppkit.errors import DoesNotFitError
 from sppkit.models.resnet import PreActivationResNet
+from sppkit.models.spec import EXPANSION
 
 if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
@@ -43,39 +44,45 @@ def count_parameters(spec: ModelSpec) -> int:
     return total
 
 
-def fits(spec: ModelSpec, input_shape: tuple[int, ...] = ()) -> bool:
-    """Tell whether a network fits as a whole into the memory that is free.
+def needed_bytes(
+    spec: ModelSpec, input_shape: tuple[int, ...] = (), *, itemsize: int = 4, streamed: bool = False
+) -> tuple[int, int]:
+    """Estimate the memory that building and running a network takes.
 
     Args:
         spec: The network.
         input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
+        itemsize: Bytes of one number; weights are drawn in float32 whatever they are cast to.
+        streamed: Whether one block's weights are held at a time.
 
     Returns:
-        Whether weights and activations are estimated to fit.
+        Bytes for the weights with the modules that hold them, and bytes for the activations.
     """
-    return 4 * count_parameters(spec) + _activation_bytes(spec, input_shape) <= available_bytes()
+    held = max(_short_sizes(spec)) if streamed else count_parameters(spec)
+    weights = max(4, itemsize) * held + _STRUCTURE_BYTES * sum(spec.stages)
+    return weights, _live_values(spec, input_shape) * itemsize if input_shape else 0
 
 
-def check_fits(spec: ModelSpec, input_shape: tuple[int, ...] = (), *, streamed: bool = False) -> None:
+def check_fits(
+    spec: ModelSpec, input_shape: tuple[int, ...] = (), *, itemsize: int = 4, streamed: bool = False
+) -> None:
     """Refuse a network that would not fit into the memory that is free.
 
     Args:
         spec: The network.
         input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
+        itemsize: Bytes of one number.
         streamed: Whether one block's weights are held at a time.
 
     Raises:
         DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
     """
-    weights = 4 * (max(_short_sizes(spec)) if streamed else count_parameters(spec))
-    structure = _STRUCTURE_BYTES * sum(spec.stages)
-    activations = _activation_bytes(spec, input_shape)
+    weights, activations = needed_bytes(spec, input_shape, itemsize=itemsize, streamed=streamed)
     available = available_bytes()
-    if weights + structure + activations > available:
+    if weights + activations > available:
         raise DoesNotFitError(
-            f"this network needs about {_gib(weights + structure)} for its weights and {_gib(activations)} for its "
-            f"activations; {_gib(available)} are free.\n"
-            "Try a smaller --width, --depth, --batch-size or --image-size."
+            f"this network needs about {_gib(weights)} for its weights and {_gib(activations)} for its activations; "
+            f"{_gib(available)} are free.\nTry a smaller --width, --depth, --batch-size or --image-size."
         )
 
 
@@ -103,16 +110,14 @@ def _short_sizes(spec: ModelSpec) -> list[int]:
     return [stem, *[sum(parameter.numel() for parameter in block.parameters()) for block in model.blocks]]
 
 
-def _activation_bytes(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
-    if not input_shape:
-        return 0
+def _live_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
     samples, channels, height, width = input_shape
     stride = 1 if spec.stem == "cifar" else 2
     positions = samples * (height // stride + 1) * (width // stride + 1)
     stem = positions * spec.stem_channels
     # The first stage is the largest: each later one has twice the channels on a quarter of the positions.
-    block = (positions // 4 if spec.stem == "imagenet" else positions) * spec.stem_channels * 4
-    return 4 * (samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block))
+    block = (positions // 4 if spec.stem == "imagenet" else positions) * spec.stem_channels * EXPANSION[spec.block]
+    return samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block)
 
 
 def _gib(size: int) -> str:

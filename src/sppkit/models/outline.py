@@ -24,7 +24,6 @@ class BlockOutline:
         stride: Of the block.
         projects: Whether its shortcut is a convolution.
         betas: Expected standard deviation at the input of the first and last block; None outside NF-ResNets.
-        alpha: Scale of the branch.
     """
 
     first: int
@@ -34,27 +33,23 @@ class BlockOutline:
     stride: int
     projects: bool
     betas: tuple[float, float] | None
-    alpha: float
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text.
 
         Returns:
-            Block, stage, channels, stride, beta, alpha, and the modules whose outputs are read.
+            Block (starred if its shortcut is a convolution), stage, channels, beta, and the module at the end of the
+            branch.
         """
         if self.first == 0:
-            return ("0", "stem", f"3→{self.channels[-1]}", "", "", "", "stem_pool", "")
-        alike = f"–{self.last}" if self.last > self.first else ""
-        indices = f"{self.first - 1}..{self.last - 1}" if alike else str(self.first - 1)
-        shape = "→".join(map(str, self.channels)) + (" (projects)" if self.projects else "")
+            return ("0", "stem", f"3→{self.channels[-1]}", "", "")
+        several = self.last > self.first
+        indices = f"{self.first - 1}..{self.last - 1}" if several else str(self.first - 1)
         return (
-            f"{self.first}{alike}",
+            f"{self.first}–{self.last}" if several else f"{self.first}{'*' * self.projects}",
             str(self.stage),
-            shape,
-            str(self.stride),
+            f"{self.channels[0]}→{self.channels[-1]}",
             _range(self.betas),
-            f"{self.alpha:g}",
-            f"blocks.{indices}",
             f"blocks.{indices}.residual",
         )
 
@@ -64,31 +59,26 @@ def outline(spec: ModelSpec, *, every: bool = False) -> list[BlockOutline]:
 
     Args:
         spec: The network.
-        every: One entry per block; else neighbours that are alike share one.
+        every: One entry per block; else neighbours that are alike share one: the first block of a stage projects, and
+            the others are alike.
 
     Returns:
         The stem and the blocks, in execution order.
     """
-    rows = [BlockOutline(0, 0, 0, (spec.stem_channels,), 1, False, None, spec.alpha)]
-    variances = iter_expected_variance(spec.stages, spec.alpha)
-    for number, (stage, position, channels) in enumerate(iter_places(spec), 1):
-        beta = next(variances) ** 0.5
-        betas = (beta, beta) if spec.scaled else None
+    rows = [BlockOutline(0, 0, 0, (spec.stem_channels,), 1, False, None)]
+    betas = [variance**0.5 for variance in iter_expected_variance(spec.stages, spec.alpha)]
+    listed = spec if every else replace(spec, stages=tuple(min(blocks, 2) for blocks in spec.stages))
+    for stage, position, channels in iter_places(listed):
+        first = rows[-1].last + 1
+        last = first if every or position == 0 else first + spec.stages[stage] - 2
         stride = 2 if position == 0 and stage > 0 else 1
-        row = BlockOutline(number, number, stage + 1, channels, stride, position == 0, betas, spec.alpha)
-        if not every and _alike(rows[-1], row):
-            rows[-1] = replace(rows[-1], last=number, betas=betas and rows[-1].betas and (rows[-1].betas[0], beta))
-        else:
-            rows.append(row)
+        ends = (betas[first - 1], betas[last - 1]) if spec.scaled else None
+        rows.append(BlockOutline(first, last, stage + 1, channels, stride, position == 0, ends))
     return rows
-
-
-def _alike(a: BlockOutline, b: BlockOutline) -> bool:
-    return (a.stage, a.channels, a.stride, a.projects) == (b.stage, b.channels, b.stride, b.projects)
 
 
 def _range(betas: tuple[float, float] | None) -> str:
     if betas is None:
         return ""
-    first, last = (f"{beta:.3f}" for beta in betas)
+    first, last = (f"{beta:.2f}" for beta in betas)
     return first if first == last else f"{first}–{last}"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sppkit import registry
-from sppkit.config import ModelOptions, options, parse_values
+from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import UsageError
-from sppkit.models.layout import CONVOLUTIONS, stage_layout
+from sppkit.models.layout import stage_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,13 +94,8 @@ class ModelSpec:
         """What the squeeze-and-excite gate is multiplied by: 2 in NF-ResNets, else 1."""
         return 2.0 if self.scaled else 1.0
 
-    @property
-    def depth(self) -> int:
-        """Layers in the residual blocks (the number in the name, but for the stem and the classifier)."""
-        return sum(self.stages) * CONVOLUTIONS[self.block]
 
-
-def build_spec(arch: str, given: Mapping[str, object]) -> ModelSpec:
+def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     """Resolve options to a complete description.
 
     Args:
@@ -114,7 +109,7 @@ def build_spec(arch: str, given: Mapping[str, object]) -> ModelSpec:
     Raises:
         UsageError: For an unknown name, an illegal value, or an option that means nothing for this architecture.
     """
-    if not arch:
+    if not isinstance(arch, str) or not arch:
         raise UsageError(f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)}.")
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
@@ -198,6 +193,8 @@ def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]
 
 def _stages(chosen: ModelOptions) -> tuple[int, ...]:
     if chosen.stages is not None:
+        if sum(chosen.stages) > MOST_BLOCKS:
+            raise UsageError(f"--stages must have at most {MOST_BLOCKS} blocks together, not {sum(chosen.stages)}.")
         return chosen.stages
     if chosen.depth is None:
         raise UsageError("how deep? Say --depth N (50, 101, 152, 200, 288, 600 or any other) or --stages 3,4,6,3.")

@@ -1,43 +1,49 @@
-"""Running a network on a batch: the batch's form, the mode, the numerics, and an error that says how far it came."""
+"""Running a network on a batch: the batch's form, the mode, and an error that says how far the network came."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sppkit.errors import MeasurementError, SppkitError, UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sppkit.sites import Site
 
 Mode = Literal["train", "eval"]
 
+_FORMS = "a tensor, a mapping (passed as keywords), or a tuple whose first element is passed"
 
-def iter_batches(inputs: object) -> Iterator[object]:
-    """Yield the batches of any accepted form of input.
+
+def iter_batches(inputs: object, name: str = "inputs") -> Iterator[object]:
+    """Return the batches of any accepted form of input.
 
     Args:
         inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
             or a list or other iterable of batches.
+        name: What the inputs are, for the message.
 
-    Yields:
-        One batch at a time.
+    Returns:
+        One batch at a time. What an iterable raises later comes through as it is.
 
     Raises:
         UsageError: If it is none of these.
     """
     if isinstance(inputs, (Tensor, Mapping, tuple)):
-        yield inputs
-    elif isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)):
-        yield from inputs
-    else:
-        raise UsageError(
-            f"inputs must be a tensor, a mapping, a tuple, or an iterable of these, not {type(inputs).__name__}."
-        )
+        return iter((inputs,))
+    if isinstance(inputs, np.ndarray):
+        raise UsageError(f"{name} must hold tensors, not a NumPy array: torch.from_numpy makes one of it.")
+    if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)):
+        return iter(inputs)
+    raise UsageError(
+        f"{name} must be a tensor, a mapping, a tuple, or an iterable of these, not {type(inputs).__name__}."
+    )
 
 
 def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
@@ -47,13 +53,33 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
         model: The model.
         batch: A tensor, a mapping (passed as keywords), or a tuple or list whose first element is passed.
         device: Where the model is.
+
+    Raises:
+        UsageError: If the batch is none of these, is empty, or has values that are not finite.
     """
     if isinstance(batch, (tuple, list)):
         batch = _first(batch)
     if isinstance(batch, Mapping):
         model(**{name: _moved(value, device) for name, value in batch.items()})
-    else:
-        model(_moved(batch, device))
+        return
+    if not isinstance(batch, Tensor):
+        raise UsageError(f"a batch must be {_FORMS}, not {_kind(batch)}.")
+    if batch.numel() == 0:
+        raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
+    model(_moved(batch, device))
+
+
+def check_mode(mode: object) -> None:
+    """Check the name of a mode.
+
+    Args:
+        mode: ``"train"``, ``"eval"``, or None.
+
+    Raises:
+        UsageError: For anything else.
+    """
+    if mode is not None and not (isinstance(mode, str) and mode in {"train", "eval"}):
+        raise UsageError(f"mode must be 'train', 'eval' or None, not {mode!r}.")
 
 
 def set_mode(model: nn.Module, mode: Mode | None) -> None:
@@ -66,40 +92,35 @@ def set_mode(model: nn.Module, mode: Mode | None) -> None:
     Raises:
         UsageError: For another mode.
     """
-    if mode not in {None, "train", "eval"}:
-        raise UsageError(f"mode must be 'train', 'eval' or None, not {mode!r}.")
+    check_mode(mode)
     if mode is not None:
         model.train(mode == "train")
 
 
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Switch off TF32, which CUDA convolutions use by default: float32 means float32 here.
+def reached(site: Site | None) -> str:
+    """Say how far a forward pass came.
 
-    Yields:
-        Nothing.
+    Args:
+        site: The last site that was reached, or None.
+
+    Returns:
+        Words for ``explain_failure``.
     """
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    return f"behind {site.name}" if site is not None else "before the first block"
 
 
-def explain_failure(error: Exception, last: Site | None) -> SppkitError:
-    """Turn an exception of the forward pass into one that names the last site reached.
+def explain_failure(error: Exception, where: str) -> SppkitError:
+    """Turn an exception of the forward pass into one that says how far it came.
 
     Args:
         error: What the model raised.
-        last: The last site reached, or None.
+        where: How far the forward pass came, in words.
 
     Returns:
         The exception to raise from ``error``.
     """
     if isinstance(error, SppkitError):
         return error
-    where = f"behind {last.name}" if last is not None else "before the first block"
     fact = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return MeasurementError(f"the forward pass failed {where}: {fact}")
 
@@ -110,10 +131,20 @@ def _first(batch: tuple[object, ...] | list[object]) -> object:
     return batch[0]
 
 
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return "a NumPy array (torch.from_numpy makes a tensor of it)"
+    return type(value).__name__
+
+
 def _moved(value: object, device: torch.device) -> object:
     if not isinstance(value, Tensor):
         return value
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    if value.is_meta:
+        raise UsageError("the input is on the meta device: it has a shape but no values to measure.")
+    # Of a sparse tensor it can't be asked.
+    dense = value.layout is torch.strided
+    if dense and value.is_floating_point() and not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise UsageError(f"the input has {bad} of {value.numel()} values that are not finite; clean it first.")
     return value.to(device)

@@ -2,59 +2,154 @@
 
 from __future__ import annotations
 
-import random
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from torch import Tensor, nn
+
+from sppkit.errors import MeasurementError
+from sppkit.probe.randomness import iter_random_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import nn
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Restore what a forward pass may change: buffers, every module's training flag, and all random states.
+    """Restore what a forward pass may change; also when it raises, and each part also when another part fails.
 
-    Restored also when the body raises, bit for bit.
+    In this order:
+
+    - the random states of torch (CPU, and a GPU that is in use), NumPy and Python;
+    - which parameters, buffers and submodules every module has (what was registered, replaced or deleted inside is
+      undone: the very same tensors are back), and its training flag;
+    - the values, shape and memory of every buffer, bit for bit;
+    - the memory that every parameter lies in, so that a model moved to another device inside comes home without a copy,
+      and its ``requires_grad``;
+    - gradients: set aside inside, where every ``.grad`` is None, so what a backward pass leaves is dropped.
+
+    A parameter whose *values* were changed in place is refused, because its old values are not kept: that would double
+    the memory of the model. Such a change is seen by the tensor's version counter, which a change through ``.data``
+    passes by, and which inference tensors don't have.
+
+    Not restored: other attributes of modules, hooks that the forward pass registers, and anything outside the model.
 
     Args:
         model: The model that is run inside.
 
     Yields:
         Nothing.
+
+    Raises:
+        MeasurementError: If a parameter was changed in place. If the body raises too, its exception gets a note.
     """
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
-    states = _random_states()
-    try:
+    with ExitStack() as restore:
+        # The stack undoes in reverse order: what is entered last is restored first.
+        _refuse_changes(restore, model)
+        parameters = [(item, item.data, item.requires_grad, item.grad) for item in model.parameters()]
+        restore.callback(_each, _restore_parameter, parameters)
+        for parameter, *_ in parameters:
+            parameter.grad = None
+        restore.callback(_each, _restore_buffer, [_keep_buffer(buffer) for buffer in model.buffers()])
+        modules = [(module, module.training, _registries(module)) for module in model.modules()]
+        restore.callback(_each, _restore_module, modules)
+        restore.callback(_each, _restore_state, list(iter_random_states()))
         yield
-    finally:
-        for module, training in flags:
-            module.training = training
-        with torch.no_grad():
-            for module, name, buffer, saved in buffers:
-                buffer.copy_(saved)
-                setattr(module, name, buffer)
-        _restore_random_states(states)
 
 
-def _random_states() -> tuple[object, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
+def _each(restore: Callable[..., object], kept: Iterable[tuple[Any, ...]]) -> None:
+    """Restore one thing after the other, and raise what went wrong first only when all was tried."""
+    first: Exception | None = None
+    for things in kept:
+        try:
+            restore(*things)
+        except Exception as error:  # whatever torch raises # noqa: BLE001
+            first = first or error
+    if first is not None:
+        raise first
 
 
-def _restore_random_states(states: tuple[object, ...]) -> None:
-    cpu, cuda, numpy_state, python_state = states
-    torch.set_rng_state(cpu)  # type: ignore[arg-type]
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)  # type: ignore[arg-type]
-    np.random.set_state(numpy_state)  # type: ignore[arg-type]  # noqa: NPY002
-    random.setstate(python_state)  # type: ignore[arg-type]
+def _restore_state(set_state: Callable[[object], object], state: object) -> None:
+    set_state(state)
+
+
+def _refuse_changes(restore: ExitStack, model: nn.Module) -> None:
+    versions = [(name, parameter, _version(parameter)) for name, parameter in model.named_parameters()]
+
+    def refuse(_kind: object, error: BaseException | None, _trace: object) -> None:
+        changed = next((name for name, parameter, version in versions if _version(parameter) != version), None)
+        if changed is None:
+            return
+        text = (
+            f"the forward pass changed the parameter {changed!r} in place, and its old values are not kept.\n"
+            "Measure a copy instead: copy.deepcopy(model)."
+        )
+        if error is None:
+            raise MeasurementError(text)
+        error.add_note(text)
+
+    restore.push(refuse)
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch documents no other name for it
+
+
+def _restore_parameter(parameter: nn.Parameter, view: Tensor, requires_grad: bool, gradient: Tensor | None) -> None:
+    _restore_memory(parameter, view)
+    if parameter.requires_grad != requires_grad:  # inference tensors refuse even the value that they have
+        parameter.requires_grad_(requires_grad)
+    parameter.grad = gradient
+
+
+def _keep_buffer(buffer: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    # A second tensor on the same memory: it keeps the shape when the buffer is resized, and writing through it does
+    # not count as a change, which would spoil a backward pass of the user's that is still to come.
+    view = buffer.data
+    if view.layout is not torch.strided:
+        return buffer, view, view.clone(), 0
+    return buffer, view, _distinct(view).clone(), view.untyped_storage().nbytes()
+
+
+def _restore_buffer(buffer: Tensor, view: Tensor, values: Tensor, size: int) -> None:
+    if view.layout is not torch.strided:
+        buffer.data = values
+        return
+    _restore_memory(buffer, view)
+    storage = view.untyped_storage()
+    if storage.nbytes() != size:
+        storage.resize_(size)
+    # A tensor that was made in inference mode can be written to only there.
+    with torch.inference_mode(view.is_inference()):
+        _distinct(view).copy_(values)
+
+
+def _distinct(view: Tensor) -> Tensor:
+    """Return an expanded tensor without its repetitions: memory that is there several times can't be written to."""
+    return view[tuple(slice(1) if stride == 0 else slice(None) for stride in view.stride())]
+
+
+def _restore_memory(tensor: Tensor, view: Tensor) -> None:
+    if _memory(tensor) != _memory(view):
+        tensor.data = view
+
+
+def _memory(tensor: Tensor) -> tuple[object, ...]:
+    what = tensor.device, tensor.dtype, tensor.shape
+    return (*what, tensor.stride(), tensor.data_ptr()) if tensor.layout is torch.strided else what
+
+
+def _registries(module: nn.Module) -> list[tuple[Any, Any]]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return []  # compiled code registers nothing, and its registries can't be written to
+    names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+    # Most are empty, and a new container for each of them would keep the garbage collector busy.
+    return [(registry, registry.copy() if registry else ()) for registry in (getattr(module, name) for name in names)]
+
+
+def _restore_module(module: nn.Module, training: bool, registries: list[tuple[Any, Any]]) -> None:
+    for registry, saved in registries:
+        registry.clear()
+        registry.update(saved)
+    module.training = training
