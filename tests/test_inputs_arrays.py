@@ -111,7 +111,7 @@ CONVERT = (
     "Convert and normalize them first, for instance (array / 255 - mean) / std, and save the result."
 )
 PICKLED = "; pickled objects are never opened, because that can run any code."
-NAME_ONE = "\nName the one to use 'inputs', or save it alone. (Weights are given with --checkpoint.)"
+NAME_ONE = "\nName the one to use 'inputs', or save it alone."
 
 REFUSED = {
     "one picture": ("x.npy", save(ONES[0]), f"FILE holds 3x4x4; {AXES} Add the first axis: array[None]."),

@@ -316,7 +316,7 @@ def test_other_channel_counts_are_refused(tmp_path):
     fill(tmp_path, ["a.png"])
     text = (
         "pictures have 3 channels, or 1 when grey, but the shape asks for 4.\n"
-        "Type --shape 3,8,9, or give an array (.npy, .npz, .pt, .safetensors) as --input."
+        "Type --shape 3,8,9, or give an array (.npy, .npz, .pt, .pth, .safetensors) as --input."
     )
     with pytest.raises(UsageError, match=f"^{re.escape(text)}$"):
         load(tmp_path, (4, 8, 9))

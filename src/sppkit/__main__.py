@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from sppkit.cli.app import app
+    try:
+        from sppkit.cli.app import app
+        from sppkit.cli.console import end_cleanly_on_signals
 
-    app(prog_name="sppkit")
+        end_cleanly_on_signals()
+        app(prog_name="sppkit")
+    except KeyboardInterrupt:  # before a command was there to say so
+        sys.exit(130)  # what a shell reports of an interrupted program
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+# An error message shows so much of a name.
+_SHOWN = 60
+
+
 class Entry(NamedTuple):
     """A registered name's implementation, as ``package.module:attribute``, and one line of help."""
 
@@ -141,6 +145,8 @@ def check_name(kind: str, name: str, known: Iterable[str]) -> str:
         return name
     # Spelling with dashes or underscores should not hide a match; half of the letters must fit ("bm" finds "bn").
     spelled = {known_name.replace("_", "-"): known_name for known_name in names}
-    close = difflib.get_close_matches(str(name).lower().replace("_", "-"), spelled, n=1, cutoff=0.5)
+    # No name is as long as what an error message shows of it.
+    typed = str(name)[:_SHOWN]
+    close = difflib.get_close_matches(typed.lower().replace("_", "-"), spelled, n=1, cutoff=0.5)
     match = f"; did you mean {spelled[close[0]]!r}?" if close else "."
-    raise UsageError(f"unknown {kind} {name!r}{match}\nKnown: {', '.join(names)}.")
+    raise UsageError(f"unknown {kind} {typed!r}{match}\nKnown: {', '.join(names)}.")

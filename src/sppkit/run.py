@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sppkit.models.resnet import PreActivationResNet
     from sppkit.models.spec import ModelSpec
     from sppkit.probe.forward import Mode
+    from sppkit.sites import Site
 
     # Called with what is being done, how much of it is done, and how much there is.
     Progress = Callable[[str, int, int], None]
@@ -138,10 +139,14 @@ def _measure_model(
     progress: Progress | None,
 ) -> pd.DataFrame:
     dtype = getattr(torch, config.dtype)
-    sites = len(model.signal_sites()) * cast("int", inputs.description["batches"])
-    count_site = _counter(progress, _task("measuring", config, seed), sites)
-    single = inputs.description["batches"] == 1
-    probe = Probe(model, stats=config.stats, seed=seed, on_site=lambda _site: count_site(1), single=single)
+    batches = cast("int", inputs.description["batches"])
+    count = _counter(progress, _task("measuring", config, seed), (1 + sum(model.spec.stages)) * batches)
+
+    def on_site(site: Site) -> None:
+        # A block is done when its output is there; its branch was reached before.
+        count(site.role == "block_output")
+
+    probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1)
     try:
         return run_probe(
             probe,

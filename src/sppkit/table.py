@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from sppkit.errors import UsageError
-from sppkit.files import replacing
+from sppkit.files import read_text, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # The first columns of every table, in this order; further statistics and predictions come after them.
 COLUMNS = (
@@ -31,6 +32,12 @@ COLUMNS = (
 )
 STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_variance")
 INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
+# What tells one row from another; a table without them says nothing.
+_KEY_COLUMNS = ("seed", "block", "stage", "name")
+# Integer columns are 64 bits wide.
+_INTEGER_LIMIT = 2**63
+_DIGITS = 20
+_AGAIN = "Measure one: sppkit plot --arch nf-resnet --depth 50"
 
 
 def build_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -50,7 +57,7 @@ def build_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(data[column], dtype=_dtype(column)) for column in columns})
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table with nine significant digits; whole or not at all.
 
     An absent value is an empty cell. A measured value that is not finite is written ``nan`` or ``inf``: absent and
@@ -60,52 +67,117 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
         table: As made by ``build_table``.
         path: The file to create or replace.
     """
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
         for row in table.to_dict("records"):
             writer.writerow([_cell(column, row) for column in table.columns])
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> pd.DataFrame:
     """Read a table written by ``write_csv``, from this machine or another.
 
     Args:
-        path: The CSV file.
+        path: The CSV file: a regular one on this machine.
 
     Returns:
         The table, with the types of ``build_table``.
 
     Raises:
-        UsageError: If the file is missing, empty, not a CSV or lacks a column, or a cell does not parse.
+        UsageError: If the file can't be read, is not a table of sppkit, or a row or cell of it makes no sense.
     """
-    try:
-        table = pd.read_csv(path, dtype={"name": "string"}, keep_default_na=False, na_values=[""])
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"there is no run {path}. Measure one first: sppkit plot --arch nf-resnet --depth 50"
-        ) from error
-    except (OSError, ValueError) as error:  # pandas' parser errors and undecodable bytes are ValueErrors
-        raise UsageError(f"{path} can't be read as a table of sppkit: {str(error).splitlines()[0]}") from error
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise UsageError(
-            f"{path} is not a table of sppkit: it has no column {missing[0]!r}.\n"
-            "A table starts with the columns " + ", ".join(COLUMNS) + "."
-        )
-    if table.empty:
-        raise UsageError(f"{path} has a header but no rows. Measure again: sppkit plot --arch nf-resnet --depth 50")
-    for column in table.columns:
-        table[column] = _typed(table[column], path)
-    return table
+    header, rows = _read_rows(path)
+    _check_header(path, header)
+    parsers = [(column, _parser(column)) for column in header]
+    parsed = []
+    for line, row in enumerate(rows, 2):
+        if row and len(row) != len(header):
+            raise UsageError(f"{path}, line {line}: it has {len(row)} cells where the header has {len(header)}.")
+        if row:  # an editor may have left an empty line
+            cells = zip(parsers, row, strict=True)
+            parsed.append({column: _parse(path, line, column, parse, cell) for (column, parse), cell in cells})
+    if not parsed:
+        raise UsageError(f"the run {path} has a header but no rows. {_AGAIN}")
+    _check_unique(path, parsed)
+    return build_table(parsed)
 
 
-def _typed(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
-    dtype = _dtype(str(column.name))
+def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
+    text = read_text(path, "run", _AGAIN)
     try:
-        return cast("pd.Series[Any]", column.astype(dtype))  # type: ignore[call-overload]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{path}: column {column.name!r} has a cell that is not a number.") from error
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error:
+        raise UsageError(f"the run {path} is not a CSV file: a quote or a cell in it has no end. {_AGAIN}") from None
+    if not rows:
+        raise UsageError(f"the run {path} is empty. {_AGAIN}")
+    return rows[0], rows[1:]
+
+
+def _check_header(path: str | Path, header: Sequence[str]) -> None:
+    for column in COLUMNS:
+        if column not in header:
+            raise UsageError(
+                f"{path} is not a table of sppkit: it has no column {column!r}.\n"
+                "A table starts with the columns " + ", ".join(COLUMNS) + "."
+            )
+    twice = [column for column in header if header.count(column) > 1]
+    if twice:
+        raise UsageError(f"{path} is not a table of sppkit: it has the column {twice[0]!r} twice. Keep one of them.")
+
+
+def _check_unique(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    seen = set()
+    for row in rows:
+        key = row["seed"], row["block"]
+        if key in seen:
+            raise UsageError(f"{path} holds block {key[1]} of seed {key[0]} twice. Keep one of the two rows.")
+        seen.add(key)
+
+
+def _parse(path: str | Path, line: int, column: str, parse: Callable[[str], Any], cell: str) -> Any:
+    if not cell and column not in _KEY_COLUMNS:
+        return None
+    try:
+        return parse(cell)
+    except ValueError as error:
+        raise UsageError(f"{path}, line {line}: {column} must be {error}, not {cell!r:.60}.") from None
+
+
+def _parser(column: str) -> Callable[[str], Any]:
+    if column == "name":
+        return _parse_name
+    if column in INTEGER_COLUMNS:
+        return _parse_count
+    return _parse_square if column in STATISTIC_COLUMNS else _parse_number
+
+
+def _parse_name(cell: str) -> str:
+    # A control character could command the terminal that shows it.
+    if not cell or not cell.isprintable():
+        raise ValueError("a name without control characters")
+    return cell
+
+
+def _parse_count(cell: str) -> int:
+    # A spreadsheet may have made 3.0 of 3; a float would lose digits of a seed.
+    number = int(cell) if cell.isdecimal() and len(cell) < _DIGITS else _parse_number(cell)
+    if not (0 <= number < _INTEGER_LIMIT and float(number).is_integer()):
+        raise ValueError("a whole number from 0 to 2^63 - 1")
+    return int(number)
+
+
+def _parse_square(cell: str) -> float:
+    number = _parse_number(cell)
+    if number < 0:
+        raise ValueError("a number of at least 0 (it is a mean of squares)")
+    return number
+
+
+def _parse_number(cell: str) -> float:
+    try:
+        return float("" if "_" in cell else cell)  # Python reads 1_000 as a number; no other program does
+    except ValueError:
+        raise ValueError("a number") from None
 
 
 def _dtype(column: str) -> str:

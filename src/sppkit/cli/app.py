@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from sppkit.cli.console import explain_usage
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
 from sppkit.cli.plot import plot
 
 _HELP = """Diagnose signal propagation in a network before training it.
+
+A Signal Propagation Plot shows mean and variance of the signal, block by block.
 
 Try:
 
@@ -24,7 +29,30 @@ Try:
   sppkit gain silu
 """
 
+
+class Program(TyperGroup):
+    """The group of commands, saying what was mistyped the way the commands themselves say it."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program and exit.
+
+        Args:
+            *arguments: As typer's own.
+            **options: As typer's own.
+        """
+        try:
+            code = super().main(*arguments, **{**options, "standalone_mode": False})
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # not one of click's, whichever click typer uses
+                raise
+            code = 2
+            if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
+                explain_usage(error)
+        sys.exit(code)
+
+
 app = typer.Typer(
+    cls=Program,
     help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -45,7 +73,10 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def program(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Hold the options of the program itself."""

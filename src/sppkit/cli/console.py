@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from sppkit.errors import SppkitError
+from sppkit.errors import SppkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from rich.console import RenderableType
 
-# 128 + SIGINT, what a shell reports of an interrupted program.
-_INTERRUPTED = 130
+# What a shell reports of a program that a signal has ended is 128 + the signal's number.
+_BY_SIGNAL = 128
 # Without a terminal there is no width to adapt to; wide enough that no table folds.
 _PIPED_WIDTH = 120
-
-
-def out() -> Console:
-    """Return the console of results.
-
-    Made anew each time, so that NO_COLOR and redirection are those of this moment.
-
-    Returns:
-        A console on standard output; plain and of fixed width when piped.
-    """
-    return _console(stderr=False)
+# Beyond this a count says less than a percentage.
+_LARGEST_COUNT = 100_000
+# What we print, for a terminal or a file that takes nothing but ASCII; anything else becomes a question mark.
+_ASCII = str.maketrans({"→": "->", "×": "x", "–": "-", "·": "-", "…": "...", "²": "^2", "±": "+-", "≈": "~"})
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print results to standard output.
+    """Print results to standard output: plain, without trailing blanks, and each text on one line when piped.
 
     Args:
         *renderables: Texts or rich renderables, one after the other.
     """
-    console = out()
-    for renderable in renderables:
-        console.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False, markup=False)
+    _print(sys.stdout, *renderables)
 
 
 def warn(message: str) -> None:
@@ -53,7 +49,7 @@ def warn(message: str) -> None:
     Args:
         message: What the user should know.
     """
-    _console(stderr=True).print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
+    _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _printable(message)), unbroken=True)
 
 
 @contextmanager
@@ -77,12 +73,35 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         _explain("interrupted; files that were not finished were not written.", debug=debug)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(_BY_SIGNAL + signal.SIGINT) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
         _explain(f"unexpected {type(error).__name__}: {error}\nRun again with --debug for the traceback.", debug=debug)
         raise typer.Exit(2) from None
+
+
+def explain_usage(error: Any) -> None:
+    """Show a mistake that typer has found in the command line as one clear line and where to read more.
+
+    Args:
+        error: A ``ClickException``, whichever package it comes from (typer has its own copy of click since 0.26).
+    """
+    message = error.format_message()
+    if hasattr(error, "possibilities"):
+        close = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0)
+        message = f"unknown option {error.option_name!r}" + (f"; did you mean {close[0]!r}?" if close else ".")
+    context = getattr(error, "ctx", None)
+    more = f"\nTo see what there is: {context.command_path} --help" if context else ""
+    _explain(message + more, debug=False)
+
+
+def end_cleanly_on_signals() -> None:
+    """Let a request to end (SIGTERM, SIGHUP) pass through the program as an exception, so that temporaries vanish."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _end)
 
 
 @contextmanager
@@ -95,28 +114,92 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
     Yields:
         A function of (task, done, total), or None where nothing is shown.
     """
-    console = _console(stderr=True)
-    if quiet or not console.is_terminal:
+    console = _console(sys.stderr)
+    if quiet or sys.stderr is None or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _Done(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def update(name: str, done: int, total: int) -> None:
             if name not in tasks:
+                for finished in tasks.values():
+                    bar.update(finished, visible=False)
                 tasks[name] = bar.add_task(name, total=total)
             bar.update(tasks[name], completed=done, total=total)
 
         yield update
 
 
+class _Done(ProgressColumn):
+    """How much is done: blocks, or per cent of what is too much to count."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.total > _LARGEST_COUNT:
+            return Text(f"{task.percentage:3.0f}%")
+        return Text(f"{task.completed:.0f}/{task.total:.0f} blocks")
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+    raise SystemExit(_BY_SIGNAL + number)
+
+
 def _explain(message: str, *, debug: bool) -> None:
     if debug:
         traceback.print_exc(file=sys.stderr)
-    _console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    _print(sys.stderr, Text.assemble(("error: ", "bold red"), _printable(message)), unbroken=True)
 
 
-def _console(*, stderr: bool) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _PIPED_WIDTH)
+def _printable(text: str) -> str:
+    # A control character in a file's name or cell could command the terminal.
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+
+
+def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool = False) -> None:
+    if stream is None:  # closed by the shell (>&-)
+        return
+    # Rendered first and written in one go: rich's own writing knows neither closed streams nor their encodings.
+    rendered = io.StringIO()
+    console = _console(stream, rendered)
+    for renderable in renderables:
+        plain = _printable(renderable) if isinstance(renderable, str) else renderable
+        is_line = isinstance(plain, str) or (isinstance(plain, Text) and not stream.isatty())
+        console.print(plain, soft_wrap=unbroken or is_line, highlight=False, markup=False)
+    lines = rendered.getvalue().split("\n")
+    _write(stream, "\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII).encode(encoding, "replace").decode(encoding)
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # the reader has seen enough (| head -1)
+        _discard(stream)
+    except OSError as error:
+        _discard(stream)
+        if stream is sys.stderr:
+            return
+        raise UsageError(f"can't print the results: {error.strerror}.") from error
+
+
+def _discard(stream: TextIO) -> None:
+    # Python would try to write the rest once more when it ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _console(stream: TextIO | None, file: TextIO | None = None) -> Console:
+    is_terminal = stream is not None and stream.isatty()
+    given = os.environ.get("COLUMNS", "")
+    width = int(given) if given.isdecimal() and int(given) else _PIPED_WIDTH
+    return Console(
+        file=file or stream, force_terminal=True if is_terminal else None, width=None if is_terminal else width
+    )

@@ -18,7 +18,7 @@ def _complete() -> list[str]:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Activations; all of them if none is named.", autocompletion=_complete),
+    typer.Argument(metavar="NAME", help="Activations; all of them if none is named.", autocompletion=_complete),
 ]
 
 
@@ -45,5 +45,5 @@ def gain(names: Names = None, debug: Debug = False) -> None:
             table.add_column(heading, justify="right")
         for name in names or list(ACTIVATIONS):
             moments = gaussian_moments(load_activation(name))
-            table.add_row(name, *(f"{x:.12f}" for x in (activation_gain(name), moments.mean, moments.variance)))
+            table.add_row(name, *(f"{x:z.12f}" for x in (activation_gain(name), moments.mean, moments.variance)))
         console.show(table)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sppkit.models.outline import BlockOutline
 
-All = Annotated[bool, typer.Option("--all", help="One row per block, also where neighbours are alike.")]
+All = Annotated[bool, typer.Option("--all", metavar="", help="One row per block, also where neighbours are alike.")]
 
 
 @with_options(model_options())
@@ -43,18 +43,21 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
             f"{spec.arch}: {sum(spec.stages)} {spec.block} blocks in stages of {layout}; "
             f"{parameters / 1e6:.1f} M parameters ({parameters * 4 / 2**30:.2f} GiB in float32)",
             f"normalizer {spec.norm}, weights {spec.weights}, init {spec.init}, padding {spec.padding}, "
-            f"stem {spec.stem}",
+            f"stem {spec.stem}, alpha {spec.alpha:g}",
+            "Each block N is read at its output, blocks.N-1, and at the end of its branch.",
             "",
             _render(outline(spec, every=every)),
+            "* its shortcut is a convolution, with stride 2 from stage 2 on",
         )
 
 
 def _render(rows: list[BlockOutline]) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("block", "stage", "channels", "stride", "beta", "alpha", "output read at", "branch read at"):
-        table.add_column(heading, justify="left" if "read" in heading else "right", overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")  # 600 layers fit 60 columns
+    for heading in ("block", "stage", "channels", "beta"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("branch read at", overflow="fold")
     for row in rows:
         table.add_row(*row.cells())
     return table

@@ -18,12 +18,14 @@ _PLURALS = {
 }
 Kind = Annotated[
     str | None,
-    typer.Argument(metavar="[KIND]", help=", ".join(_PLURALS) + ".", autocompletion=lambda: list(_PLURALS)),
+    typer.Argument(metavar="KIND", help=", ".join(_PLURALS) + ".", autocompletion=lambda: list(_PLURALS)),
 ]
 
 
 def list_(kind: Kind = None, debug: Debug = False) -> None:
-    """List architectures, normalizers, weights, activations and statistics.
+    """List every name that can be typed.
+
+    Architectures, normalizers, weights, activations and statistics.
 
     Try:
 

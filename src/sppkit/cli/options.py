@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sppkit import config
+from sppkit import config, registry
+from sppkit.parsers import flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel="Output")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but errors.", rich_help_panel="Output")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel="Output")
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -75,7 +80,7 @@ def model_options() -> tuple[str, ...]:
 
 def _parameter(name: str) -> inspect.Parameter:
     option = config.options(config.RunConfig)[name]
-    flag = "--" + name.replace("_", "-")
+    flag = flag_of(name)
     default = config.RunConfig.__dataclass_fields__[name].default
     is_flag = isinstance(default, bool)
     kind: Any = bool | None if is_flag else str | None
@@ -83,9 +88,10 @@ def _parameter(name: str) -> inspect.Parameter:
         kind,
         typer.Option(
             f"{flag}/--no-{flag[2:]}" if is_flag else flag,
-            metavar=None if is_flag else option.metavar,
-            help=option.help,
-            show_default=_shown(default),
+            metavar=option.metavar,
+            # Typer would put a default of ours in brackets of its own; \\[ is a bracket that is no markup.
+            help=option.help + (f" [dim]\\[default: {_shown(default)}][/dim]" if _shown(default) else ""),
+            show_default=False,
             rich_help_panel=option.panel,
             autocompletion=None if not option.choices else lambda: list(option.choices),
         ),
@@ -97,7 +103,9 @@ def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
 
-def _shown(default: object) -> str | bool:
-    if default is None or default in {"", False}:
-        return False
+def _shown(default: object) -> str:
+    if default is None or default == "" or isinstance(default, bool):
+        return ""
+    if default == tuple(registry.STATISTICS):
+        return "all"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

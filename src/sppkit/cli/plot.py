@@ -11,11 +11,9 @@ from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
-
-    from sppkit.config import RunConfig
 
 Saved = Annotated[
     Path | None,
@@ -43,77 +41,93 @@ def plot(
     """
     with console.reporting_errors(debug=debug):
         if run is not None:
-            _redraw(run, flags, quiet=quiet)
+            _redraw(run, flags, config, quiet=quiet)
         else:
             _measure_and_draw(flags, config, quiet=quiet)
 
 
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
     from sppkit.config import resolve_config
-    from sppkit.files import make_folder
+    from sppkit.files import prepared
     from sppkit.models.spec import build_spec
     from sppkit.report.describe import file_stem
 
     resolved = resolve_config(flags, file)
     build_spec(resolved.config.arch, resolved.given())
-    folder = Path(resolved.config.out)
-    stem = file_stem(resolved)
-    # Before minutes of work, not behind them.
-    make_folder(folder)
-    from sppkit.record import write_record
-    from sppkit.run import run
-    from sppkit.table import write_csv
+    folder, stem = Path(resolved.config.out), file_stem(resolved)
+    names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
+    with prepared(folder, names):  # before minutes of work, not behind them
+        from sppkit.run import run
 
-    with console.progress(quiet=quiet) as progress:
-        result = run(resolved, progress)
+        with console.progress(quiet=quiet) as progress:
+            result = run(resolved, progress)
+        _write(result.table, result.record, folder, names)
     for warning in result.warnings:
         console.warn(warning)
-    write_csv(result.table, folder / f"{stem}.csv")
-    write_record(result.record, folder / f"{stem}.json")
-    pictures = _draw(result.table, result.record, folder, stem, resolved.config)
     if not quiet:
-        _summarize(result.table, result.record, [folder / f"{stem}.csv", folder / f"{stem}.json", *pictures])
+        _summarize(result.table, result.record, [folder / name for name in names])
 
 
-def _redraw(saved: Path, flags: dict[str, Any], *, quiet: bool) -> None:
+def _redraw(saved: Path, flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
     from sppkit.config import RunConfig, parse_values
-    from sppkit.errors import UsageError
+    from sppkit.files import prepared
     from sppkit.record import read_record
     from sppkit.table import read_csv
 
+    _refuse_meaningless(flags, file)
     config = RunConfig(**parse_values(RunConfig, flags))
-    unused = sorted(flags.keys() - {"out", "name", "format"})
-    if unused:
-        raise UsageError(
-            f"--{unused[0].replace('_', '-')} means nothing for a saved run; only --out, --name and --format do.\n"
-            "To measure anew leave out the file name."
-        )
     table = read_csv(saved)
     beside = saved.with_suffix(".json")
     record = read_record(beside) if beside.exists() else {}
     folder = Path(config.out) if "out" in flags else saved.parent
-    pictures = _draw(table, record, folder, config.name or saved.stem, config)
+    names = [f"{config.name or saved.stem}.{suffix}" for suffix in config.format]
+    with prepared(folder, names):
+        _write(table, record, folder, names)
     if not quiet:
-        _summarize(table, record, pictures)
+        _summarize(table, record, [folder / name for name in names])
 
 
-def _draw(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, stem: str, config: RunConfig) -> list[Path]:
+def _refuse_meaningless(flags: Mapping[str, Any], file: Path | None) -> None:
+    from sppkit.errors import UsageError
+    from sppkit.parsers import flag_of
+
+    unused = [flag_of(name) for name in sorted(flags.keys() - {"out", "name", "format"})]
+    if file is not None:
+        unused.append("--config")
+    if unused:
+        raise UsageError(
+            f"{unused[0]} means nothing for a saved run; only --out, --name and --format do.\n"
+            "To measure anew leave out the file name."
+        )
+
+
+def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: Sequence[str]) -> None:
+    from sppkit.files import all_or_nothing
     from sppkit.plot.save import save_figure
     from sppkit.plot.spp import plot_spp
+    from sppkit.record import write_record
     from sppkit.report.describe import subtitle, title
+    from sppkit.table import write_csv
 
-    figure = plot_spp(table, title=title(record) if record else stem, subtitle=subtitle(record) if record else None)
-    paths = [folder / f"{stem}.{suffix}" for suffix in config.format]
-    for path in paths:
-        save_figure(figure, path)
-    return paths
+    heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": Path(names[0]).stem}
+    figure = plot_spp(table, **heading)
+    with all_or_nothing(folder) as staging:
+        for name in names:
+            path = staging / name
+            if path.suffix == ".csv":
+                write_csv(table, path)
+            elif path.suffix == ".json":
+                write_record(record, path)
+            else:
+                save_figure(figure, path)
 
 
-def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: list[Path]) -> None:
-    from sppkit.report.describe import subtitle, title
+def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    from sppkit.report.describe import layout_line, subtitle, title
     from sppkit.report.summary import render_summary
 
     if record:
-        console.show(title(record), subtitle(record), "")
+        console.show(*filter(None, (title(record), layout_line(record), subtitle(record))), "")
     console.show(*render_summary(table, record), "")
-    console.show("wrote " + "  ".join(map(str, paths)))
+    # One line each, so that none is broken and each can be copied.
+    console.show(*(f"wrote {path}" for path in paths))

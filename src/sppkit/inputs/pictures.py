@@ -112,5 +112,5 @@ def _check_channels(shape: tuple[int, ...]) -> None:
     if shape[0] not in {1, 3}:
         raise UsageError(
             f"pictures have 3 channels, or 1 when grey, but the shape asks for {shape[0]}.\n"
-            f"Type --shape 3,{shape[1]},{shape[2]}, or give an array (.npy, .npz, .pt, .safetensors) as --input."
+            f"Type --shape 3,{shape[1]},{shape[2]}, or give an array (.npy, .npz, .pt, .pth, .safetensors) as --input."
         )

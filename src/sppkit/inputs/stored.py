@@ -150,7 +150,7 @@ def choose(path: Path, names: Iterable[str]) -> str:
     listed = ", ".join(names[:KEYS_SHOWN]) + more
     raise UsageError(
         f"{path} holds {len(names)} arrays, none of them named {KEY!r}: {listed}.\n"
-        f"Name the one to use {KEY!r}, or save it alone. (Weights are given with --checkpoint.)"
+        f"Name the one to use {KEY!r}, or save it alone."
     )
 
 
