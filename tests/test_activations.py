@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from sppkit import activations
-from sppkit.activations import Activation, activation_gain, gaussian_moments, load_activation
+from sppkit.activations import Activation, activation_gain, gaussian_moments, load_activation, quadrature
 from sppkit.errors import UsageError
 from sppkit.registry import ACTIVATIONS
 
@@ -308,7 +308,7 @@ def test_a_jump_at_an_unknown_point_is_found(at: float) -> None:
 
 def test_rules_differ_wherever_a_jump_lies() -> None:
     """The claim beside the rules: between any two nodes, their difference is at least 0.38 of the fine one's error."""
-    nodes, rules = activations._NODES, activations._RULES
+    nodes, rules = quadrature._NODES, quadrature._RULES
     cuts = np.unique(np.concatenate(([-1.0], nodes, [1.0])))
     for low, high in itertools.pairwise(cuts[1:-1]):
         fine, coarse = rules[nodes >= high].sum(axis=0)

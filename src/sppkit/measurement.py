@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from contextlib import ExitStack
 from itertools import islice
@@ -277,9 +278,13 @@ def _merge(a: _Kept, b: _Kept) -> ChannelMoments:
 
 def _summarize(site: Site, moments: ChannelMoments, stats: Sequence[str]) -> dict[str, Tensor]:
     names = [name for name in stats if _ROLES[name] == site.role]
-    return {name: registry.resolve("statistic", name)(moments) for name in names} | {
-        "nonfinite": moments.nonfinite.double()
-    }
+    return {name: _load_statistic(name)(moments) for name in names} | {"nonfinite": moments.nonfinite.double()}
+
+
+@functools.cache
+def _load_statistic(name: str) -> Callable[[ChannelMoments], Tensor]:
+    statistic: Callable[[ChannelMoments], Tensor] = registry.resolve("statistic", name)
+    return statistic
 
 
 def _iter_rows(listener: Listener[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:

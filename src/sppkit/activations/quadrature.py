@@ -1,13 +1,4 @@
-r"""Elementwise activations, and the gain that makes each of them preserve variance.
-
-A Normalizer-Free network multiplies every activation f by the constant
-
-    gamma = 1 / sqrt(Var f(z)),    z ~ N(0, 1)
-
-so that a unit Gaussian leaves with variance 1 (Brock, De & Smith 2021, arXiv:2101.08692, section 4.2 and appendix D).
-The paper estimates the variance by sampling, to about 0.1 %. Here it is an integral over the function that is really
-applied, torch's own in float64: composite Gauss-Legendre quadrature, split where f or f' jumps.
-"""
+"""Moments of an activation of a Gaussian, by adaptive quadrature."""
 
 from __future__ import annotations
 
@@ -18,65 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from sppkit.errors import UsageError
-from sppkit.registry import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from sppkit.activations import Activation
+
     Floats: TypeAlias = NDArray[np.float64]
-    ActivationSpec: TypeAlias = "str | Callable[[Tensor], Tensor] | Activation"
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise function of a tensor.
-
-    Attributes:
-        name: What it is called in messages and files.
-        function: From a tensor to a tensor of the same shape and dtype, pure and elementwise.
-        kinks: Where f or f' jumps. The quadrature is split there; a kink left out is found by bisection.
-    """
-
-    name: str
-    function: Callable[[Tensor], Tensor]
-    kinks: tuple[float, ...] = ()
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
-
-
-# Kinks are those of torch's definitions at its default arguments. elu has none to first order (f' is 1 on both sides),
-# but f'' jumps at 0, and a split there costs nothing; so for celu and softsign.
-celu = Activation("celu", functional.celu, kinks=(0.0,))
-elu = Activation("elu", functional.elu, kinks=(0.0,))
-gelu = Activation("gelu", functional.gelu)
-gelu_tanh = Activation("gelu-tanh", functools.partial(functional.gelu, approximate="tanh"))
-hardshrink = Activation("hardshrink", functional.hardshrink, kinks=(-0.5, 0.5))
-hardsigmoid = Activation("hardsigmoid", functional.hardsigmoid, kinks=(-3.0, 3.0))
-hardswish = Activation("hardswish", functional.hardswish, kinks=(-3.0, 3.0))
-hardtanh = Activation("hardtanh", functional.hardtanh, kinks=(-1.0, 1.0))
-identity = Activation("identity", _unchanged)
-leaky_relu = Activation("leaky_relu", functional.leaky_relu, kinks=(0.0,))
-log_sigmoid = Activation("log-sigmoid", functional.logsigmoid)
-mish = Activation("mish", functional.mish)
-relu = Activation("relu", functional.relu, kinks=(0.0,))
-relu6 = Activation("relu6", functional.relu6, kinks=(0.0, 6.0))
-selu = Activation("selu", functional.selu, kinks=(0.0,))
-sigmoid = Activation("sigmoid", torch.sigmoid)
-silu = Activation("silu", functional.silu)
-# torch's softplus is x itself above its threshold of 20: a jump of log(1 + exp(-20)) = 2e-9.
-softplus = Activation("softplus", functional.softplus, kinks=(20.0,))
-softshrink = Activation("softshrink", functional.softshrink, kinks=(-0.5, 0.5))
-softsign = Activation("softsign", functional.softsign, kinks=(0.0,))
-tanh = Activation("tanh", torch.tanh)
-tanhshrink = Activation("tanhshrink", functional.tanhshrink)
 
 
 class GaussianMoments(NamedTuple):
@@ -99,76 +41,7 @@ class GaussianMoments(NamedTuple):
         return self.variance + self.mean * self.mean
 
 
-def load_activation(spec: ActivationSpec) -> Activation:
-    """Turn a name or a function into an activation.
-
-    Args:
-        spec: A registered name, an ``Activation`` (returned as it is), or any elementwise function of a tensor, which
-            is named after its ``__name__`` or its class.
-
-    Returns:
-        The activation.
-
-    Raises:
-        UsageError: If the name is unknown, or ``spec`` is neither a name nor callable.
-
-    >>> load_activation("leaky_relu").kinks
-    (0.0,)
-    >>> load_activation(torch.sin).name
-    'sin'
-    """
-    if isinstance(spec, Activation):
-        return spec
-    if isinstance(spec, str):
-        activation: Activation = resolve("activation", spec)
-        return activation
-    if not callable(spec):
-        raise UsageError(
-            f"an activation is a registered name or a function of a tensor, not {spec!r}; see `sppkit list`."
-        )
-    return Activation(getattr(spec, "__name__", type(spec).__name__), spec)
-
-
-def activation_gain(spec: ActivationSpec) -> float:
-    """The variance-preserving gain gamma = 1/sqrt(Var f(z)), z ~ N(0, 1).
-
-    Source: Brock et al. 2021, arXiv:2101.08692, section 4.2; their appendix D samples what is integrated here. The
-    relative error is below 1e-10. Gains of registered names are kept; a function's is computed at each call.
-
-    Args:
-        spec: A registered name, an ``Activation``, or any elementwise function of a tensor.
-
-    Returns:
-        gamma.
-
-    Raises:
-        UsageError: If ``spec`` is no elementwise function, or f(z) has no variance that is positive, finite and
-            distinguishable from rounding.
-
-    >>> f"{activation_gain('relu'):.6f}"  # sqrt(2) / sqrt(1 - 1/pi)
-    '1.712859'
-    """
-    return _gain_of_name(spec) if isinstance(spec, str) else _gain(load_activation(spec))
-
-
-@functools.cache
-def _gain_of_name(name: str) -> float:
-    return _gain(load_activation(name))
-
-
-def _gain(activation: Activation) -> float:
-    moments = gaussian_moments(activation)
-    # gamma ~ variance^(-1/2) halves the relative error: 2e-10 of the variance is 1e-10 of the gain. ">=" because a
-    # constant function has neither variance nor error.
-    if moments.variance_error >= 2e-10 * moments.variance:
-        raise UsageError(
-            f"{_subject(activation)} has no gain: on N(0, 1) its variance {moments.variance:.3g} is lost in rounding "
-            f"(error {moments.variance_error:.1g}); a gain needs a function that is not constant."
-        )
-    return 1.0 / math.sqrt(moments.variance)
-
-
-# The quadrature. z is the standard normal variable throughout, x = mean + std z what the activation sees.
+# z is the standard normal variable throughout, x = mean + std z what the activation sees.
 
 # Beyond 37 the normal mass is erfc(37/sqrt(2)) = 4e-300, and the density, exp(-37^2/2)/sqrt(2 pi) = 2e-298, is about to
 # leave the doubles (2.2e-308). Rounding of a sum of order 1 (1.1e-16) would allow 9; but the variance of an activation
@@ -237,6 +110,7 @@ def gaussian_moments(activation: Activation, *, mean: float = 0.0, std: float = 
         UsageError: If f is not a deterministic elementwise function with finite values and a finite variance, if the
             integral does not converge, or if ``mean`` or ``std`` is not a finite number.
 
+    >>> from sppkit.activations import relu
     >>> moments = gaussian_moments(relu)  # 1/sqrt(2 pi) and (1 - 1/pi)/2
     >>> f"{moments.mean:.6f} {moments.variance:.6f}"
     '0.398942 0.340845'
@@ -296,7 +170,7 @@ class _Integral:
             left, right, halves = _bisect(left, right, wide)
             sums = np.concatenate((sums[:, ~wide], self._sums(*halves, shift)), axis=1)
         raise UsageError(
-            f"the variance of {_subject(self.activation)} did not converge on {self._law()}; "
+            f"the variance of {name_of(self.activation)} did not converge on {self._law()}; "
             "it must be smooth but for a few kinks and jumps: name those in Activation(..., kinks=(...))."
         )
 
@@ -345,7 +219,7 @@ class _Integral:
         size = 1 + abs(self.mean) + self.std
         if not math.isfinite(second) or outer > max(_RELATIVE_TOLERANCE * second, 1e-100 * size * size):
             raise UsageError(
-                f"{_subject(self.activation)} has no finite variance on {self._law()}; "
+                f"{name_of(self.activation)} has no finite variance on {self._law()}; "
                 "it must grow more slowly than the Gaussian falls, f(x) < exp(z^2/4)."
             )
 
@@ -372,7 +246,7 @@ def _values(activation: Activation, x: Floats) -> Floats:
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         raise UsageError(
-            f"{_subject(activation)} is {values.flat[wrong[0]]} at x = {x.flat[wrong[0]]:.6g}; "
+            f"{name_of(activation)} is {values.flat[wrong[0]]} at x = {x.flat[wrong[0]]:.6g}; "
             "it must be finite wherever its input can lie."
         )
     return values
@@ -385,14 +259,14 @@ def _apply(activation: Activation, x: Tensor) -> Tensor:
     except Exception as error:
         fact = str(error).partition("\n")[0]
         raise UsageError(
-            f"{_subject(activation)} failed on a float64 tensor of shape {shape}: {fact}; "
+            f"{name_of(activation)} failed on a float64 tensor of shape {shape}: {fact}; "
             "it must accept any shape and dtype."
         ) from error
     if not isinstance(y, torch.Tensor):
-        raise UsageError(f"{_subject(activation)} returned {type(y).__name__}; it must return a tensor.")
+        raise UsageError(f"{name_of(activation)} returned {type(y).__name__}; it must return a tensor.")
     if y.shape != x.shape or y.dtype != x.dtype:
         raise UsageError(
-            f"{_subject(activation)} made {y.dtype} of shape {tuple(y.shape)} from {x.dtype} of shape {shape}; "
+            f"{name_of(activation)} made {y.dtype} of shape {tuple(y.shape)} from {x.dtype} of shape {shape}; "
             "it must keep both."
         )
     return y
@@ -406,14 +280,22 @@ def _check_elementwise(activation: Activation) -> None:
     y = _apply(activation, x)
     close = functools.partial(torch.allclose, rtol=1e-9, atol=1e-12, equal_nan=True)
     if not close(y, _apply(activation, x)):
-        raise UsageError(f"{_subject(activation)} is random: two calls differ; put it in evaluation mode.")
+        raise UsageError(f"{name_of(activation)} is random: two calls differ; put it in evaluation mode.")
     alone = torch.cat([_apply(activation, element) for element in x.reshape(-1, 1)])
     if not close(y, alone.reshape(x.shape)):
         raise UsageError(
-            f"{_subject(activation)} is not elementwise: an element's value depends on the others; a gain is "
+            f"{name_of(activation)} is not elementwise: an element's value depends on the others; a gain is "
             "defined for functions of one number, such as relu."
         )
 
 
-def _subject(activation: Activation) -> str:
+def name_of(activation: Activation) -> str:
+    """Return what a message calls an activation.
+
+    Args:
+        activation: The activation.
+
+    Returns:
+        For instance ``activation 'relu'``.
+    """
     return f"activation {activation.name!r}"
