@@ -63,10 +63,10 @@ def iter_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
     if quick:
         yield {"arch": "nf-resnet", "depth": 50, "width": 0.25, "batch": 8, "pixels": 64, "rounds": 3}
         return
-    for pixels, rounds in ((224, 3), (64, 9)):
+    for pixels, rounds in ((224, 3), (64, 7)):
         for arch in ("bn-relu-conv", "relu-bn-conv", "nf-resnet"):
             yield {"arch": arch, "depth": 600, "width": 1.0, "batch": 8, "pixels": pixels, "rounds": rounds}
-    base = {"arch": "nf-resnet", "depth": 200, "width": 1.0, "batch": 8, "pixels": 64, "rounds": 9}
+    base = {"arch": "nf-resnet", "depth": 200, "width": 1.0, "batch": 8, "pixels": 64, "rounds": 7}
     yield from (base | {"depth": depth} for depth in (50, 100, 200, 400))
     yield from (base | {"width": width} for width in (0.25, 0.5))
     yield from (base | {"batch": batch} for batch in (1, 2, 32))
