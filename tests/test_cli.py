@@ -190,6 +190,14 @@ def test_an_exploding_network_exits_zero_and_says_so() -> None:
     assert table[0]["residual_variance"] == ""
 
 
+def test_what_was_not_asked_for_stays_empty_where_the_signal_is_lost() -> None:
+    plot("--stages", "40", "--skip-gain", "1e3", "--stats", "channel_variance", "--name", "x", arch="he-resnet")
+    last = rows("spp/x.csv")[-1]
+    assert int(last["nonfinite"]) > 0
+    assert last["channel_variance"] in {"nan", "inf"}
+    assert (last["channel_squared_mean"], last["residual_variance"]) == ("", "")
+
+
 def test_gain_list_and_inspect() -> None:
     code, out, _ = run("gain", "relu", "silu")
     assert code == 0
@@ -382,7 +390,7 @@ def test_an_old_file_survives_a_failed_write(monkeypatch: pytest.MonkeyPatch) ->
 
     plot("--name", "x")
     before = Path("spp/x.csv").read_bytes()
-    monkeypatch.setattr(table, "_cell", lambda column, row: 1 / 0)
+    monkeypatch.setattr(table, "_cell", lambda *_: 1 / 0)
     code, _, err = run(*NF, "--name", "x")
     assert code == 2
     assert "unexpected ZeroDivisionError" in err

@@ -14,7 +14,7 @@ from sppkit.errors import UsageError
 from sppkit.files import read_text, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 # The first columns of every table, in this order; further statistics and predictions come after them.
 COLUMNS = (
@@ -70,8 +70,27 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
+        measured = {name for name in STATISTIC_COLUMNS if is_measured(table, name)}
         for row in table.to_dict("records"):
-            writer.writerow([_cell(column, row) for column in table.columns])
+            writer.writerow([_cell(column, row, measured) for column in table.columns])
+
+
+def is_measured(table: pd.DataFrame, statistic: str) -> bool:
+    """Return whether a statistic was asked for and has a place in the model.
+
+    An absent value and a lost one are both NaN. A column without any value was lost only if every row has lost values;
+    block 0 is no join, and has no residual variance to lose.
+
+    Args:
+        table: As made by ``build_table``, or one row per block of it.
+        statistic: One of ``STATISTIC_COLUMNS``.
+
+    Returns:
+        Whether the table holds it.
+    """
+    rows = table[table["block"] > 0] if statistic == "residual_variance" else table
+    lost = rows["nonfinite"].fillna(0) > 0
+    return bool(rows[statistic].notna().any() or (len(rows) > 0 and lost.all()))
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -186,18 +205,18 @@ def _dtype(column: str) -> str:
     return "string" if column == "name" else "float64"
 
 
-def _cell(column: str, row: Mapping[Any, Any]) -> str:
+def _cell(column: str, row: Mapping[Any, Any], measured: Collection[str]) -> str:
     value = row[column]
     if column == "name":
         return str(value)
     if column in INTEGER_COLUMNS:
         return "" if pd.isna(value) else str(int(value))
     if math.isnan(value):
-        return "nan" if _is_measured_nan(column, row) else ""
+        return "nan" if column in measured and _is_lost(column, row) else ""
     return format(value, ".9g")
 
 
-def _is_measured_nan(column: str, row: Mapping[Any, Any]) -> bool:
+def _is_lost(column: str, row: Mapping[Any, Any]) -> bool:
     # The input of the first block has no residual branch, whatever else went wrong in its row.
     nonfinite = row["nonfinite"]
     has_site = not (column == "residual_variance" and row["block"] == 0)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sppkit.table import is_measured
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -70,17 +72,6 @@ def has_nonpositive(table: pd.DataFrame, column: str) -> bool:
 def count_seeds(table: pd.DataFrame) -> int:
     """Return the number of seeds in the table."""
     return int(table["seed"].nunique(dropna=False))
-
-
-def is_measured(table: pd.DataFrame, statistic: str) -> bool:
-    """Return whether a statistic was asked for and has a place in the model.
-
-    An absent value and a lost one are both NaN. A column without any value was lost only if every row has lost values;
-    block 0 is no join, and has no residual variance to lose.
-    """
-    rows = table[table["block"] > 0] if statistic == "residual_variance" else table
-    lost = rows["nonfinite"].fillna(0) > 0
-    return bool(rows[statistic].notna().any() or (len(rows) > 0 and lost.all()))
 
 
 def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:

@@ -20,13 +20,12 @@ from sppkit.plot.curves import (
     count_seeds,
     finite_values,
     has_nonpositive,
-    is_measured,
     lost_rows,
     stage_starts,
 )
 from sppkit.plot.save import styled
 from sppkit.plot.scale import dwarfs, scale_y
-from sppkit.table import COLUMNS, STATISTIC_COLUMNS
+from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -34,22 +34,6 @@ def average_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return same.join(means).join(groups["nonfinite"].sum()).reset_index()
 
 
-def is_measured(blocks: pd.DataFrame, statistic: str) -> bool:
-    """Return whether a statistic was asked for: an absent value and a lost one are both NaN in a table.
-
-    Args:
-        blocks: Rows of a table.
-        statistic: One of ``STATISTIC_COLUMNS``.
-
-    Returns:
-        Whether any row has a value, or every row has lost its value: then this statistic's may be among them.
-    """
-    if statistic == "residual_variance":
-        blocks = blocks[blocks["block"] > 0]
-    lost = blocks["nonfinite"].fillna(0) > 0
-    return bool(blocks[statistic].notna().any() or (len(blocks) > 0 and lost.all()))
-
-
 def all_finite(values: pd.Series[float]) -> bool:
     """Return whether every value is a finite number.
 

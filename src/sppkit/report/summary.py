@@ -8,9 +8,9 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.report.blocks import average_seeds, is_measured
+from sppkit.report.blocks import average_seeds
 from sppkit.report.verdict import state_blocks
-from sppkit.table import STATISTIC_COLUMNS
+from sppkit.table import STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

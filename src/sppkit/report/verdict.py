@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sppkit.report.blocks import all_finite, average_seeds, is_measured
+from sppkit.report.blocks import all_finite, average_seeds
 from sppkit.report.mean_shift import state_mean
 from sppkit.report.residual import state_residual
 from sppkit.report.statement import Statement
 from sppkit.report.variance import state_broken_variance, state_reset
+from sppkit.table import is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
