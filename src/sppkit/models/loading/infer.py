@@ -1,0 +1,114 @@
+"""The input that a network tells of itself, and what the user says of it instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from sppkit.errors import UsageError
+from sppkit.models.loading.form import InputForm
+from sppkit.models.loading.transformers_form import transformers_form
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sppkit.config import RunConfig
+
+_ASK = "say it: --shape 3,224,224 (channels first), or --input tokens --vocab N --shape 128 for a language model."
+_IMAGE_AXES = 3
+_TAKES_INPUT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding)
+
+
+def infer_form(model: nn.Module, *, image_size: int) -> InputForm:
+    """Find out what a network takes.
+
+    In this order: the configuration that timm's models carry, that of transformers, and the first module that says how
+    many channels, features or tokens it takes, in the order in which the network holds its modules.
+
+    Args:
+        model: The network.
+        image_size: Height and width where the network tells its channels only.
+
+    Returns:
+        The form; its shape is None where the network doesn't tell.
+    """
+    form = _timm_form(model) or transformers_form(model)
+    if form is not None:
+        return form
+    named = ((name, module) for name, module in model.named_modules() if isinstance(module, _TAKES_INPUT))
+    name, module = next(named, ("", None))
+    origin = f"what its first layer takes ({name or type(module).__name__})"
+    if isinstance(module, nn.Conv2d):
+        return InputForm((module.in_channels, image_size, image_size), origin)
+    if isinstance(module, nn.Linear):
+        return InputForm((module.in_features,), origin)
+    if isinstance(module, nn.Embedding):
+        return InputForm(None, origin, vocab=module.num_embeddings)
+    return InputForm(None, origin)
+
+
+def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> InputForm:
+    """Let the user's options decide where they say something, and check that nothing is left open.
+
+    Args:
+        told: What the network tells.
+        config: The run's options.
+        given: Names of the options that the user gave.
+        name: What the network is called, for messages.
+
+    Returns:
+        The form, its shape known.
+
+    Raises:
+        UsageError: If options contradict the network, or the shape, or the number of tokens, is not known.
+    """
+    form = replace(told, vocab=_choose_vocab(told, config, given, name))
+    if config.shape is not None:
+        return replace(form, shape=config.shape, origin="--shape")
+    if "image_size" in given:
+        return _resized(form, config.image_size, name)
+    if form.shape is None and form.vocab is not None:
+        raise UsageError(f"how many tokens {name} takes in a sequence can't be told from it: say --shape 128")
+    if form.shape is None:
+        raise UsageError(f"the shape of one sample for {name} can't be told from it;\n{_ASK}")
+    return form
+
+
+def _choose_vocab(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> int | None:
+    if config.input == "tokens":
+        vocab = config.vocab or told.vocab
+        if vocab is None:
+            raise UsageError(f"how many different tokens {name} knows can't be told from it: say --vocab N")
+        return vocab
+    if config.vocab is not None:
+        raise UsageError("--vocab is the number of different tokens; it belongs to --input tokens.")
+    if told.vocab is not None and "input" in given:
+        raise UsageError(f"{name} takes tokens, not --input {config.input}; leave --input out, or type --input tokens.")
+    return told.vocab
+
+
+def _resized(form: InputForm, side: int, name: str) -> InputForm:
+    if form.shape is None or len(form.shape) < _IMAGE_AXES:
+        raise UsageError(f"--image-size is for pictures, and {name} does not take them;\n{_ASK}")
+    return replace(form, shape=(*form.shape[:-2], side, side), origin=f"{form.origin} and --image-size")
+
+
+def _timm_form(model: nn.Module) -> InputForm | None:
+    config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    size = config.get("input_size") if isinstance(config, Mapping) else getattr(config, "input_size", None)
+    if not size:
+        return None
+    channels, *sides = map(int, size)
+    # Arguments of the model may have changed what its configuration says.
+    first = _submodule(model, config.get("first_conv") if isinstance(config, Mapping) else config.first_conv)
+    channels = getattr(first, "in_channels", channels)
+    sides = getattr(getattr(model, "patch_embed", None), "img_size", None) or sides
+    return InputForm((channels, *sides), "timm's configuration of the model")
+
+
+def _submodule(model: nn.Module, path: object) -> nn.Module | None:
+    path = path[0] if isinstance(path, (tuple, list)) and path else path
+    return dict(model.named_modules()).get(path) if isinstance(path, str) else None
