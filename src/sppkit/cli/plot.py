@@ -49,11 +49,11 @@ def plot(
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
     from sppkit.config import resolve_config
     from sppkit.files import prepared
-    from sppkit.models.spec import build_spec
+    from sppkit.models.check_options import check_options
     from sppkit.report.describe import file_stem
 
     resolved = resolve_config(flags, file)
-    build_spec(resolved.config.arch, resolved.given())
+    check_options(resolved)
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not behind them
