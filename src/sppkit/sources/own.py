@@ -16,7 +16,7 @@ from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.infer import choose_form, infer_form
-from sppkit.models.loading.load import load_recipe
+from sppkit.models.loading.load import library_version, load_recipe
 from sppkit.models.loading.reference import parse_reference
 from sppkit.models.loading.transfer import load_weights
 from sppkit.probe.place import check_values
@@ -45,7 +45,8 @@ class OwnNetwork:
         self._reference = parse_reference(resolved.config.model or "")
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
-        self._recipe = load_recipe(self._reference, resolved.config.kw or {})
+        with _seeded(resolved.config.seed):  # importing the user's code runs it, and may draw
+            self._recipe = load_recipe(self._reference, resolved.config.kw or {})
         self._trained: nn.Module | None = None
         self._described: dict[str, Any] = {}
         self._notes: list[str] = []
@@ -142,8 +143,11 @@ class OwnNetwork:
 
     def _describe(self, model: nn.Module) -> None:
         kind = type(model)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._described = {"class": f"{kind.__module__}.{kind.__qualname__}", "parameters": parameters}
+        self._described = {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "library": library_version(self._reference),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        }
 
     def _load_inputs(self, form: InputForm, seed: int) -> Inputs:
         config = self._config

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ASK = "say it: --shape 3,224,224 (channels first), or --input tokens --vocab N --shape 128 for a language model."
 _IMAGE_AXES = 3
+_SEQUENTIAL = (nn.MultiheadAttention, nn.RNNBase)
 _TAKES_INPUT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding)
 
 
@@ -43,7 +44,8 @@ def infer_form(model: nn.Module, *, image_size: int) -> InputForm:
     origin = f"what its first layer takes ({name or type(module).__name__})"
     if isinstance(module, nn.Conv2d):
         return InputForm((module.in_channels, image_size, image_size), origin)
-    if isinstance(module, nn.Linear):
+    # Of a sequence its features alone would be told.
+    if isinstance(module, nn.Linear) and not any(isinstance(item, _SEQUENTIAL) for item in model.modules()):
         return InputForm((module.in_features,), origin)
     if isinstance(module, nn.Embedding):
         return InputForm(None, origin, vocab=module.num_embeddings)
@@ -85,9 +87,11 @@ def _choose_vocab(told: InputForm, config: RunConfig, given: Collection[str], na
         return vocab
     if config.vocab is not None:
         raise UsageError("--vocab is the number of different tokens; it belongs to --input tokens.")
-    if told.vocab is not None and "input" in given:
-        raise UsageError(f"{name} takes tokens, not --input {config.input}; leave --input out, or type --input tokens.")
-    return told.vocab
+    if told.vocab is None or "input" not in given:
+        return told.vocab
+    if told.keyword is None:  # a guess, and the user knows better
+        return None
+    raise UsageError(f"{name} takes tokens, not --input {config.input}; leave --input out, or type --input tokens.")
 
 
 def _resized(form: InputForm, side: int, name: str) -> InputForm:

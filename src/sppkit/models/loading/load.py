@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sppkit.models.loading.reference import Reference
 
+_PACKAGES = {"hf": "transformers"}
 # Arguments by which the libraries ask for published weights.
 _DOWNLOADS = ("pretrained", "weights", "weights_backbone")
 
@@ -56,6 +58,21 @@ def load_recipe(reference: Reference, kw: Mapping[str, Any]) -> Recipe:
     if reference.library == "hf":
         return Recipe(transformers_factory(reference, kw))
     return Recipe(torchvision_factory(reference, kw), torchvision_image_size(reference))
+
+
+def library_version(reference: Reference) -> str | None:
+    """Return the library that makes a network and its version, which can change a number.
+
+    Args:
+        reference: What follows ``--model``.
+
+    Returns:
+        For instance ``timm 1.0.31``; None for the user's own code.
+    """
+    if reference.library is None:
+        return None
+    package = _PACKAGES.get(reference.library, reference.library)
+    return f"{package} {getattr(importlib.import_module(package), '__version__', 'of an unknown version')}"
 
 
 def _refuse_downloads(reference: Reference, kw: Mapping[str, Any]) -> None:

@@ -65,6 +65,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever a stranger's code raises
+        del sys.modules[name]
         raise failed(str(path), "failed when it was imported", error) from error
     return module
 
@@ -96,7 +97,7 @@ def _find(module: ModuleType, reference: Reference) -> Callable[..., object]:
             f"Write, for instance: def build(): return {type(found).__name__}(...)"
         )
     if not callable(found):
-        raise UsageError(f"{reference.text} is a {type(found).__name__}; a function or class is needed.")
+        raise UsageError(f"{reference.text} is of type {type(found).__name__}; a function or class is needed.")
     factory: Callable[..., object] = found
     return factory
 
@@ -112,6 +113,7 @@ def _callables(holder: object) -> list[str]:
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     entry = str(folder.resolve())
+    importlib.invalidate_caches()  # the code may just have been written
     sys.path.insert(0, entry)
     try:
         yield

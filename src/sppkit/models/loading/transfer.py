@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 # As many names as fit on one line of an error message.
 _SHOWN = 3
+_HINT = "The options must make the very network that the file was saved from."
 # Names of the network that are tried for what stands before them in the file.
 _TRIED = 10
 
@@ -86,7 +87,7 @@ def _check_fit(wanted: Mapping[str, Tensor], offered: Mapping[str, Tensor], wher
         shapes = (f"{key} is {_size(offered[key])}, not {_size(wanted[key])}" for key in wrong[:_SHOWN])
         raise UsageError(
             f"{where} has another shape for {len(wrong)} of the {len(wanted)} weights of {name}: {', '.join(shapes)}.\n"
-            "Make the network that the file was saved from; the arguments of --model are given as --kw key=value."
+            f"{_HINT}"
         )
 
 
@@ -100,7 +101,7 @@ def _may_be_missing(name: str, wanted: Mapping[str, Tensor], offered: Mapping[st
 def _closest(missing: Sequence[str], unused: Sequence[str]) -> str:
     close = difflib.get_close_matches(missing[0], unused, n=1)
     match = f"Is {missing[0]!r} called {close[0]!r} there? " if close else ""
-    return f"\n{match}Make the network that the file was saved from, with --model and --kw key=value."
+    return f"\n{match}{_HINT}"
 
 
 def _notes(checkpoint: Checkpoint, prefix: str, wrapped: bool, unused: Sequence[str]) -> Iterator[str]:

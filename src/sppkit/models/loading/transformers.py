@@ -6,10 +6,13 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sppkit import registry
-from sppkit.errors import UsageError
+from sppkit.errors import DoesNotFitError, UsageError
 from sppkit.models.loading.factory import call_factory, failed
-from sppkit.models.loading.optional import import_optional
+from sppkit.models.loading.optional import broken, import_optional
+from sppkit.models.memory import available_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,19 +42,40 @@ def transformers_factory(reference: Reference, kw: Mapping[str, Any]) -> Callabl
         _check_fields(configure({}), kw, reference)
 
     def make() -> nn.Module:
-        config = configure(kw)
-        try:
-            auto = transformers.AutoModel
-        except Exception as error:  # its modules are imported when they are used
-            raise failed(reference.text, "can't be imported from transformers", error) from error
         # Code that a folder brings along is not run.
-        return call_factory(auto.from_config, {"config": config, "trust_remote_code": False}, reference.text)
+        arguments = {"config": configure(kw), "trust_remote_code": False}
+        return call_factory(_auto_model(transformers, arguments, reference), arguments, reference.text)
 
     return make
 
 
+def _auto_model(transformers: Any, arguments: Mapping[str, Any], reference: Reference) -> Callable[..., object]:
+    try:
+        make: Callable[..., object] = transformers.AutoModel.from_config
+        with torch.device("meta"):
+            outline = make(**arguments)
+    except ModuleNotFoundError as error:  # its modules are imported when they are used
+        raise UsageError(broken("transformers", reference.text, error)) from error
+    except Exception:  # noqa: BLE001 - not every network can be laid out without memory
+        return make
+    _check_fits(outline, reference)
+    return make
+
+
+def _check_fits(outline: Any, reference: Reference) -> None:
+    # Default configurations are those of published models, of which some have billions of weights.
+    needed, free = sum(item.nbytes for item in outline.parameters()), available_bytes()
+    if needed > free:
+        raise DoesNotFitError(
+            f"{reference.text} needs {needed / 2**30:.1f} GiB for its weights, and {free / 2**30:.1f} GiB are free.\n"
+            "Make it smaller, for instance with --kw num_hidden_layers=2"
+        )
+
+
 def _configuration(transformers: Any, reference: Reference) -> Callable[[Mapping[str, Any]], Any]:
     auto, place = transformers.AutoConfig, reference.place
+    if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
+        raise UsageError(f"{reference.text}: the folder {place} has no config.json, which says what network to make.")
     if Path(place).is_dir():
         return lambda kw: _explained(
             reference, lambda: auto.from_pretrained(place, local_files_only=True, trust_remote_code=False, **kw)
