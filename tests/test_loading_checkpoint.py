@@ -131,7 +131,7 @@ def without(*names: str) -> dict[str, torch.Tensor]:
 UNFIT = {
     "missing": (
         lambda: without("stem.weight", "stem.bias"),
-        "lacks 2 of the 16 weights of Net (stem.weight, stem.bias).\nThe options must make the very network that the file was saved",
+        "lacks 2 of the 16 weights of Net (stem.weight, stem.bias).\nThe options must make the very network",
     ),
     "renamed": (
         lambda: without("stem.bias") | {"stem.bais": torch.ones(8), "head": torch.ones(1)},

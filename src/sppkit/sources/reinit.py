@@ -72,6 +72,10 @@ class _Draw(NamedTuple):
     offset: int
 
 
+# A draw without memory: on the meta device.
+_NOWHERE = _Draw(0, 0)
+
+
 class _Watch(TorchDispatchMode):
     """Follow every random draw into the tensors that are computed from it."""
 
@@ -87,9 +91,10 @@ class _Watch(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         origins = set().union(*(self._origins.get(_address(item), ()) for item in _tensors((args, kwargs))))
         written = list(_tensors(result))
-        if _is_random(func) and written:
+        if _is_random(func):
             origins.add(len(self._draws))
-            self._draws.append(_Draw(_address(written[0]), int(written[0].storage_offset())))
+            place = _Draw(_address(written[0]), int(written[0].storage_offset())) if written else _NOWHERE
+            self._draws.append(place)
         for item in written if origins else ():
             self._kept.append(item.untyped_storage())
             self._origins.setdefault(_address(item), set()).update(origins)
