@@ -164,8 +164,13 @@ class RunConfig(ModelOptions):
         _MODEL,
         "Weights from a .safetensors, .pt, .pth or .bin file; no pickle is run.",
     )
-    reinit: str | None = _choice(
-        None, ("keyed",), _MODEL, "keyed: draw the weights of --model per parameter name, as --arch does."
+    reinit: str | None = _option(
+        None,
+        parsers.keyed,
+        "keyed",
+        _MODEL,
+        "keyed: draw the weights of --model per parameter name, as --arch does, whatever the order of its code.",
+        ("keyed",),
     )
     input: str = _option(
         "gaussian",

@@ -75,6 +75,11 @@ def one_of(*choices: str) -> Callable[[str, object], str]:
     return parse
 
 
+def keyed(name: str, value: object) -> str:
+    """Take ``keyed``, in capitals or not."""  # noqa: DOC201
+    return one_of("keyed")(name, value.lower() if isinstance(value, str) else value)
+
+
 def registered(kind: str) -> Callable[[str, object], str]:
     """Return a parser of the registered names of a kind."""
 

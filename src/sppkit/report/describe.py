@@ -51,10 +51,9 @@ def title(record: Mapping[str, Any]) -> str:
         One line.
     """
     given = _given(record)
-    model = mapping_at(record, "model")
-    if model:
-        given = {**mapping_at(model, "kw"), **given}
-    further = [_worded(name, value) for name, value in given.items() if name not in _NOT_IN_TITLE]
+    keywords = mapping_at(mapping_at(record, "model"), "kw")
+    further = [_worded(name, value) for name, value in keywords.items()]
+    further += [_worded(name, value) for name, value in given.items() if name not in _NOT_IN_TITLE]
     return ", ".join([_sized(record, given), *filter(None, further)])
 
 

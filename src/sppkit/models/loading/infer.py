@@ -68,6 +68,8 @@ def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name
         UsageError: If options contradict the network, or the shape, or the number of tokens, is not known.
     """
     form = replace(told, vocab=_choose_vocab(told, config, given, name))
+    if (form.vocab is None) != (told.vocab is None):  # what is told is another kind of input
+        form = replace(form, shape=None)
     if config.shape is not None:
         return replace(form, shape=config.shape, origin="--shape")
     if "image_size" in given:
