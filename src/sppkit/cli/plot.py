@@ -37,6 +37,10 @@ def plot(
 
       sppkit plot --arch nf-resnet --depth 50 --input photos/ --batch-size 4
 
+      sppkit plot --model timm:resnet50 --seeds 4
+
+      sppkit plot --model path/nets.py:build --kw depth=50
+
       sppkit plot spp/nf-resnet-600.csv --format pdf
     """
     with console.reporting_errors(debug=debug):

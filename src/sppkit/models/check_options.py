@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sppkit import registry
+from sppkit.errors import UsageError
 from sppkit.models.loading.reference import parse_reference
 from sppkit.models.spec import build_spec
 
@@ -20,7 +22,13 @@ def check_options(resolved: Resolved) -> None:
     Raises:
         UsageError: If no network is named, an option means nothing for it, or ``--model`` has none of its forms.
     """
-    if resolved.config.model is None:
-        build_spec(resolved.config.arch, resolved.given())
+    config = resolved.config
+    if config.model is not None:
+        parse_reference(config.model)
+    elif config.arch:
+        build_spec(config.arch, resolved.given())
     else:
-        parse_reference(resolved.config.model)
+        raise UsageError(
+            f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)},\n"
+            "or --model SPEC for one of your own, as timm:resnet50 or path/file.py:factory."
+        )
