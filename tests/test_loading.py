@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import shutil
 import sys
@@ -118,6 +119,19 @@ def test_a_file_finds_its_neighbours_and_leaves_the_path_alone(folder: Path) -> 
     assert type(load("code/types.py:build")).__name__ == "Net"
     assert sys.path == before
     assert sys.modules["types"].ModuleType is ModuleType
+
+
+def test_versions_of_a_network_have_neighbours_of_their_own(folder: Path) -> None:
+    for version, width in (("old", 1), ("new", 2)):
+        (folder / version).mkdir()
+        (folder / version / "mine_width.py").write_text(f"WIDTH = {width}\n", encoding="utf-8")
+        (folder / version / "net.py").write_text(
+            "from torch import nn\nfrom mine_width import WIDTH\n\n"
+            "def build():\n    import mine_width\n    return nn.Linear(WIDTH, mine_width.WIDTH)\n",
+            encoding="utf-8",
+        )
+    recipes = [load_recipe(parse_reference(f"{version}/net.py:build"), {}) for version in ("old", "new")]
+    assert [tuple(recipe.make().weight.shape) for recipe in recipes] == [(1, 1), (2, 2)]
 
 
 def test_a_module_is_found_in_the_current_folder(folder: Path) -> None:
@@ -362,6 +376,18 @@ BROKEN = {
     ),
     "no library": ("raise OSError('libcuda.so.1: cannot open')", "pip install --upgrade timm"),
 }
+
+
+def test_libraries_are_imported_without_their_downloads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "timm.py").write_text("import os\noffline = os.environ['HF_HUB_OFFLINE']\nmark()", encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    for before in (None, "0"):
+        if before is not None:
+            monkeypatch.setenv("HF_HUB_OFFLINE", before)
+        with pytest.raises(UsageError, match="name 'mark' is not defined"):  # and not KeyError
+            load("timm:resnet18")
+        assert os.environ.get("HF_HUB_OFFLINE") == before
 
 
 @pytest.mark.parametrize(("code", "message"), BROKEN.values(), ids=BROKEN)

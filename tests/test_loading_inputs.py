@@ -22,8 +22,12 @@ from sppkit.models.loading.form import InputForm
 from sppkit.models.loading.infer import choose_form, infer_form
 
 
-def stand_in(main: str, **config: Any) -> nn.Module:
-    model = nn.Linear(3, 3)
+class Taking(nn.Linear):
+    def forward(self, input_ids: Any = None, pixel_values: Any = None, decoder_input_ids: Any = None) -> None: ...
+
+
+def stand_in(main: str, kind: type[nn.Linear] = Taking, **config: Any) -> nn.Module:
+    model = kind(3, 3)
     model.main_input_name, model.config = main, SimpleNamespace(model_type="x", **config)
     return model
 
@@ -81,6 +85,8 @@ def test_networks_that_take_more_than_one_thing() -> None:
     parts = {"text_config": SimpleNamespace(**text), "vision_config": SimpleNamespace(image_size=32)}
     compared = infer_form(stand_in("input_ids", **parts), image_size=48)
     assert [(item.keyword, item.shape, item.vocab) for item in compared.others] == [("pixel_values", (3, 32, 32), None)]
+    # Not where its forward pass takes none.
+    assert infer_form(stand_in("input_ids", nn.Linear, is_encoder_decoder=True, **text), image_size=48).others == ()
     # A model that reads pictures into its text does without.
     assert infer_form(stand_in("input_ids", image_token_id=5, **parts), image_size=48).others == ()
 

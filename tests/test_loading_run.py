@@ -69,7 +69,7 @@ def test_a_file_of_ones_own() -> None:
     assert written["model"] == {
         "spec": "nets.py:Net",
         "kw": {"depth": 3, "width": 4},
-        "class": "_sppkit_file_nets.Net",
+        "class": "nets.Net",
         "library": None,
         "parameters": 580,
         "input_from": "what its first layer takes (stem) and --image-size",
@@ -170,7 +170,7 @@ STEMS = {
     "timm": ({"model": "timm:resnet50"}, "timm-resnet50"),
     "arguments": (
         {"model": "torchvision:vit_b_16", "kw": ["image_size=64", "drop=0.5", "act='a/b'", "norm=true"]},
-        "torchvision-vit_b_16-image_size64-drop0.5-act-a-b-norm",
+        "torchvision-vit_b_16-image-size64-drop0.5-act-a-b-norm",
     ),
     "folder": ({"model": "hf:models/small bert/", "reinit": "keyed"}, "hf-small-bert-keyed"),
     "file": ({"model": "../a b/nets.py:make", "checkpoint": "runs/best.pt"}, "nets-make-best"),

@@ -61,9 +61,8 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     source = choose_source(resolved)
     tables = []
     for seed in _seeds(resolved.config):
-        on_drawn = None if progress is None else partial(progress, _task("drawing weights", resolved.config, seed))
-        with source.prepared(seed, device, on_drawn) as (model, inputs):
-            tables.append(_measure(source, model, resolved.config, inputs, seed, device, progress))
+        table, inputs = _measure_seed(source, resolved.config, seed, device, progress)
+        tables.append(table)
     record = _describe_run(resolved, source, inputs, device)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(source, resolved.config, inputs)))
@@ -90,6 +89,15 @@ def choose_device(name: str) -> torch.device:
             f"--device {name}: torch {torch.__version__} finds no such device here; usable: {', '.join(usable)}."
         )
     return torch.device(name)
+
+
+def _measure_seed(
+    source: Source, config: RunConfig, seed: int, device: torch.device, progress: Progress | None
+) -> tuple[pd.DataFrame, Inputs]:
+    # A function of its own, so that one seed's network is gone before the next one's is built.
+    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    with source.prepared(seed, device, on_drawn) as (model, inputs):
+        return _measure(source, model, config, inputs, seed, device, progress), inputs
 
 
 def _measure(

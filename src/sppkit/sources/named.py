@@ -36,18 +36,18 @@ class NamedArchitecture:
 
     def __init__(self, resolved: Resolved) -> None:
         self._config = resolved.config
-        self._spec = build_spec(resolved.config.arch, resolved.given())
+        self.spec = build_spec(resolved.config.arch, resolved.given())
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
         # Before minutes of work, not behind them: it refuses a gain that overflows. Trained weights follow no theory.
-        self._expected = _expect(self._spec)["residual_variance"] if file is None else None
+        self._expected = _expect(self.spec)["residual_variance"] if file is None else None
         self._streamed = False
         self._notes: list[str] = []
 
     @property
     def blocks(self) -> int:
         """Number of rows of one seed: the stem and the blocks."""
-        return 1 + sum(self._spec.stages)
+        return 1 + sum(self.spec.stages)
 
     @contextmanager
     def prepared(self, seed: int, device: torch.device, on_drawn: OnDrawn) -> Iterator[tuple[nn.Module, Inputs]]:
@@ -69,11 +69,11 @@ class NamedArchitecture:
         dtype = getattr(torch, self._config.dtype)
         self._streamed = self._decide_streaming(inputs)
         if self._streamed:
-            model = lay_out(self._spec)
+            model = lay_out(self.spec)
             with streamed(model, seed, device, dtype):
                 yield model, inputs
         else:
-            model = build_from_spec(self._spec, seed=seed, on_drawn=on_drawn)
+            model = build_from_spec(self.spec, seed=seed, on_drawn=on_drawn)
             if self._checkpoint is not None:
                 self._notes = load_weights(model, self._checkpoint)
             yield model.to(device, dtype), inputs
@@ -85,8 +85,8 @@ class NamedArchitecture:
             Architecture, complete description, what theory expects, and where the weights came from; JSON-ready.
         """
         return {
-            "arch": self._spec.arch,
-            "network": describe(self._spec) | {"blocks": self.blocks - 1, "parameters": count_parameters(self._spec)},
+            "arch": self.spec.arch,
+            "network": describe(self.spec) | {"blocks": self.blocks - 1, "parameters": count_parameters(self.spec)},
             "checkpoint": None if self._checkpoint is None else self._checkpoint.describe(),
             "expected": {"residual_variance": self._expected},
             "streamed": self._streamed,
@@ -101,7 +101,7 @@ class NamedArchitecture:
         yield from self._notes
         if self._streamed and self._config.streaming == "auto":
             yield "the weights do not fit into the free memory together, so one block's were held at a time."
-        uncalibrated = self._checkpoint is None and self._config.warmup == 0 and self._spec.norm != "none"
+        uncalibrated = self._checkpoint is None and self._config.warmup == 0 and self.spec.norm != "none"
         if self._config.mode == "eval" and uncalibrated:
             yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
 
@@ -130,8 +130,8 @@ class NamedArchitecture:
         itemsize = getattr(torch, config.dtype).itemsize
         streaming = config.streaming == "on"
         if config.streaming == "auto" and self._checkpoint is None:
-            streaming = sum(needed_bytes(self._spec, inputs.shape, itemsize=itemsize)) > available_bytes()
-        check_fits(self._spec, inputs.shape, itemsize=itemsize, streamed=streaming)
+            streaming = sum(needed_bytes(self.spec, inputs.shape, itemsize=itemsize)) > available_bytes()
+        check_fits(self.spec, inputs.shape, itemsize=itemsize, streamed=streaming)
         return streaming
 
 

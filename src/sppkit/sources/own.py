@@ -17,6 +17,7 @@ from sppkit.inputs.load import load_inputs
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.infer import choose_form, infer_form
 from sppkit.models.loading.load import library_version, load_recipe
+from sppkit.models.loading.python import FILE_PREFIX
 from sppkit.models.loading.reference import parse_reference
 from sppkit.models.loading.transfer import load_weights
 from sppkit.probe.place import check_values
@@ -144,7 +145,7 @@ class OwnNetwork:
     def _describe(self, model: nn.Module) -> None:
         kind = type(model)
         self._described = {
-            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "class": f"{kind.__module__.removeprefix(FILE_PREFIX)}.{kind.__qualname__}",
             "library": library_version(self._reference),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         }

@@ -78,10 +78,23 @@ def failed(name: str, how: str, error: BaseException) -> UsageError:
     Returns:
         The exception to raise.
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     fact = short_reason(error)
     return UsageError(f"{name} {how}: {type(error).__name__}{': ' if fact else ''}{fact}{place}")
+
+
+def is_library(filename: str) -> bool:
+    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user.
+
+    Args:
+        filename: The file's path.
+
+    Returns:
+        True for all but the user's own code.
+    """
+    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]), "<frozen")
+    return any(place in filename for place in places)
 
 
 def _call(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> object:
@@ -89,12 +102,6 @@ def _call(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> o
         return factory(**kw)
     except (Exception, SystemExit) as error:  # whatever a stranger's code raises
         raise failed(name, "failed", error) from error
-
-
-def _is_library(filename: str) -> bool:
-    # Installed packages, Python's own modules, and the lines of ours that called.
-    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]), "<frozen")
-    return any(place in filename for place in places)
 
 
 def _is_needed(item: inspect.Parameter) -> bool:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import UsageError
 from sppkit.reason import short_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OFFLINE = "HF_HUB_OFFLINE"
 
 # torch and torchvision are built for each other: both of a release, and both for the same kind of machine.
 _PAIR = "\nA torchvision that fits this torch is needed: pip install --upgrade torch torchvision, both from one index."
@@ -16,7 +23,7 @@ def import_optional(package: str, asked_for: str) -> Any:
     """Import a library that may be missing, or there but broken.
 
     Args:
-        package: The package, which has the same name in the index.
+        package: The package, which has the same name in the index. What it would download it can't.
         asked_for: What the user typed, for the message.
 
     Returns:
@@ -26,7 +33,8 @@ def import_optional(package: str, asked_for: str) -> Any:
         UsageError: If it can't be imported; the text says what to install.
     """
     try:
-        return importlib.import_module(package)
+        with _offline():
+            return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package:
             raise UsageError(f"{asked_for} needs {package}, which is not installed: pip install {package}") from None
@@ -53,3 +61,17 @@ def broken(package: str, asked_for: str, error: BaseException) -> str:
     fact = short_reason(error)
     advice = _PAIR if "torchvision" in f"{package} {fact}" else f"\nInstall it anew: pip install --upgrade {package}"
     return f"{asked_for} needs {package}, which is installed but can't be imported ({fact}).{advice}"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    # The hub's client reads it when it is first imported, and from then on refuses to download.
+    before = os.environ.get(_OFFLINE)
+    os.environ[_OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_OFFLINE]
+        else:
+            os.environ[_OFFLINE] = before

@@ -14,7 +14,7 @@ from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.models.loading.factory import call_factory, failed
+from sppkit.models.loading.factory import call_factory, failed, is_library
 from sppkit.models.loading.reference import LIBRARIES
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from sppkit.models.loading.reference import Reference
+
+
+# Under a name of its own: a file may be called types.py.
+FILE_PREFIX = "_sppkit_file_"
 
 
 def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.Module]:
@@ -40,7 +44,7 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
     Raises:
         UsageError: If the code can't be imported or has no such factory.
     """
-    folder = Path(reference.place).parent if reference.is_file else Path()
+    folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
     with _importable(folder):
         module = _import_file(Path(reference.place)) if reference.is_file else _import_module(reference.place)
     factory = _find(module, reference)
@@ -55,12 +59,12 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"--model {path}: there is no such file.")
-    # Under a name of its own: a file may be called types.py. Registered as long as it runs, as dataclasses need it.
-    name = f"_sppkit_file_{path.stem}"
+    name = FILE_PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"--model {path}: this is no Python file.")
     module = importlib.util.module_from_spec(spec)
+    # Registered before it runs, as dataclasses need it.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -112,7 +116,8 @@ def _callables(holder: object) -> list[str]:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    entry = str(folder.resolve())
+    entry = str(folder)
+    _forget_namesakes(folder)
     importlib.invalidate_caches()  # the code may just have been written
     sys.path.insert(0, entry)
     try:
@@ -120,3 +125,12 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         if entry in sys.path:
             sys.path.remove(entry)
+
+
+def _forget_namesakes(folder: Path) -> None:
+    # Two versions of a network, each with a layers.py beside it: the second must not get the first one's.
+    for place in folder.glob("*") if folder.is_dir() else ():
+        file = getattr(sys.modules.get(place.stem), "__file__", None)
+        if file is not None and not is_library(file) and not Path(file).is_relative_to(folder):
+            for name in [name for name in sys.modules if f"{name}.".startswith(f"{place.stem}.")]:
+                del sys.modules[name]

@@ -34,7 +34,7 @@ def timm_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn
     if not timm.is_model(reference.place):
         registry.check_name("model of timm:", reference.place, timm.list_models())
 
-    arguments = {"model_name": reference.place, "pretrained": False, **kw}
+    arguments = {**kw, "model_name": reference.place, "pretrained": False}
 
     def make() -> nn.Module:
         return call_factory(timm.create_model, arguments, reference.text)

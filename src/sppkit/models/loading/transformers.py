@@ -43,10 +43,17 @@ def transformers_factory(reference: Reference, kw: Mapping[str, Any]) -> Callabl
 
     def make() -> nn.Module:
         # Code that a folder brings along is not run.
-        arguments = {"config": configure(kw), "trust_remote_code": False}
+        arguments = {"config": _without_downloads(configure(kw)), "trust_remote_code": False}
         return call_factory(_auto_model(transformers, arguments, reference), arguments, reference.text)
 
     return make
+
+
+def _without_downloads(config: Any) -> Any:
+    # Detectors and their kin fetch the weights of the network that they stand on, unless told otherwise.
+    if getattr(config, "use_pretrained_backbone", False):
+        config.use_pretrained_backbone = False
+    return config
 
 
 def _auto_model(transformers: Any, arguments: Mapping[str, Any], reference: Reference) -> Callable[..., object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,9 @@ def transformers_form(model: Any) -> InputForm | None:
     config, keyword = getattr(model, "config", None), getattr(model, "main_input_name", None)
     if getattr(config, "model_type", None) is None or not isinstance(keyword, str):
         return None
-    return replace(_form(config, keyword), others=tuple(_others(config, keyword)))
+    arguments = inspect.signature(model.forward).parameters
+    others = [form for form in _others(config, keyword) if form.keyword in arguments]
+    return replace(_form(config, keyword), others=tuple(others))
 
 
 def _form(config: Any, keyword: str) -> InputForm:
@@ -88,7 +91,7 @@ def _part(config: Any, name: str) -> Any:
 
 
 def _compares(config: Any) -> bool:
-    # CLIP and its kin compare pictures with texts. What reads a picture into its text has a token that stands for it,
+    # CLIP and its kin take pictures beside texts. What reads a picture into its text has a token that stands for it,
     # and does without.
-    places_pictures = any(hasattr(config, name) for name in ("image_token_id", "image_token_index"))
-    return hasattr(config, "text_config") and hasattr(config, "vision_config") and not places_pictures
+    sees = hasattr(config, "vision_config") or hasattr(config, "image_size")
+    return sees and not any(hasattr(config, name) for name in ("image_token_id", "image_token_index"))
