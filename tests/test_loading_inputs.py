@@ -107,6 +107,10 @@ GUESS = InputForm(None, "guessed", 90)
         (TEXT, {}, (128,), 90, "told"),
         (TEXT, {"shape": "7"}, (7,), 90, "--shape"),
         (TEXT, {"input": "tokens", "vocab": "5"}, (128,), 5, "told"),
+        (TEXT, {"input": "ids.npy"}, (), 90, "ids.npy"),
+        (GUESS, {"input": "ids.npy"}, (), 90, "ids.npy"),
+        (GUESS, {"input": "a.png", "shape": "3,8,8"}, (3, 8, 8), 90, "--shape"),
+        (InputForm(None, ""), {"input": "ids.npy", "vocab": "5"}, (), 5, "ids.npy"),
         (GUESS, {"shape": "7"}, (7,), 90, "--shape"),
         (GUESS, {"input": "gaussian", "shape": "7,3"}, (7, 3), None, "--shape"),
     ],
@@ -205,3 +209,33 @@ def test_arrays_of_other_axes(stored: tuple[int, ...], sample: tuple[int, ...], 
     with pytest.raises(UsageError) as caught:
         load_inputs(str(tmp_path / "x.npy"), **arguments)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_tokens_from_a_file(dtype: type, tmp_path: Path) -> None:
+    ids = np.arange(15).reshape(5, 3).astype(dtype)
+    np.save(tmp_path / "ids.npy", ids)
+    inputs = load_inputs(str(tmp_path / "ids.npy"), shape=(), batch_size=2, batches=9, seed=0, vocab=15)
+    batches = list(inputs.batches())
+    assert torch.equal(torch.cat(batches), torch.from_numpy(ids.astype(np.int64)))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert (inputs.shape, inputs.description["samples_used"], inputs.description["vocab"]) == ((2, 3), 5, 15)
+    with pytest.raises(UsageError, match=r"holds numbers from 12 to 14, and tokens are 0 to 13\."):
+        load_inputs(str(tmp_path / "ids.npy"), shape=(), batch_size=2, batches=9, seed=0, vocab=14)
+
+
+def test_the_largest_vocabulary_is_read_exactly(tmp_path: Path) -> None:
+    ids = np.array([[9_999_999, 9_999_998, 2**24 + 1]])
+    np.save(tmp_path / "ids.npy", ids[:, :2])
+    arguments = {"shape": (), "batch_size": 1, "batches": 1, "seed": 0, "vocab": 10_000_000}
+    assert next(load_inputs(str(tmp_path / "ids.npy"), **arguments).batches()).tolist() == ids[:, :2].tolist()
+    np.save(tmp_path / "ids.npy", ids)
+    with pytest.raises(UsageError, match="and tokens are 0 to 9999999"):
+        load_inputs(str(tmp_path / "ids.npy"), **arguments)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3, 4), (0, 3), (3, 0)])
+def test_tokens_of_other_axes_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.zeros(shape, np.int64))
+    with pytest.raises(UsageError, match="2 axes are needed: samples x tokens"):
+        load_inputs(str(tmp_path / "ids.npy"), shape=(), batch_size=2, batches=1, seed=0, vocab=9)

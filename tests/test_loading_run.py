@@ -32,6 +32,7 @@ SMALL = ["--image-size", "16", "--batch-size", "3"]
 def _beside_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(FILE, "nets.py")
+    Path("x.png").touch()
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -108,6 +109,15 @@ def test_tokens() -> None:
     assert err.endswith("The input was 2×12; another one is given as --shape.\n")
 
 
+def test_tokens_from_a_file() -> None:
+    np.save("ids.npy", np.arange(24).reshape(2, 12) % 50)
+    result = measure_run(resolve_config({"model": "nets.py:Language", "input": "ids.npy", "batch_size": 2}))
+    torch.manual_seed(0)
+    expected = measure(Language(), torch.arange(24).reshape(2, 12) % 50)
+    assert result.table["channel_variance"].tolist() == expected["channel_variance"].tolist()
+    assert result.record["input"]["shape_from"] == "ids.npy"
+
+
 def test_a_checkpoint_fixes_the_weights() -> None:
     torch.manual_seed(9)
     trained = Net()
@@ -173,7 +183,9 @@ STEMS = {
         "torchvision-vit_b_16-image-size64-drop0.5-act-a-b-norm",
     ),
     "folder": ({"model": "hf:models/small bert/", "reinit": "keyed"}, "hf-small-bert-keyed"),
-    "file": ({"model": "../a b/nets.py:make", "checkpoint": "runs/best.pt"}, "nets-make-best"),
+    "file": ({"model": "../a b/nets.py:make", "checkpoint": "runs/best.pt"}, "nets-make-runs-best"),
+    "elsewhere": ({"model": "a:b", "checkpoint": "/runs/17/best.v2.pt"}, "a-b-17-best.v2"),
+    "above": ({"model": "a:b", "checkpoint": "../best.pt"}, "a-b-best"),
     "named": ({"arch": "nf-resnet", "depth": "50", "checkpoint": "best.pt"}, "nf-resnet-50-best"),
     "name": ({"model": "timm:resnet50", "name": "mine"}, "mine"),
 }
@@ -198,6 +210,7 @@ def test_titles_of_records() -> None:
 
 
 MISTAKES = {
+    "pictures for words": (["--model", "nets.py:Language", "--input", "x.png"], "but one sample is to be tokens."),
     "both": (["--arch", "nf-resnet"], "--arch and --model both say which network; give one of them."),
     "depth": (["--depth", "50"], "--depth means nothing with --model; it belongs to --arch.\nArguments of your own"),
     "se": (["--se"], "--se means nothing with --model"),
@@ -208,6 +221,10 @@ MISTAKES = {
     "argument": (["--kw", "dept=3"], "unknown argument of nets.py:Net 'dept'; did you mean 'depth'?"),
     "no argument": (["--kw", "depth"], "--kw must be key=value, as in --kw depth=3, not 'depth'."),
     "checkpoint": (["--checkpoint", "x.pt"], "can't read --checkpoint x.pt: there is no such file."),
+    "pictures": (
+        ["--input", "x.png", "--shape", "7"],
+        "pictures have channels, height and width, but one",
+    ),
     "channels": (["--shape", "1,8,8"], "failed before the first block: Given groups=1, weight of size [8, 3, 3, 3]"),
 }
 

@@ -10,6 +10,7 @@ import torch
 from sppkit.errors import UsageError
 from sppkit.inputs.batches import Inputs, describe, split
 from sppkit.inputs.stored import OPENERS
+from sppkit.inputs.tokens import read_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,22 +21,27 @@ AXES = ("samples", "channels", "height", "width")
 FLOATING = ("float32", "float16", "bfloat16", "float64")
 
 
-def load_array(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int) -> Inputs:
+def load_array(
+    source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, vocab: int | None = None
+) -> Inputs:
     """Describe batches of an array in a file, as (N, C, H, W), unchanged but for their conversion to float32.
 
     Args:
         source: A ``.npy``, ``.npz``, ``.pt``, ``.pth`` or ``.safetensors`` file.
         shape: (C, H, W) that was asked for; the array's own height and width are used instead. Of another number of
-            axes only their number counts.
+            axes only their number counts, and of none nothing.
         batch_size: Samples in a batch.
         batches: At most so many batches.
+        vocab: Number of different tokens, if the network takes them: whole numbers are then tokens.
 
     Returns:
         The inputs, of kind ``"array"``; fewer batches, the last of them smaller, where there are fewer samples.
     """
     path = Path(source)
     stored = OPENERS[path.suffix.lower()](path)
-    check_array(path, stored, shape)
+    if vocab is not None and "int" in stored.dtype:
+        return read_tokens(path, stored, vocab=vocab, batch_size=batch_size, batches=batches)
+    check_array(path, stored, shape or stored.shape[1:])
     used = min(stored.shape[0], batch_size * batches)
 
     def read_all() -> Iterator[torch.Tensor]:

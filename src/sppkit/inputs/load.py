@@ -53,7 +53,7 @@ def load_inputs(
     if _is_folder(source) or ending in picture_extensions():
         return load_pictures(source, shape=shape, batch_size=batch_size, batches=batches)
     if ending in OPENERS:
-        return load_array(source, shape=shape, batch_size=batch_size, batches=batches)
+        return load_array(source, shape=shape, batch_size=batch_size, batches=batches, vocab=vocab)
     what = f"files ending in {path.suffix}" if path.suffix else "files without an extension"
     raise UsageError(f"--input {source}: {what} aren't known.\nGive {LEGAL}.")
 

@@ -37,7 +37,8 @@ def file_stem(resolved: Resolved) -> str:
     if config.name is not None:
         return config.name
     parts = _own_parts(config) if config.model is not None else _named_parts(resolved)
-    weights = (config.checkpoint and safe(PurePath(config.checkpoint).stem), config.reinit)
+    file = PurePath(config.checkpoint or "")
+    weights = (safe("-".join([*file.parent.parts[-1:], file.stem])), config.reinit)
     return _shortened("-".join(filter(None, [*parts, *weights])))
 
 

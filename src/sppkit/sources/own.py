@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sppkit.config import Resolved
     from sppkit.inputs.batches import Inputs
+    from sppkit.models.loading.checkpoint import Checkpoint
     from sppkit.models.loading.form import InputForm
     from sppkit.sources.source import OnDrawn
 
@@ -73,7 +74,7 @@ class OwnNetwork:
             UsageError: If the network can't be made, or its input isn't known.
             MeasurementError: If the network can't be moved.
         """
-        model = self._make(seed) if self._checkpoint is None else self._load()
+        model = self._make(seed) if self._checkpoint is None else self._load(self._checkpoint)
         check_values(model)
         self._describe(model)
         form = self._form(model)
@@ -128,12 +129,11 @@ class OwnNetwork:
         self._notes = [*self._notes, *_iter_uncalibrated(model, self._config.mode, self._config.warmup)]
         return model
 
-    def _load(self) -> nn.Module:
-        assert self._checkpoint is not None  # noqa: S101
+    def _load(self, checkpoint: Checkpoint) -> nn.Module:
         if self._trained is None:
             with _seeded(self._config.seed):
                 self._trained = self._recipe.make()
-            self._notes = load_weights(self._trained, self._checkpoint)
+            self._notes = load_weights(self._trained, checkpoint)
         return self._trained
 
     def _form(self, model: nn.Module) -> InputForm:
@@ -153,7 +153,7 @@ class OwnNetwork:
     def _load_inputs(self, form: InputForm, seed: int) -> Inputs:
         config = self._config
         inputs = load_inputs(
-            "tokens" if form.vocab is not None else config.input,
+            "tokens" if form.vocab is not None and config.input == "gaussian" else config.input,
             shape=form.shape or (),
             batch_size=config.batch_size,
             batches=config.batches,

@@ -47,10 +47,8 @@ def make_keyed(make: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, lis
         UsageError: If the network draws in another order when it is made again.
     """
     before = _foreign_states()
-    with _Watch() as watch:
-        watched = make()
+    keys = _find_keys(make)
     notes = [] if _foreign_states() == before else [_FOREIGN]
-    keys = watch.keys(watched)
     with _Keyed(keys, seed) as keyed:
         model = make()
     if keyed.drawn != len(keys):
@@ -59,6 +57,14 @@ def make_keyed(make: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, lis
             "second.\nLeave --reinit out: the network itself is then seeded as a whole."
         )
     return model, notes
+
+
+def _find_keys(make: Callable[[], nn.Module]) -> list[str | None]:
+    # A function of its own, so that the first network is gone before the second one is made.
+    watch = _Watch()
+    with watch:
+        model = make()
+    return watch.keys(model)
 
 
 _FOREIGN = (

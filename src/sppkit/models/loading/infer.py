@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from sppkit.models.loading.form import InputForm
 from sppkit.models.loading.transformers_form import transformers_form
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sppkit.config import RunConfig
 
@@ -72,6 +72,8 @@ def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name
         form = replace(form, shape=None)
     if config.shape is not None:
         return replace(form, shape=config.shape, origin="--shape")
+    if form.vocab is not None and not _is_drawn(config):
+        return replace(form, shape=(), origin=config.input)
     if "image_size" in given:
         return _resized(form, config.image_size, name)
     if form.shape is None and form.vocab is not None:
@@ -82,6 +84,8 @@ def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name
 
 
 def _choose_vocab(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> int | None:
+    if not _is_drawn(config):
+        return config.vocab or told.vocab  # if what is in the file is tokens
     if config.input == "tokens":
         vocab = config.vocab or told.vocab
         if vocab is None:
@@ -96,6 +100,10 @@ def _choose_vocab(told: InputForm, config: RunConfig, given: Collection[str], na
     raise UsageError(f"{name} takes tokens, not --input {config.input}; leave --input out, or type --input tokens.")
 
 
+def _is_drawn(config: RunConfig) -> bool:
+    return config.input in {"gaussian", "tokens"}
+
+
 def _resized(form: InputForm, side: int, name: str) -> InputForm:
     if form.shape is None or len(form.shape) < _IMAGE_AXES:
         raise UsageError(f"--image-size is for pictures, and {name} does not take them;\n{_ASK}")
@@ -104,17 +112,24 @@ def _resized(form: InputForm, side: int, name: str) -> InputForm:
 
 def _timm_form(model: nn.Module) -> InputForm | None:
     config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    size = config.get("input_size") if isinstance(config, Mapping) else getattr(config, "input_size", None)
-    if not size:
+    size = _field(config, "input_size")
+    if not _is_shape(size):
         return None
-    channels, *sides = map(int, size)
+    channels, *sides = size
     # Arguments of the model may have changed what its configuration says.
-    first = _submodule(model, config.get("first_conv") if isinstance(config, Mapping) else config.first_conv)
-    channels = getattr(first, "in_channels", channels)
-    sides = getattr(getattr(model, "patch_embed", None), "img_size", None) or sides
-    return InputForm((channels, *sides), "timm's configuration of the model")
+    channels = getattr(_submodule(model, _field(config, "first_conv")), "in_channels", channels)
+    patched = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    return InputForm((channels, *(patched if _is_shape(patched) else sides)), "timm's configuration of the model")
+
+
+def _field(config: Any, name: str) -> Any:
+    return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+
+
+def _is_shape(value: object) -> TypeGuard[Sequence[int]]:
+    return isinstance(value, (tuple, list)) and len(value) > 0 and all(isinstance(item, int) for item in value)
 
 
 def _submodule(model: nn.Module, path: object) -> nn.Module | None:
-    path = path[0] if isinstance(path, (tuple, list)) and path else path
-    return dict(model.named_modules()).get(path) if isinstance(path, str) else None
+    first = path[0] if isinstance(path, (tuple, list)) and path else path
+    return dict(model.named_modules()).get(first) if isinstance(first, str) else None

@@ -45,12 +45,12 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
         UsageError: If the code can't be imported or has no such factory.
     """
     folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
-    with _importable(folder):
+    with _importable(folder, alone=reference.is_file):
         module = _import_file(Path(reference.place)) if reference.is_file else _import_module(reference.place)
     factory = _find(module, reference)
 
     def make() -> nn.Module:
-        with _importable(folder):  # the factory may import more
+        with _importable(folder, alone=reference.is_file):  # the factory may import more
             return call_factory(factory, kw, reference.text)
 
     return make
@@ -115,9 +115,10 @@ def _callables(holder: object) -> list[str]:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _importable(folder: Path, *, alone: bool) -> Iterator[None]:
     entry = str(folder)
-    _forget_namesakes(folder)
+    if alone:
+        _forget_namesakes(folder)
     importlib.invalidate_caches()  # the code may just have been written
     sys.path.insert(0, entry)
     try:
@@ -129,8 +130,9 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _forget_namesakes(folder: Path) -> None:
     # Two versions of a network, each with a layers.py beside it: the second must not get the first one's.
-    for place in folder.glob("*") if folder.is_dir() else ():
-        file = getattr(sys.modules.get(place.stem), "__file__", None)
+    for place in (*folder.glob("[!_]*.py"), *folder.glob("[!_]*/__init__.py")):
+        name = place.parent.name if place.stem == "__init__" else place.stem
+        file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None and not is_library(file) and not Path(file).is_relative_to(folder):
-            for name in [name for name in sys.modules if f"{name}.".startswith(f"{place.stem}.")]:
-                del sys.modules[name]
+            for stale in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
+                del sys.modules[stale]
