@@ -179,8 +179,11 @@ def test_a_configuration_file() -> None:
 STEMS = {
     "timm": ({"model": "timm:resnet50"}, "timm-resnet50"),
     "arguments": (
-        {"model": "torchvision:vit_b_16", "kw": ["image_size=64", "drop=0.5", "act='a/b'", "norm=true"]},
-        "torchvision-vit_b_16-image-size64-drop0.5-act-a-b-norm",
+        {
+            "model": "torchvision:vit_b_16",
+            "kw": ["image_size=64", "drop=0.5", "act='a/b'", "norm=true", "my_bias=false"],
+        },
+        "torchvision-vit_b_16-image-size64-drop0.5-act-a-b-norm-no-my-bias",
     ),
     "folder": ({"model": "hf:models/small bert/", "reinit": "keyed"}, "hf-small-bert-keyed"),
     "file": ({"model": "../a b/nets.py:make", "checkpoint": "runs/best.pt"}, "nets-make-runs-best"),

@@ -147,7 +147,8 @@ def _seeding(seeds: Sequence[int]) -> str:
 
 def _own_parts(config: RunConfig) -> list[str]:
     own = parse_reference(config.model or "").stem
-    return [own, *(safe(_joined(key.replace("_", "-"), value)) for key, value in (config.kw or {}).items())]
+    given = ((key.replace("_", "-"), value) for key, value in (config.kw or {}).items())
+    return [own, *(f"no-{key}" if value is False else safe(_joined(key, value)) for key, value in given)]
 
 
 def _named_parts(resolved: Resolved) -> list[str]:
