@@ -48,7 +48,8 @@ def page() -> str:
 def row(name: str, option: config.Option) -> str:
     default = config.RunConfig.__dataclass_fields__[name].default
     if default is None:
-        shown = "by architecture" if option.panel == "Model" and name not in {"depth", "stages"} else ""
+        no_default = {"depth", "stages", *config.OWN_MODEL}
+        shown = "by architecture" if option.panel == "Model" and name not in no_default else ""
     elif isinstance(default, bool):
         shown = "off"
     else:

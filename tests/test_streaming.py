@@ -80,8 +80,8 @@ def test_auto_streams_what_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     size = {"depth": 50, "width": 0.25}
     options = {"arch": "nf-resnet", "image_size": 32, "batch_size": 2, **size}
     assert run(resolve_config(options)).record["streamed"] is False
-    from sppkit import run as module
     from sppkit.models import memory
+    from sppkit.sources import named as module
 
     # Room for the weights alone, not for the activations as well.
     room = 4 * count_parameters(build_spec("nf-resnet", size))

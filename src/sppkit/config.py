@@ -29,10 +29,22 @@ class Option:
     help: str
     panel: str
     choices: tuple[str, ...] = ()
+    repeatable: bool = False
 
 
-def _option(default: Any, parse: Any, metavar: str, panel: str, summary: str, choices: Iterable[str] = ()) -> Any:
-    return field(default=default, metadata={"option": Option(parse, metavar, summary, panel, tuple(choices))})
+def _option(
+    default: Any,
+    parse: Any,
+    metavar: str,
+    panel: str,
+    summary: str,
+    choices: Iterable[str] = (),
+    *,
+    repeatable: bool = False,
+) -> Any:
+    return field(
+        default=default, metadata={"option": Option(parse, metavar, summary, panel, tuple(choices), repeatable)}
+    )
 
 
 def _choice(default: str | None, choices: tuple[str, ...], panel: str, summary: str) -> Any:
@@ -62,6 +74,9 @@ _MOST_SAMPLES = 1_000_000
 _MOST_BATCHES = 1_000_000
 _MOST_SEEDS = 10_000
 _SIDES = 10
+_LARGEST_VOCABULARY = 10_000_000
+# The options of a network that is not one of ours, and of its weights.
+OWN_MODEL = ("model", "kw", "checkpoint", "reinit")
 _PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
 
 
@@ -126,20 +141,54 @@ class RunConfig(ModelOptions):
     """Everything that decides a run and where its files go."""
 
     arch: str = _registered("", "architecture", "Named architecture: see sppkit list architectures.")
+    model: str | None = _option(
+        None,
+        parsers.text,
+        "SPEC",
+        _MODEL,
+        "Your own network instead of --arch: timm:NAME, torchvision:NAME, hf:NAME, package.module:factory or "
+        "path/file.py:factory; the last two run that code.",
+    )
+    kw: dict[str, Any] | None = _option(
+        None,
+        parsers.keywords,
+        "KEY=VALUE",
+        _MODEL,
+        "Keyword argument for what --model names; as often as there are arguments.",
+        repeatable=True,
+    )
+    checkpoint: str | None = _option(
+        None,
+        parsers.text,
+        "FILE",
+        _MODEL,
+        "Weights from a .safetensors, .pt, .pth or .bin file; no pickle is run.",
+    )
+    reinit: str | None = _option(
+        None,
+        parsers.keyed,
+        "keyed",
+        _MODEL,
+        "keyed: draw the weights of --model per parameter name, as --arch does, whatever the order of its code.",
+        ("keyed",),
+    )
     input: str = _option(
         "gaussian",
         parsers.text,
         "SOURCE",
         _INPUT,
-        "gaussian, a folder of pictures, a picture, or a .npy, .npz, .pt, .pth or .safetensors file.",
-        ("gaussian",),
+        "gaussian, a folder of pictures, a picture, a .npy, .npz, .pt, .pth or .safetensors file, or tokens.",
+        ("gaussian", "tokens"),
+    )
+    vocab: int | None = _option(
+        None, parsers.whole_number(1, _LARGEST_VOCABULARY), "N", _INPUT, "Number of different tokens of --input tokens."
     )
     shape: tuple[int, ...] | None = _option(
         None,
         parsers.whole_numbers("3,224,224", maximum=_LARGEST_SIDE, most=_SIDES),
         "C,H,W",
         _INPUT,
-        "Shape of one sample (3,224,224).",
+        "Shape of one sample (3,224,224; or 128, the tokens of a sequence).",
     )
     batch_size: int = _option(8, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Samples in a batch.")
     image_size: int = _option(
@@ -250,11 +299,10 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Res
         UsageError: If the file can't be read or holds an unknown key, or a value is illegal.
     """
     from_file = _load_toml(file) if file else {}
-    # A flag for the size of a network replaces the file's, which may have said it the other way.
-    if {"depth", "stages"} & flags.keys():
-        from_file = {key: value for key, value in from_file.items() if key not in {"depth", "stages"}}
-    if {"shape", "image_size"} & flags.keys():
-        from_file = {key: value for key, value in from_file.items() if key not in {"shape", "image_size"}}
+    # A flag replaces what the file says of the same thing, which it may have said the other way.
+    for same in ({"depth", "stages"}, {"shape", "image_size"}, {"arch", "model"}):
+        if same & flags.keys():
+            from_file = {key: value for key, value in from_file.items() if key not in same}
     try:
         values = parse_values(RunConfig, from_file)
     except UsageError as error:
@@ -267,11 +315,30 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Res
 
 
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
-    if {"shape", "image_size"} <= values.keys():
-        raise UsageError("--shape and --image-size both say how large the input is; give one of them.")
+    for one, other, what in (
+        ("shape", "image_size", "how large the input is"),
+        ("arch", "model", "which network"),
+        ("checkpoint", "reinit", "where the weights come from"),
+    ):
+        if {one, other} <= values.keys():
+            raise UsageError(f"--{one} and {parsers.flag_of(other)} both say {what}; give one of them.")
+    _refuse_meaningless(values)
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
     if seed + seeds - 1 > parsers.LARGEST_SEED:
         raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")
+
+
+def _refuse_meaningless(values: Mapping[str, Any]) -> None:
+    own = values.get("model") is not None
+    for name in options(ModelOptions) if own else ("kw", "reinit", "vocab"):
+        if name in values:
+            owner, other = ("--arch", "--model") if own else ("--model", "--arch")
+            hint = "\nArguments of your own network are given as --kw key=value." if own else ""
+            raise UsageError(f"{parsers.flag_of(name)} means nothing with {other}; it belongs to {owner}.{hint}")
+    # The weights of a file, and of a network that is not ours, are not keyed to be drawn block by block.
+    if values.get("streaming") == "on" and (own or "checkpoint" in values):
+        other = "--model" if own else "--checkpoint"
+        raise UsageError(f"--streaming on means nothing with {other}: only --arch can draw its weights block by block.")
 
 
 def _load_toml(file: Path) -> dict[str, object]:

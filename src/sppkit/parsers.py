@@ -6,7 +6,9 @@ value to use, and raises ``UsageError`` with the legal values otherwise.
 
 from __future__ import annotations
 
+import ast
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sppkit import registry
@@ -71,6 +73,11 @@ def one_of(*choices: str) -> Callable[[str, object], str]:
         return registry.check_name(flag_of(name), _word(value), choices)
 
     return parse
+
+
+def keyed(name: str, value: object) -> str:
+    """Take ``keyed``, in capitals or not."""  # noqa: DOC201
+    return one_of("keyed")(name, value.lower() if isinstance(value, str) else value)
 
 
 def registered(kind: str) -> Callable[[str, object], str]:
@@ -160,6 +167,45 @@ def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
 def name_or_callable(name: str, value: object) -> Any:
     """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
     return value if callable(value) else registered("activation")(name, value)
+
+
+def keywords(name: str, value: object) -> dict[str, Any]:
+    """Take ``key=value`` texts, or a mapping: a value is a Python or TOML literal, else text.
+
+    >>> keywords("kw", ["depth=3", "size=(4, 4)", "bias=false", "act=gelu"])
+    {'depth': 3, 'size': (4, 4), 'bias': False, 'act': 'gelu'}
+    """  # noqa: DOC201, DOC501
+    written = value if isinstance(value, (list, tuple)) else [value]
+    given = dict(value) if isinstance(value, Mapping) else dict(map(_split_keyword, written))
+    for key, item in given.items():
+        if not isinstance(key, str) or not key.isidentifier() or not _is_recordable(item):
+            typed = f"{key}={item}" if item is not None else str(key).strip()
+            raise UsageError(f"{flag_of(name)} must be key=value, as in --kw depth=3, not {_shown(typed)}.")
+    return given
+
+
+def _split_keyword(written: object) -> tuple[str, Any]:
+    key, equals, value = str(written).partition("=")
+    # A trailing blank makes it no name, and so the text is refused as it was typed.
+    return (key.strip(), _literal(value.strip())) if equals else (f"{key} ", None)
+
+
+def _literal(written: str) -> Any:
+    if written in {"true", "false"}:
+        return written == "true"
+    try:
+        return ast.literal_eval(written)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # no literal, or one that never ends
+        return written
+
+
+def _is_recordable(value: object) -> bool:
+    # The record of the run is JSON.
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_recordable(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_recordable, value))
+    return isinstance(value, (str, int, type(None))) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _real_number(legal: str, is_legal: Callable[[float], bool]) -> Callable[[str, object], float]:

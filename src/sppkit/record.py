@@ -102,6 +102,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
+def _is_text_or_none(value: object) -> bool:
+    return value is None or _is_text(value)
+
+
 def _are_options(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(item, dict) and "value" in item and _is_text(item.get("source")) for item in value.values()
@@ -123,6 +127,12 @@ _FIELDS: dict[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("dtype",): (_is_text, "a text"),
     ("seeds",): (_are_whole, "a list of whole numbers"),
     ("options",): (_are_options, "an object of {value, source} objects"),
+    ("model",): (_is_object, "an object"),
+    ("model", "spec"): (_is_text, "a text"),
+    ("model", "library"): (_is_text_or_none, "a text or null"),
+    ("model", "kw"): (_is_object, "an object"),
+    ("model", "parameters"): (_is_whole, "a whole number"),
+    ("model", "input_from"): (_is_text, "a text"),
     ("network",): (_is_object, "an object"),
     ("network", "stages"): (_are_whole, "a list of whole numbers"),
     ("network", "parameters"): (_is_whole, "a whole number"),

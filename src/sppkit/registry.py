@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # An error message shows so much of a name.
 _SHOWN = 60
+# So many names can still be read at a glance; all the models of a library can't.
+_MOST_LISTED = 40
 
 
 class Entry(NamedTuple):
@@ -149,4 +151,5 @@ def check_name(kind: str, name: str, known: Iterable[str]) -> str:
     typed = str(name)[:_SHOWN]
     close = difflib.get_close_matches(typed.lower().replace("_", "-"), spelled, n=1, cutoff=0.5)
     match = f"; did you mean {spelled[close[0]]!r}?" if close else "."
-    raise UsageError(f"unknown {kind} {typed!r}{match}\nKnown: {', '.join(names)}.")
+    listed = ", ".join(names) if len(names) <= _MOST_LISTED else f"{len(names)} names"
+    raise UsageError(f"unknown {kind} {typed!r}{match}\nKnown: {listed}.")

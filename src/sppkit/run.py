@@ -1,42 +1,34 @@
-"""A configured run: options -> network -> inputs -> measurement, once per seed, and the record of it all."""
+"""A configured run: options -> source -> network and inputs -> measurement, once per seed, and the record of it all."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import torch
 
-from sppkit.activations import activation_gain
 from sppkit.errors import MeasurementError, UsageError
-from sppkit.inputs.gaussian import draw_batch
-from sppkit.inputs.load import load_inputs
 from sppkit.measurement import Probe, run_probe
-from sppkit.models.build import build_from_spec, lay_out
-from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
-from sppkit.models.resnet import INPUT_CHANNELS
-from sppkit.models.scaling import iter_expected_variance
-from sppkit.models.spec import build_spec, describe
-from sppkit.models.streaming import streamed
 from sppkit.record import versions
+from sppkit.sources.choose import choose_source
 from sppkit.streams import STREAM_NAME
-from sppkit.theory.expectation import expected_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torch import nn
+
     from sppkit.config import Resolved, RunConfig
-    from sppkit.inputs.batches import Inputs
-    from sppkit.models.resnet import PreActivationResNet
-    from sppkit.models.spec import ModelSpec
+    from sppkit.inputs.batches import Batch, Inputs
     from sppkit.probe.forward import Mode
     from sppkit.sites import Site
+    from sppkit.sources.source import Source
 
-    # Called with what is being done, how much of it is done, and how much there is.
+    # Called with what is being done, how much of it is done, and how much there is (0 where that is not known).
     Progress = Callable[[str, int, int], None]
 
 
@@ -64,21 +56,16 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         DoesNotFitError: If the network would not fit into memory.
         MeasurementError: If the forward pass fails.
     """
-    config = resolved.config
     started = time.perf_counter()
-    spec = build_spec(config.arch, resolved.given())
-    device = choose_device(config.device)
-    # Before minutes of work, not behind them: it refuses a gain that overflows.
-    expected = _expect(spec)
+    device = choose_device(resolved.config.device)
+    source = choose_source(resolved)
     tables = []
-    for seed in _seeds(config):
-        inputs = _load_inputs(config, seed)
-        streaming = _decide_streaming(spec, config, inputs)
-        measure_seed = _measure_streamed if streaming else _measure_whole
-        tables.append(measure_seed(spec, config, inputs, seed, device, progress))
-    record = _describe_run(resolved, spec, inputs, device) | {"expected": expected, "streamed": streaming}
+    for seed in _seeds(resolved.config):
+        table, inputs = _measure_seed(source, resolved.config, seed, device, progress)
+        tables.append(table)
+    record = _describe_run(resolved, source, inputs, device)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs, streaming)))
+    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(source, resolved.config, inputs)))
 
 
 def choose_device(name: str) -> torch.device:
@@ -104,34 +91,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _decide_streaming(spec: ModelSpec, config: RunConfig, inputs: Inputs) -> bool:
-    itemsize = getattr(torch, config.dtype).itemsize
-    streaming = config.streaming == "on"
-    if config.streaming == "auto":
-        streaming = sum(needed_bytes(spec, inputs.shape, itemsize=itemsize)) > available_bytes()
-    check_fits(spec, inputs.shape, itemsize=itemsize, streamed=streaming)
-    return streaming
-
-
-def _measure_whole(
-    spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
-) -> pd.DataFrame:
+def _measure_seed(
+    source: Source, config: RunConfig, seed: int, device: torch.device, progress: Progress | None
+) -> tuple[pd.DataFrame, Inputs]:
+    # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
-    model = build_from_spec(spec, seed=seed, on_drawn=on_drawn)
-    model.to(device, getattr(torch, config.dtype))
-    return _measure_model(model, config, inputs, seed, device, progress)
+    with source.prepared(seed, device, on_drawn) as (model, inputs):
+        return _measure(source, model, config, inputs, seed, device, progress), inputs
 
 
-def _measure_streamed(
-    spec: ModelSpec, config: RunConfig, inputs: Inputs, seed: int, device: torch.device, progress: Progress | None
-) -> pd.DataFrame:
-    model = lay_out(spec)
-    with streamed(model, seed, device, getattr(torch, config.dtype)):
-        return _measure_model(model, config, inputs, seed, device, progress)
-
-
-def _measure_model(
-    model: PreActivationResNet,
+def _measure(
+    source: Source,
+    model: nn.Module,
     config: RunConfig,
     inputs: Inputs,
     seed: int,
@@ -140,7 +111,7 @@ def _measure_model(
 ) -> pd.DataFrame:
     dtype = getattr(torch, config.dtype)
     batches = cast("int", inputs.description["batches"])
-    count = _counter(progress, _task("measuring", config, seed), (1 + sum(model.spec.stages)) * batches)
+    count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
 
     def on_site(site: Site) -> None:
         # A block is done when its output is there; its branch was reached before.
@@ -151,66 +122,37 @@ def _measure_model(
         return run_probe(
             probe,
             model,
-            (batch.to(dtype) for batch in inputs.batches()),
+            (_cast(batch, dtype) for batch in inputs.batches()),
             device=device,
             mode=cast("Mode", config.mode),
             seed=seed,
-            warmup=(batch.to(dtype) for batch in _iter_warmup(config, inputs, seed)),
+            warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
         )
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
-        raise MeasurementError(f"{error}\nThe input was {shape}; try a larger --image-size or --batch-size.") from error
+        raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
 
 
-def _load_inputs(config: RunConfig, seed: int) -> Inputs:
-    shape = config.shape or (INPUT_CHANNELS, config.image_size, config.image_size)
-    if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
-        raise UsageError(
-            f"--shape must be {INPUT_CHANNELS},height,width for {config.arch}, not {','.join(map(str, shape))}."
-        )
-    return load_inputs(config.input, shape=shape, batch_size=config.batch_size, batches=config.batches, seed=seed)
+def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
+    if isinstance(batch, Mapping):
+        return {name: _cast_tensor(value, dtype) for name, value in batch.items()}
+    return _cast_tensor(batch, dtype)
 
 
-def _iter_warmup(config: RunConfig, inputs: Inputs, seed: int) -> Iterator[torch.Tensor]:
-    if config.warmup == 0:
-        return iter(())
-    if config.input == "gaussian":
-        # Fresh draws: the batches behind the measured ones.
-        later = range(config.batches, config.batches + config.warmup)
-        return (draw_batch(inputs.shape, seed, batch) for batch in later)
-    return islice(cycle(inputs.batches()), config.warmup)
+def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Tokens stay whole numbers.
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
-def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs, streaming: bool) -> Iterator[str]:
-    if streaming and config.streaming == "auto":
-        yield "the weights do not fit into the free memory together, so one block's were held at a time."
-    if config.mode == "eval" and config.warmup == 0 and spec.norm != "none":
-        yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
+def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs) -> Iterator[str]:
+    yield from source.iter_warnings()
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
-
-
-def _expect(spec: ModelSpec) -> dict[str, float | None]:
-    gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
-    value = expected_residual_variance(
-        spec.activation,
-        norm=spec.norm,
-        norm_first=spec.norm_first,
-        scaled=spec.scaled,
-        weights=spec.weights,
-        gain=gain,
-        c=spec.weight_scale,
-        se_factor=spec.se_factor if spec.se else None,
-        largest_variance=max(iter_expected_variance(spec.stages, spec.alpha)),
-        pooled=spec.stem == "imagenet",
-        whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
-    )
-    return {"residual_variance": value}
 
 
 def _task(name: str, config: RunConfig, seed: int) -> str:
@@ -229,11 +171,10 @@ def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int]
     return count
 
 
-def _describe_run(resolved: Resolved, spec: ModelSpec, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+def _describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
     config = resolved.config
     return {
-        "arch": config.arch,
-        "network": describe(spec) | {"blocks": sum(spec.stages), "parameters": count_parameters(spec)},
+        **source.describe(),
         "input": inputs.description,
         "mode": config.mode,
         "warmup": config.warmup,

@@ -126,8 +126,8 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
             if name not in tasks:
                 for finished in tasks.values():
                     bar.update(finished, visible=False)
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done, total=total)
+                tasks[name] = bar.add_task(name, total=total or None)
+            bar.update(tasks[name], completed=done, total=total or None)
 
         yield update
 
@@ -136,7 +136,9 @@ class _Done(ProgressColumn):
     """How much is done: blocks, or per cent of what is too much to count."""
 
     def render(self, task: Task) -> Text:
-        if task.total is None or task.total > _LARGEST_COUNT:
+        if task.total is None:  # nobody knows yet
+            return Text(f"{task.completed:.0f} blocks")
+        if task.total > _LARGEST_COUNT:
             return Text(f"{task.percentage:3.0f}%")
         return Text(f"{task.completed:.0f}/{task.total:.0f} blocks")
 

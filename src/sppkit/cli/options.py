@@ -46,7 +46,7 @@ def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Call
 
         def typed_command(**values: Any) -> None:
             flags = {name: values.pop(name) for name in names}
-            command({name: value for name, value in flags.items() if value is not None}, **values)
+            command({name: value for name, value in flags.items() if value is not None and value != []}, **values)
 
         # Typer reads the signature, so the options can come from data instead of forty parameters per command.
         parameters = [_keyword(item) for item in [*own, *[_parameter(name) for name in names]]]
@@ -66,7 +66,8 @@ def run_options() -> tuple[str, ...]:
         Option names.
     """
     names = tuple(config.options(config.RunConfig))
-    return ("arch", *[name for name in names if name != "arch"])
+    network = ("arch", *config.OWN_MODEL)
+    return (*network, *[name for name in names if name not in network])
 
 
 def model_options() -> tuple[str, ...]:
@@ -83,7 +84,7 @@ def _parameter(name: str) -> inspect.Parameter:
     flag = flag_of(name)
     default = config.RunConfig.__dataclass_fields__[name].default
     is_flag = isinstance(default, bool)
-    kind: Any = bool | None if is_flag else str | None
+    kind: Any = bool | None if is_flag else list[str] | None if option.repeatable else str | None
     annotation = Annotated[
         kind,
         typer.Option(

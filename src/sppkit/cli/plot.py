@@ -37,6 +37,10 @@ def plot(
 
       sppkit plot --arch nf-resnet --depth 50 --input photos/ --batch-size 4
 
+      sppkit plot --model timm:resnet50 --seeds 4
+
+      sppkit plot --model path/nets.py:build --kw depth=50
+
       sppkit plot spp/nf-resnet-600.csv --format pdf
     """
     with console.reporting_errors(debug=debug):
@@ -49,11 +53,11 @@ def plot(
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
     from sppkit.config import resolve_config
     from sppkit.files import prepared
-    from sppkit.models.spec import build_spec
+    from sppkit.models.check_options import check_options
     from sppkit.report.describe import file_stem
 
     resolved = resolve_config(flags, file)
-    build_spec(resolved.config.arch, resolved.given())
+    check_options(resolved)
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not behind them

@@ -10,6 +10,7 @@ import torch
 from sppkit.errors import UsageError
 from sppkit.inputs.batches import Inputs, describe, split
 from sppkit.inputs.stored import OPENERS
+from sppkit.inputs.tokens import read_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,21 +21,27 @@ AXES = ("samples", "channels", "height", "width")
 FLOATING = ("float32", "float16", "bfloat16", "float64")
 
 
-def load_array(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int) -> Inputs:
-    """Describe batches of an array (N, C, H, W) in a file, unchanged but for their conversion to float32.
+def load_array(
+    source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, vocab: int | None = None
+) -> Inputs:
+    """Describe batches of an array in a file, as (N, C, H, W), unchanged but for their conversion to float32.
 
     Args:
         source: A ``.npy``, ``.npz``, ``.pt``, ``.pth`` or ``.safetensors`` file.
-        shape: (C, H, W) that was asked for; the array's own height and width are used instead.
+        shape: (C, H, W) that was asked for; the array's own height and width are used instead. Of another number of
+            axes only their number counts, and of none nothing.
         batch_size: Samples in a batch.
         batches: At most so many batches.
+        vocab: Number of different tokens, if the network takes them: whole numbers are then tokens.
 
     Returns:
         The inputs, of kind ``"array"``; fewer batches, the last of them smaller, where there are fewer samples.
     """
     path = Path(source)
     stored = OPENERS[path.suffix.lower()](path)
-    check_array(path, stored, channels=shape[0])
+    if vocab is not None and "int" in stored.dtype:
+        return read_tokens(path, stored, vocab=vocab, batch_size=batch_size, batches=batches)
+    check_array(path, stored, shape or stored.shape[1:])
     used = min(stored.shape[0], batch_size * batches)
 
     def read_all() -> Iterator[torch.Tensor]:
@@ -48,21 +55,23 @@ def load_array(source: str, *, shape: tuple[int, ...], batch_size: int, batches:
     return Inputs(description, read_all, (min(used, batch_size), *sample))
 
 
-def check_array(path: Path, stored: Stored, *, channels: int) -> None:
-    """Refuse an array that isn't (N, C, H, W) of floating-point numbers.
+def check_array(path: Path, stored: Stored, sample: tuple[int, ...]) -> None:
+    """Refuse an array that isn't floating-point numbers of the axes, and the channels, that the network takes.
 
     Args:
         path: The file, for the message.
         stored: The array.
-        channels: The C that the network takes.
+        sample: What the network takes: (C, H, W), whose C counts, or another number of axes.
 
     Raises:
         UsageError: If its rank, dtype, size or channel count is wrong.
     """
     size = "x".join(map(str, stored.shape)) or "a single number"
-    if len(stored.shape) != len(AXES):
-        remedy = "Add the first axis: array[None]." if len(stored.shape) == len(AXES) - 1 else "Reshape it."
-        raise UsageError(f"{path} holds {size}; {len(AXES)} axes are needed: {' x '.join(AXES)}. {remedy}")
+    is_picture = len(sample) == len(AXES) - 1
+    if len(stored.shape) != len(sample) + 1:
+        axes = AXES if is_picture else ("samples", *map(str, sample))
+        remedy = "Add the first axis: array[None]." if len(stored.shape) == len(sample) else "Reshape it."
+        raise UsageError(f"{path} holds {size}; {len(axes)} axes are needed: {' x '.join(axes)}. {remedy}")
     if stored.dtype not in FLOATING:
         raise UsageError(
             f"{path} holds {stored.dtype} numbers; {', '.join(FLOATING[:-1])} or {FLOATING[-1]} are needed.\n"
@@ -70,8 +79,8 @@ def check_array(path: Path, stored: Stored, *, channels: int) -> None:
         )
     if 0 in stored.shape:
         raise UsageError(f"{path} holds {size}, which is no sample at all. Save at least one.")
-    if stored.shape[1] != channels:
-        raise UsageError(_wrong_channels(path, stored.shape, channels))
+    if is_picture and stored.shape[1] != sample[0]:
+        raise UsageError(_wrong_channels(path, stored.shape, sample[0]))
 
 
 def check_finite(path: Path, batches: Iterator[torch.Tensor]) -> None:

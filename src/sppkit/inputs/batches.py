@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
+
+    # What a network is called with: one tensor, or tensors by the names of its arguments.
+    Batch = torch.Tensor | Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,31 @@ class Inputs:
     Attributes:
         description: JSON-ready: ``kind``, ``source``, ``batch_shape``, ``batches``, ``samples_used``,
             ``samples_available`` (None where there is no end), ``normalized``, and what only one kind has.
-        batches: Call it for a new pass over the batches: float32 CPU tensors of shape (N, C, H, W), one at a time, each
-            of them the caller's own (a network that writes into its input spoils no later pass).
-        shape: (N, C, H, W) of the first batch; only the last batch can be smaller.
+        batches: Call it for a new pass over the batches, one at a time: float32 (or, for tokens, int64) CPU tensors, or
+            mappings from a keyword to such a tensor, each of them the caller's own (a network that writes into its
+            input spoils no later pass).
+        shape: (N, C, H, W), or whatever the network takes, of the first batch; only the last batch can be smaller.
+        draw: Makes the batch of any index; None where the samples come to an end.
     """
 
     description: dict[str, object]
-    batches: Callable[[], Iterator[torch.Tensor]]
+    batches: Callable[[], Iterator[Batch]]
     shape: tuple[int, ...]
+    draw: Callable[[int], Batch] | None = None
+
+    def warmup(self, count: int) -> Iterator[Batch]:
+        """Return batches to run before the measured ones.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Fresh ones, which would come behind those that are measured, where there are any; else the same again.
+        """
+        if self.draw is None:
+            return islice(cycle(self.batches()), count)
+        first = cast("int", self.description["batches"])
+        return map(self.draw, range(first, first + count))
 
 
 def describe(
@@ -34,7 +55,7 @@ def describe(
     """Return the part of the description that every kind of input has.
 
     Args:
-        kind: ``"gaussian"``, ``"pictures"`` or ``"array"``.
+        kind: ``"gaussian"``, ``"tokens"``, ``"pictures"`` or ``"array"``.
         source: What the user typed.
         shape: (C, H, W) of one sample.
         batch_size: Samples in a full batch.

@@ -21,7 +21,7 @@ def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed
     samples are the same whatever the batch size.
 
     Args:
-        shape: (C, H, W) of one sample.
+        shape: Of one sample, as (C, H, W).
         batch_size: Samples in a batch.
         batches: Number of batches.
         seed: The run's seed.
@@ -30,26 +30,43 @@ def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed
         The inputs, of kind ``"gaussian"``.
     """
 
+    def draw(batch: int) -> torch.Tensor:
+        return draw_batch((batch_size, *shape), seed, batch)
+
     def draw_all() -> Iterator[torch.Tensor]:
-        return (draw_batch((batch_size, *shape), seed, batch) for batch in range(batches))
+        return map(draw, range(batches))
 
     used = batch_size * batches
     description = describe("gaussian", "gaussian", shape=shape, batch_size=batch_size, used=used, available=None)
     description |= {"normalized": "drawn from N(0, 1)", "stream": STREAM_NAME, "seed": seed}
-    return Inputs(description, draw_all, (batch_size, *shape))
+    return Inputs(description, draw_all, (batch_size, *shape), draw)
 
 
 def draw_batch(shape: tuple[int, ...], seed: int, batch: int) -> torch.Tensor:
     """Draw one batch of N(0, 1) numbers from the stream ``input/<batch>``.
 
     Args:
-        shape: (N, C, H, W).
+        shape: Of the batch, as (N, C, H, W).
         seed: The run's seed.
         batch: The batch's index, from 0.
 
     Returns:
         A float32 tensor of that shape.
     """
+    return draw_numbers(shape, seed, f"input/{batch}")
+
+
+def draw_numbers(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:
+    """Draw N(0, 1) numbers from a stream.
+
+    Args:
+        shape: Any shape.
+        seed: The run's seed.
+        name: The stream's name.
+
+    Returns:
+        A float32 tensor of that shape.
+    """
     numbers = np.empty(shape, np.float32)
-    fill_normal(numbers, seed=seed, name=f"input/{batch}")
+    fill_normal(numbers, seed=seed, name=name)
     return torch.from_numpy(numbers)

@@ -13,21 +13,25 @@ from sppkit.inputs.decode import picture_extensions
 from sppkit.inputs.gaussian import load_gaussian
 from sppkit.inputs.pictures import load_pictures
 from sppkit.inputs.stored import OPENERS
+from sppkit.inputs.tokens import load_tokens
 
 __all__ = ["Inputs", "load_inputs"]
 
 LEGAL = f"gaussian, a folder of pictures, a picture, or a {', '.join(OPENERS)} file"
 
 
-def load_inputs(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, seed: int) -> Inputs:
+def load_inputs(
+    source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, seed: int, vocab: int | None = None
+) -> Inputs:
     """Describe what is pushed through a network, and check it as far as that is cheap.
 
     Args:
-        source: ``"gaussian"``, a folder of pictures, a picture, or a file with an array.
-        shape: (C, H, W) of one sample; an array keeps its own height and width.
+        source: ``"gaussian"``, ``"tokens"``, a folder of pictures, a picture, or a file with an array.
+        shape: Of one sample, as (C, H, W); of an array's, every length but the first is its own.
         batch_size: Samples in a batch, at least 1.
         batches: At most so many batches, at least 1.
-        seed: The run's seed; only ``"gaussian"`` depends on it.
+        seed: The run's seed; only ``"gaussian"`` and ``"tokens"`` depend on it.
+        vocab: Number of different tokens; None for a network that takes none.
 
     Returns:
         The inputs; their batches are made one at a time, so that memory doesn't grow with their number.
@@ -38,16 +42,18 @@ def load_inputs(source: str, *, shape: tuple[int, ...], batch_size: int, batches
     if source == "gaussian":
         return load_gaussian(shape=shape, batch_size=batch_size, batches=batches, seed=seed)
     if source == "tokens":
-        raise UsageError(
-            "--input tokens is for language models; the named architectures take images.\n"
-            "Type --input gaussian, or give a folder of pictures. (For a folder of that name, type ./tokens.)"
-        )
+        if vocab is None:
+            raise UsageError(
+                "--input tokens is for language models; the named architectures take images.\n"
+                "Type --input gaussian, or give a folder of pictures. (For a folder of that name, type ./tokens.)"
+            )
+        return load_tokens(shape=shape, vocab=vocab, batch_size=batch_size, batches=batches, seed=seed)
     path = Path(source)
     ending = path.suffix.lower()
     if _is_folder(source) or ending in picture_extensions():
         return load_pictures(source, shape=shape, batch_size=batch_size, batches=batches)
     if ending in OPENERS:
-        return load_array(source, shape=shape, batch_size=batch_size, batches=batches)
+        return load_array(source, shape=shape, batch_size=batch_size, batches=batches, vocab=vocab)
     what = f"files ending in {path.suffix}" if path.suffix else "files without an extension"
     raise UsageError(f"--input {source}: {what} aren't known.\nGive {LEGAL}.")
 

@@ -109,6 +109,12 @@ def _refuse_folder(error: OSError) -> NoReturn:
 
 
 def _check_channels(shape: tuple[int, ...]) -> None:
+    if len(shape) != len(("channels", "height", "width")):
+        sample = "x".join(map(str, shape)) or "tokens"
+        raise UsageError(
+            f"pictures have channels, height and width, but one sample is to be {sample}.\n"
+            "Type --shape 3,224,224 if the network takes pictures, or leave --input out."
+        )
     if shape[0] not in {1, 3}:
         raise UsageError(
             f"pictures have 3 channels, or 1 when grey, but the shape asks for {shape[0]}.\n"

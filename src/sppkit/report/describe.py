@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sppkit.config import ModelOptions, RunConfig, options
 from sppkit.models.layout import PUBLISHED
+from sppkit.models.loading.reference import parse_reference, safe
 from sppkit.models.spec import non_default
 from sppkit.report.fields import counts_at, mapping_at, number_at, text_at
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
 
     from sppkit.config import Resolved
 
-_KINDS = {"gaussian": "Gaussian input", "pictures": "pictures", "array": "array"}
+_KINDS = {"gaussian": "Gaussian input", "tokens": "random tokens", "pictures": "pictures", "array": "array"}
 _NUMBERS = {4: "four"}
+# File systems take 255 bytes, ending included.
+_LONGEST_STEM = 200
 
 
 def file_stem(resolved: Resolved) -> str:
@@ -25,17 +30,16 @@ def file_stem(resolved: Resolved) -> str:
         resolved: The run's configuration.
 
     Returns:
-        ``--name`` where it was given; else ``<arch>-<depth>`` and every model option that changes the network, so that
-        one network does not overwrite another.
+        ``--name`` where it was given; else ``<arch>-<depth>``, or what ``--model`` names, and every option that changes
+        the network or its weights, so that one network does not overwrite another.
     """
     config = resolved.config
     if config.name is not None:
         return config.name
-    parts = [config.arch, _size(resolved)]
-    for name, value in non_default(config.arch, resolved.given()).items():
-        key = name.replace("_", "-")
-        parts.append(_joined(key, value))
-    return "-".join(parts)
+    parts = _own_parts(config) if config.model is not None else _named_parts(resolved)
+    file = PurePath(config.checkpoint or "")
+    weights = (safe("-".join([*file.parent.parts[-1:], file.stem])), config.reinit)
+    return _shortened("-".join(filter(None, [*parts, *weights])))
 
 
 def title(record: Mapping[str, Any]) -> str:
@@ -48,7 +52,9 @@ def title(record: Mapping[str, Any]) -> str:
         One line.
     """
     given = _given(record)
-    further = [_worded(name, value) for name, value in given.items() if name not in _NOT_IN_TITLE]
+    keywords = mapping_at(mapping_at(record, "model"), "kw")
+    further = [_worded(name, value) for name, value in keywords.items()]
+    further += [_worded(name, value) for name, value in given.items() if name not in _NOT_IN_TITLE]
     return ", ".join([_sized(record, given), *filter(None, further)])
 
 
@@ -74,21 +80,21 @@ def layout_line(record: Mapping[str, Any]) -> str:
         record: The run's record.
 
     Returns:
-        One line, as ``stages 50, 50, 50, 50 (published layout) · 298.6 M parameters``; empty where no stages are
-        recorded.
+        One line, as ``stages 50, 50, 50, 50 (published layout) · 298.6 M parameters``; for a network of the user's own
+        where its input's shape comes from; empty where neither is recorded.
     """
-    network = mapping_at(record, "network")
-    stages = counts_at(network, "stages")
-    if not stages:
-        return ""
+    network = mapping_at(record, "network") or mapping_at(record, "model")
+    stages, source = counts_at(network, "stages"), text_at(network, "input_from")
+    parts = [f"stages {', '.join(map(str, stages))} ({_origin(record, stages)})"] if stages else []
     parameters = number_at(network, "parameters")
-    size = [] if parameters is None else [f"{_scaled(parameters)} parameters"]
-    return " · ".join([f"stages {', '.join(map(str, stages))} ({_origin(record, stages)})", *size])
+    if parameters is not None and (parts or source):
+        parts.append(f"{_scaled(parameters)} parameters")
+    return " · ".join([*parts, *([f"input shape from {source}"] if source else [])])
 
 
 # Options of the run that are not part of what the network is called.
 _NOT_MODEL = frozenset(options(RunConfig)) - frozenset(options(ModelOptions))
-_NOT_IN_TITLE = frozenset({"depth", "stages", *_NOT_MODEL})
+_NOT_IN_TITLE = frozenset({"depth", "stages", *_NOT_MODEL}) - {"checkpoint", "reinit"}
 
 
 def _given(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +104,9 @@ def _given(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sized(record: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    spec = text_at(mapping_at(record, "model"), "spec")
+    if spec:
+        return spec
     arch = text_at(record, "arch", "network")
     depth, stages = number_at(given, "depth"), counts_at(mapping_at(record, "network"), "stages")
     if depth is not None:
@@ -134,6 +143,25 @@ def _seeding(seeds: Sequence[int]) -> str:
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
     return f"{len(seeds)} seeds" if seeds else ""
+
+
+def _own_parts(config: RunConfig) -> list[str]:
+    own = parse_reference(config.model or "").stem
+    given = ((key.replace("_", "-"), value) for key, value in (config.kw or {}).items())
+    return [own, *(f"no-{key}" if value is False else safe(_joined(key, value)) for key, value in given)]
+
+
+def _named_parts(resolved: Resolved) -> list[str]:
+    arch = resolved.config.arch
+    given = non_default(arch, resolved.given())
+    return [arch, _size(resolved), *(_joined(name.replace("_", "-"), value) for name, value in given.items())]
+
+
+def _shortened(stem: str) -> str:
+    if len(stem) <= _LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(stem.encode()).hexdigest()
+    return f"{stem[:_LONGEST_STEM]}-{digest[:8]}"
 
 
 def _size(resolved: Resolved) -> str:

@@ -23,6 +23,6 @@ def short_reason(error: BaseException) -> str:
     'bad?byte'
     """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    sentence = next(iter(text.splitlines()), "").partition(". ")[0].rstrip(". ")
+    sentence = next(iter(text.strip().splitlines()), "").partition(". ")[0].rstrip(". ")
     printable = "".join(letter if letter.isprintable() else "?" for letter in sentence)
     return printable if len(printable) <= LENGTH else printable[: LENGTH - 3] + "..."

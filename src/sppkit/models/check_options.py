@@ -1,0 +1,34 @@
+"""What can be said of a network's options before torch is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sppkit import registry
+from sppkit.errors import UsageError
+from sppkit.models.loading.reference import parse_reference
+from sppkit.models.spec import build_spec
+
+if TYPE_CHECKING:
+    from sppkit.config import Resolved
+
+
+def check_options(resolved: Resolved) -> None:
+    """Refuse a network that can't be, in a moment.
+
+    Args:
+        resolved: The checked configuration.
+
+    Raises:
+        UsageError: If no network is named, an option means nothing for it, or ``--model`` has none of its forms.
+    """
+    config = resolved.config
+    if config.model is not None:
+        parse_reference(config.model)
+    elif config.arch:
+        build_spec(config.arch, resolved.given())
+    else:
+        raise UsageError(
+            f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)},\n"
+            "or --model SPEC for one of your own, as timm:resnet50 or path/file.py:factory."
+        )

@@ -1,0 +1,113 @@
+"""Calling what makes a network, and saying in one line why it made none."""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from sppkit import registry
+from sppkit.errors import UsageError
+from sppkit.reason import short_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def call_factory(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> nn.Module:
+    """Make a network.
+
+    Args:
+        factory: A function or class.
+        kw: Its keyword arguments.
+        name: What the user calls it, for messages.
+
+    Returns:
+        The network.
+
+    Raises:
+        UsageError: If the arguments don't fit, the factory raises, or what it returns is no ``torch.nn.Module``.
+    """
+    check_arguments(factory, kw, name)
+    made = _call(factory, kw, name)
+    if isinstance(made, nn.Module):
+        return made
+    shown = f"the class {made.__name__} itself" if isinstance(made, type) else f"a {type(made).__name__}"
+    raise UsageError(f"{name} returned {shown}; it must return the network, a torch.nn.Module.")
+
+
+def check_arguments(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> None:
+    """Refuse arguments that a factory does not take, and ask for those that it needs.
+
+    Args:
+        factory: A function or class.
+        kw: The keyword arguments for it.
+        name: What the user calls it, for messages.
+
+    Raises:
+        UsageError: If one is unknown or missing.
+    """
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # compiled code may have none
+        return
+    known = [item.name for item in parameters if item.kind in _KINDS]
+    if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters):
+        for key in kw:
+            registry.check_name(f"argument of {name}", key, known or ["(it takes none)"])
+    missing = [item.name for item in parameters if _is_needed(item) and item.name not in kw]
+    if missing:
+        example = " ".join(f"--kw {key}=VALUE" for key in missing)
+        raise UsageError(f"{name} needs {_listed(missing)}: {example}")
+
+
+def failed(name: str, how: str, error: BaseException) -> UsageError:
+    """Say in one line what a stranger's code raised, and where.
+
+    Args:
+        name: What the user calls the code.
+        how: What happened, as ``failed`` or ``failed when it was imported``.
+        error: What it raised.
+
+    Returns:
+        The exception to raise.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    fact = short_reason(error)
+    return UsageError(f"{name} {how}: {type(error).__name__}{': ' if fact else ''}{fact}{place}")
+
+
+def is_library(filename: str) -> bool:
+    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user.
+
+    Args:
+        filename: The file's path.
+
+    Returns:
+        True for all but the user's own code.
+    """
+    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]), "<frozen")
+    return any(place in filename for place in places)
+
+
+def _call(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> object:
+    try:
+        return factory(**kw)
+    except (Exception, SystemExit) as error:  # whatever a stranger's code raises
+        raise failed(name, "failed", error) from error
+
+
+def _is_needed(item: inspect.Parameter) -> bool:
+    positional = item.kind in {*_KINDS, inspect.Parameter.POSITIONAL_ONLY}
+    return positional and item.default is inspect.Parameter.empty
+
+
+def _listed(names: list[str]) -> str:
+    return "an argument, " + names[0] if len(names) == 1 else "arguments, " + ", ".join(names)
