@@ -6,14 +6,16 @@ import functools
 import math
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
 from sppkit import registry
 from sppkit.errors import UsageError
 from sppkit.parsers import names_of, parse_seed, whole_number
-from sppkit.probe.check import declared_sites
+from sppkit.probe.check import as_network, declared_sites
+from sppkit.probe.collector import Collector
+from sppkit.probe.finder import Finder
 from sppkit.probe.forward import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.probe.listener import Listener
 from sppkit.probe.numerics import full_float32
@@ -21,6 +23,7 @@ from sppkit.probe.place import check_values, find_target, move, wake
 from sppkit.probe.preserve import preserved
 from sppkit.probe.randomness import seed_torch
 from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
+from sppkit.sites import DeclaresSites
 from sppkit.table import build_table
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sppkit.probe.forward import Mode
+    from sppkit.probe.found import Findings
     from sppkit.sites import Role, Site
 
     # Statistics of one site by name, and its number of non-finite values; each of shape ().
@@ -67,26 +71,32 @@ class Probe:
         seed: int = 0,
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
+        sites: Literal["found"] | None = None,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
         Args:
-            model: A network that declares its sites, as every named architecture does.
+            model: A network. Where it declares no sites, its residual joins are found in the first forward pass.
             stats: Statistics to take, or the name of one; all of them where it is None.
             seed: What the table's ``seed`` column says.
             on_site: Called after each site, for instance to show progress.
             single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
                 moments of its channels, which only merging needs.
+            sites: ``"found"`` to find the joins of a model that declares its sites as well.
 
         Raises:
-            UsageError: If the model does not say where its residual blocks are or says it wrongly, or if an argument
-                can't be used.
+            UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
-        sites = declared_sites(model)
+        finds = sites is not None or not isinstance(as_network(model), DeclaresSites)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         reduce = self._summarize if single else _moments_at
-        self._listener: Listener[_Kept] = Listener(model, sites, reduce, _merge, _check_callback(on_site))
+        callback = _check_callback(on_site)
+        self._listener: Listener[_Kept] | Finder[_Kept] = (
+            Finder(model, [], reduce, _merge, callback)
+            if finds
+            else Listener(model, declared_sites(model), reduce, _merge, callback)
+        )
 
     def __enter__(self) -> Self:
         self._listener.__enter__()
@@ -101,6 +111,11 @@ class Probe:
     def last(self) -> Site | None:
         """The last site that a forward pass has reached."""
         return self._listener.last
+
+    @property
+    def findings(self) -> Findings | None:
+        """What was found in the first forward pass; None before it, and for a model that declares its sites."""
+        return self._listener.findings if isinstance(self._listener, Finder) else None
 
     @property
     def raised(self) -> Exception | None:
@@ -136,6 +151,7 @@ def measure(
     device: str | torch.device | None = None,
     warmup: object = (),
     on_site: Callable[[Site], None] | None = None,
+    sites: Literal["found"] | None = None,
 ) -> pd.DataFrame:
     """Push inputs through a model and return its signal propagation table.
 
@@ -167,7 +183,7 @@ def measure(
         MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
             changes a parameter in place.
     """
-    probe = Probe(model, stats=stats, seed=seed, on_site=on_site)
+    probe = Probe(model, stats=stats, seed=seed, on_site=on_site, sites=sites)
     check_mode(mode)
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
     warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
@@ -287,7 +303,7 @@ def _load_statistic(name: str) -> Callable[[ChannelMoments], Tensor]:
     return statistic
 
 
-def _iter_rows(listener: Listener[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
+def _iter_rows(listener: Collector[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
     numbers = _collect(listener.values, stats)
     blocks: dict[int, dict[Role, Site]] = {}
     for site in listener.sites:
