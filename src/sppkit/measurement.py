@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -14,7 +15,7 @@ from sppkit import registry
 from sppkit.errors import UsageError
 from sppkit.parsers import names_of, parse_seed, whole_number
 from sppkit.probe.check import as_network, declared_sites
-from sppkit.probe.collector import Collector
+from sppkit.probe.corrections import correct, load_corrections
 from sppkit.probe.finder import Finder
 from sppkit.probe.forward import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.probe.listener import Listener
@@ -22,17 +23,19 @@ from sppkit.probe.numerics import full_float32
 from sppkit.probe.place import check_values, find_target, move, wake
 from sppkit.probe.preserve import preserved
 from sppkit.probe.randomness import seed_torch
-from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
 from sppkit.sites import DeclaresSites
+from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
 from sppkit.table import build_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import pandas as pd
     from torch import Tensor, nn
 
+    from sppkit.probe.collector import Collector
     from sppkit.probe.forward import Mode
     from sppkit.probe.found import Findings
     from sppkit.sites import Role, Site
@@ -71,7 +74,7 @@ class Probe:
         seed: int = 0,
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
-        sites: Literal["found"] | None = None,
+        sites: str | Path | Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
@@ -82,18 +85,20 @@ class Probe:
             on_site: Called after each site, for instance to show progress.
             single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
                 moments of its channels, which only merging needs.
-            sites: ``"found"`` to find the joins of a model that declares its sites as well.
+            sites: Corrections of what is found: the path of a TOML file, or what it holds (``docs/any-model.md``).
+                ``"found"`` corrects nothing. Either finds the joins of a model that declares its sites as well.
 
         Raises:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
-        finds = sites is not None or not isinstance(as_network(model), DeclaresSites)
+        corrections = None if sites is None else load_corrections(sites)
+        finds = corrections is not None or not isinstance(as_network(model), DeclaresSites)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         reduce = self._summarize if single else _moments_at
         callback = _check_callback(on_site)
         self._listener: Listener[_Kept] | Finder[_Kept] = (
-            Finder(model, [], reduce, _merge, callback)
+            Finder(model, [], reduce, _merge, callback, correct=partial(correct, corrections=corrections or ()))
             if finds
             else Listener(model, declared_sites(model), reduce, _merge, callback)
         )
@@ -151,7 +156,7 @@ def measure(
     device: str | torch.device | None = None,
     warmup: object = (),
     on_site: Callable[[Site], None] | None = None,
-    sites: Literal["found"] | None = None,
+    sites: str | Path | Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Push inputs through a model and return its signal propagation table.
 
@@ -174,6 +179,7 @@ def measure(
         warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something; in
             any form of ``inputs``, and the empty tuple for none.
         on_site: Called after each site, for instance to show progress.
+        sites: As for ``Probe``.
 
     Returns:
         One row per block, columns as in ``sppkit.table.COLUMNS``.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from zoo.case import Row, Zoo, zoo
 
@@ -53,7 +53,7 @@ class ResNetV1Basic(Zoo):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.relu(self.bn1(self.conv1(x))))
-        return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.layer2(self.layer1(x)), 1), 1))
+        return self.fc(torch.flatten(functional.adaptive_avg_pool2d(self.layer2(self.layer1(x)), 1), 1))
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.pool(torch.relu(self.bn1(self.conv1(x))))
@@ -91,11 +91,11 @@ class PreActivation(nn.Module):
         self.shortcut = conv(a, b, 1, stride) if a != b else None
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(x), inplace=True)
+        out = functional.relu(self.bn1(x), inplace=True)
         shortcut = self.shortcut(out) if self.shortcut is not None else x
         out = self.conv1(out)
-        out = self.conv2(F.relu(self.bn2(out)))
-        out = self.conv3(F.relu(self.bn3(out)))
+        out = self.conv2(functional.relu(self.bn2(out)))
+        out = self.conv3(functional.relu(self.bn3(out)))
         return shortcut + out
 
     def by_hand(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,7 +309,7 @@ class SqueezeExcite(nn.Module):
         self.fc1, self.fc2 = nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+        return x * torch.sigmoid(self.fc2(functional.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
 
 
 class DropPath(nn.Module):
@@ -408,13 +408,13 @@ class ConvNeXt(Zoo):
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.dwconv(x).permute(0, 2, 3, 1)
-            y = self.pwconv2(F.gelu(self.pwconv1(self.norm(y))))
+            y = self.pwconv2(functional.gelu(self.pwconv1(self.norm(y))))
             y = self.gamma * y
             return x + y.permute(0, 3, 1, 2)
 
         def by_hand(self, x: Tensor) -> tuple[Tensor, Tensor]:
             y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-            branch = self.pwconv2(F.gelu(self.pwconv1(y))).permute(0, 3, 1, 2)
+            branch = self.pwconv2(functional.gelu(self.pwconv1(y))).permute(0, 3, 1, 2)
             return branch, x + self.gamma.view(-1, 1, 1) * branch
 
     def __init__(self) -> None:
@@ -448,11 +448,11 @@ class ChannelsLastTensor(Zoo):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(x).permute(0, 2, 3, 1)
-        return x + self.fc2(F.gelu(self.fc1(self.norm(x))))
+        return x + self.fc2(functional.gelu(self.fc1(self.norm(x))))
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.embed(x).permute(0, 2, 3, 1)
-        branch = self.fc2(F.gelu(self.fc1(self.norm(x))))
+        branch = self.fc2(functional.gelu(self.fc1(self.norm(x))))
         return [("stem", None, x, 3), ("ChannelsLastTensor", branch, x + branch, 3)]
 
 
@@ -468,7 +468,7 @@ class FeaturePyramid(Zoo):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         c1 = self.c1(x)
         p2 = self.lateral2(self.c2(c1))
-        p1 = self.lateral1(c1) + F.interpolate(p2, scale_factor=2, mode="nearest")
+        p1 = self.lateral1(c1) + functional.interpolate(p2, scale_factor=2, mode="nearest")
         return {"p1": p1, "p2": p2}
 
     def rows(self, x: Tensor) -> list[Row]:
@@ -487,13 +487,13 @@ class UNetAdditions(Zoo):
         self.up, self.dec = nn.ConvTranspose2d(4, 4, 2, 2), conv(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        e = F.relu(self.enc(x))
-        d = self.up(F.relu(self.mid(F.relu(self.down(e)))))
-        return self.dec(F.relu(e + d))
+        e = functional.relu(self.enc(x))
+        d = self.up(functional.relu(self.mid(functional.relu(self.down(e)))))
+        return self.dec(functional.relu(e + d))
 
     def rows(self, x: Tensor) -> list[Row]:
-        e = F.relu(self.enc(x))
-        d = self.up(F.relu(self.mid(F.relu(self.down(e)))))
+        e = functional.relu(self.enc(x))
+        d = self.up(functional.relu(self.mid(functional.relu(self.down(e)))))
         return [("stem", None, e, 1), ("UNetAdditions", d, e + d, 1)]
 
 
@@ -508,8 +508,8 @@ class UNetConcatenations(UNetAdditions):
         self.dec = conv(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        e = F.relu(self.enc(x))
-        d = self.up(F.relu(self.mid(F.relu(self.down(e)))))
+        e = functional.relu(self.enc(x))
+        d = self.up(functional.relu(self.mid(functional.relu(self.down(e)))))
         return self.dec(torch.cat([e, d], dim=1))
 
     def rows(self, x: Tensor) -> list[Row]:
@@ -559,7 +559,7 @@ class ShuffleNet(Zoo):
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.stem(x).chunk(2, dim=1)
         out = torch.cat((a, self.branch(b)), dim=1)
-        return F.channel_shuffle(out, 2)
+        return functional.channel_shuffle(out, 2)
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.stem(x)

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from zoo.case import Row, Zoo, features, tokens, words, zoo
@@ -34,7 +34,7 @@ class Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, hidden or 2 * width), nn.Linear(hidden or 2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(functional.gelu(self.fc1(x)))
 
 
 class LayerScale(nn.Module):
@@ -275,7 +275,7 @@ class LanguageModel(Zoo):
         mask = torch.full((5, 5), -1e4).triu(1).to(x)
         a = self.block.post(self.block.attention(self.block.norm(x), mask))
         y = x + a
-        b = self.block.fc2(F.gelu(self.block.fc1(y), approximate="tanh"))
+        b = self.block.fc2(functional.gelu(self.block.fc1(y), approximate="tanh"))
         return [("stem", None, x, 2), ("block#1", a, y, 2), ("block#2", b, y + b, 2)]
 
 
@@ -323,7 +323,7 @@ class TiedRecurrent(Zoo):
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         states = []
         for _ in range(3):
-            x = x + 0.5 * F.relu(self.fc(x))
+            x = x + 0.5 * functional.relu(self.fc(x))
             states.append(x)
         return x, states
 
@@ -388,11 +388,11 @@ class Conv1d(Zoo):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        return x + self.conv(F.relu(x))
+        return x + self.conv(functional.relu(x))
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.stem(x)
-        branch = self.conv(F.relu(x))
+        branch = self.conv(functional.relu(x))
         return [("stem", None, x, 1), ("Conv1d", branch, x + branch, 1)]
 
 
@@ -408,11 +408,11 @@ class Conv3d(Zoo):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        return x + self.conv(F.relu(x))
+        return x + self.conv(functional.relu(x))
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.stem(x)
-        branch = self.conv(F.relu(x))
+        branch = self.conv(functional.relu(x))
         return [("stem", None, x, 1), ("Conv3d", branch, x + branch, 1)]
 
 

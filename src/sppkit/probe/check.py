@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def declared_sites(model: DeclaresSites) -> list[Site]:
+def declared_sites(model: object) -> list[Site]:
     """Return the sites that a model declares, checked.
 
     Args:
@@ -29,7 +29,9 @@ def declared_sites(model: DeclaresSites) -> list[Site]:
     Raises:
         UsageError: If it is no network, or a site can't be used.
     """
-    return check_sites(as_network(model), model.signal_sites())
+    network = as_network(model)
+    sites = network.signal_sites() if isinstance(network, DeclaresSites) else []
+    return check_sites(network, sites)
 
 
 def as_network(model: object) -> nn.Module:

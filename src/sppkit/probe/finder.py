@@ -107,7 +107,7 @@ class Finder(Collector[T]):
     def _stop(self) -> None:
         observer, self._observer = self._observer, None
         if observer is not None and observer in torch.utils._python_dispatch._get_current_dispatch_mode_stack():  # noqa: SLF001
-            observer.__exit__(None, None, None)
+            observer.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def _begin_pass(self, _model: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         if torch.compiler.is_compiling():
@@ -122,7 +122,7 @@ class Finder(Collector[T]):
         observer = Observer(self._hear)
         observer.start((args, kwargs))
         self._observer = observer
-        observer.__enter__()
+        observer.__enter__()  # type: ignore[no-untyped-call]
 
     def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)
@@ -201,7 +201,7 @@ def _is_internal(module: nn.Module) -> bool:
 
 @contextmanager
 def _seen_in_parts() -> Iterator[None]:
-    """Run compiled code and fused transformer layers operation by operation while the context is open."""  # noqa: DOC402
+    """Run compiled code and fused transformer layers operation by operation while the context is open."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -216,7 +216,7 @@ def _seen_in_parts() -> Iterator[None]:
 
 @contextmanager
 def _attributes_preserved(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass sets on its modules, such as counters and caches; ``preserved`` does the rest."""  # noqa: DOC402
+    """Undo what a forward pass sets on its modules, such as counters and caches; ``preserved`` does the rest."""
     saved = [(module, vars(module).copy()) for module in model.modules()]
     try:
         yield
@@ -246,6 +246,6 @@ def _check_capture() -> None:
 
 
 def _last_seen(observer: Observer, name: str) -> Site | None:
-    """Return the last module that returned a signal before a forward pass failed."""  # noqa: DOC201
+    """Return the last module that returned a signal before a forward pass failed."""
     done = [frame.path or name for frame, node, _ in observer.leaves if node is not None]
     return Site(0, None, done[-1], "block_output", done[-1]) if done else None

@@ -51,6 +51,7 @@ class Join:
         path: That path alone.
         kind: ``addition``, ``concatenation``, or ``module`` for a leaf of a model without joins.
         output: After the join.
+        order: Later joins have larger numbers.
         input: What the block starts from; None for a module.
         skip: What went around the branch, as it enters the join; None for a module.
         branch: The end of the branch before its scale (alpha, skip gain, layer scale, stochastic depth); None for a
@@ -63,6 +64,7 @@ class Join:
     path: str
     kind: Kind
     output: Value
+    order: int
     input: Value | None = None
     skip: Value | None = None
     branch: Value | None = None
@@ -81,7 +83,7 @@ class Rejected:
     """
 
     name: str
-    join: Join | None
+    join: Join
     reason: str
 
 
@@ -211,7 +213,7 @@ def _iter_stages(joins: Sequence[Join]) -> Iterator[tuple[int, Join]]:
 
 
 def _size(join: Join) -> tuple[int, ...]:
-    """Return channels and resolution of a block's output: its shape without the samples, channels first."""  # noqa: DOC201
+    """Return channels and resolution of a block's output: its shape without the samples, channels first."""
     shape, axis = join.output.shape, join.output.channel_axis
     axis = (len(shape) - 1 if len(shape) == 3 else 1) if axis is None else axis
     if join.kind == "concatenation":  # every block adds channels

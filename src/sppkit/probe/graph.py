@@ -22,13 +22,13 @@ class Key(NamedTuple):
     Attributes:
         path: Qualified name of the innermost module that was being called; empty for the model itself.
         call: Which call of that module in this pass it was, from 1; 0 for an input of the model.
-        index: Number of the operation in that call, counting those that depend on the input; of an input, its position.
+        step: Number of the operation in that call, counting those that depend on the input; of an input, its position.
         output: Which output of the operation.
     """
 
     path: str
     call: int
-    index: int
+    step: int
     output: int = 0
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from sppkit.probe.found import Candidate
     from sppkit.probe.graph import Node, Way
 
+# What a norm that is written by hand divides by.
+_ROOTS = frozenset({"rsqrt", "sqrt", "reciprocal", "linalg_vector_norm", "std"})
+
 IDENTITY = "the skip is what the branch was computed from"
 PARALLEL = "the skip already holds another branch of the same input"
 PART = "the skip is a part of what the branch was computed from, unchanged"
@@ -41,6 +44,8 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
     """
     bare_a, bare_b = _without_gate(a, b)
     origin = nearest_common(bare_a, bare_b)
+    # What it would be if the user says that it is a join after all.
+    _take(candidate, a, bare_a, b, bare_b)
     if origin is None:
         candidate.reason = UNRELATED
     elif bare_a is bare_b:
@@ -163,7 +168,7 @@ def _mixes(way: Way) -> bool:
 
 
 def _find_parallel(a: Node, b: Node, joins: Mapping[Node, Candidate]) -> Node | None:
-    """Return the side that is a join of which the other side's branch was computed from the same skip."""  # noqa: DOC201
+    """Return the side that is a join of which the other side's branch was computed from the same skip."""
     found = [side for side, other in ((a, b), (b, a)) if _shares_skip(side, other, joins)]
     return found[0] if len(found) == 1 else None
 
@@ -224,7 +229,7 @@ def _is_scale(node: Node) -> bool:
 
 
 def _is_normalized(node: Node) -> bool:
-    """Return whether a value was divided by its own root mean square or standard deviation, by hand."""  # noqa: DOC201
+    """Return whether a value was divided by its own root mean square or standard deviation, by hand."""
     while node.operation is not None and node.operation.view and len(node.parents) == 1:
         node = node.parents[0]
     if node.operation is None or node.operation.name not in {"mul", "div"} or len(node.parents) < 2:
@@ -264,7 +269,7 @@ def _factors(node: Node) -> list[tuple[Node, Node]]:
 
 
 def _gate_root(node: Node) -> Node | None:
-    """Return what a gate is the sigmoid or softmax of; None if it is no gate."""  # noqa: DOC201
+    """Return what a gate is the sigmoid or softmax of; None if it is no gate."""
     gated = False
     while node.operation is not None and len(node.parents) == 1:
         if not (node.operation.pointwise or node.operation.view or node.operation.softmax):
@@ -275,7 +280,7 @@ def _gate_root(node: Node) -> Node | None:
 
 
 def _settle_axes(candidate: Candidate) -> None:
-    """Give the join the skip's channel axis, and the branch's where that is not known; they are one stream."""  # noqa: DOC201
+    """Give the join the skip's channel axis, and the branch's where that is not known; they are one stream."""
     if candidate.skip is None or candidate.scaled is None:
         return
     axis = candidate.skip.axis if candidate.skip.axis is not None else candidate.scaled.axis
@@ -284,13 +289,16 @@ def _settle_axes(candidate: Candidate) -> None:
         candidate.skip.axis = axis
     node, branch = candidate.scaled, candidate.branch
     # Back to the branch before its scale, as long as nothing is turned round.
-    while (
-        branch is not None and node is not branch and node.axis == node.parents[0].axis and node.shape == branch.shape
-    ):
+    while branch is not None and node is not branch and _is_aligned(node):
         node = node.parents[0]
     candidate.branch_axis = axis if node is branch else branch.axis if branch is not None else None
     if candidate.input is not None and candidate.input.axis is None and candidate.input.shape == candidate.output.shape:
         candidate.input.axis = axis
+
+
+def _is_aligned(node: Node) -> bool:
+    parent = node.parents[0]
+    return node.axis == parent.axis and node.shape == parent.shape
 
 
 def _same_size(a: Node, b: Node) -> bool:

@@ -76,7 +76,7 @@ class Memory:
         address = _address(tensor)
         block = self._blocks.get(address)
         if block is None:
-            block = self._blocks[address] = _Block(StorageWeakRef(tensor.untyped_storage()), node)
+            block = self._blocks[address] = _Block(_refer_to(tensor), node)
         block.views[_geometry(tensor)] = node
 
     def change(self, tensor: Tensor, node: Node) -> None:
@@ -85,7 +85,7 @@ class Memory:
         block = self._blocks.get(address)
         whole = block is None or block.views.get(_geometry(tensor)) is block.state
         if block is None or whole or is_whole(tensor):
-            self._blocks[address] = _Block(StorageWeakRef(tensor.untyped_storage()), node)
+            self._blocks[address] = _Block(_refer_to(tensor), node)
         else:
             block.state = self._make_view(block.state, tensor)
             block.state.parents = (*block.state.parents, node)
@@ -101,6 +101,10 @@ class Memory:
 def is_whole(tensor: Tensor) -> bool:
     """Return whether a tensor fills its memory."""
     return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
+def _refer_to(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _address(tensor: Tensor) -> int:

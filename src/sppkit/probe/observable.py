@@ -33,9 +33,7 @@ def check_observable(model: nn.Module) -> None:
 def _unobservable(module: nn.Module) -> str | None:
     home, name = type(module).__module__, type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
-        return (
-            "is compiled by TorchScript, inside which nothing can be seen.\nMeasure the network that it was made from."
-        )
+        return "is compiled by TorchScript, which can't be seen into.\nMeasure the network that it was made from."
     if name == "FullyShardedDataParallel":
         return "is sharded over several processes.\nMeasure the whole model on one device."
     if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:

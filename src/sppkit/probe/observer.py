@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Take = Callable[[Key, Tensor], None]
 
 
-class Observer(TorchDispatchMode):
+class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One forward pass, seen operation by operation; of signals, nothing is kept but shapes and origins.
 
     Attributes:
@@ -40,7 +40,7 @@ class Observer(TorchDispatchMode):
     """
 
     def __init__(self, take: Take) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.take = take
         self.frames: list[Frame] = [Frame("", 1, None, internal=False, first=0)]
         self.candidates: list[Candidate] = []
@@ -103,7 +103,7 @@ class Observer(TorchDispatchMode):
         del self.frames[1:]
         self._note_output(self.frames[0], output)
 
-    def __torch_dispatch__(  # noqa: D102, PLW3201
+    def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
@@ -153,7 +153,7 @@ class Observer(TorchDispatchMode):
             node.weighted = weighted
             node.axis = channel_axis(operation, args, [parent for parent in parents if parent.floating], node.shape)
             if index == 0:
-                self._judge(node, operation, read, args, kwargs)
+                self._judge(node, operation, read, args)
             if changed:
                 self._memory.change(output, node)
             else:
@@ -180,7 +180,6 @@ class Observer(TorchDispatchMode):
         operation: Operation,
         read: list[tuple[Tensor, Node | None]],
         args: Sequence[Any],
-        kwargs: Mapping[str, Any],
     ) -> None:
         if operation.softmax and node.parents:
             for join in list(iter_scores(node.parents[0], self.joins)):
@@ -190,7 +189,7 @@ class Observer(TorchDispatchMode):
         if frame.internal or len(node.shape) < 2 or not node.floating:
             return
         if operation.adds:
-            sides = self._sides(operation, node, args, kwargs, dict((id(tensor), found) for tensor, found in read))
+            sides = self._sides(operation, node, args, {id(tensor): found for tensor, found in read})
             if sides is not None:
                 frame.sums += 1
                 candidate = Candidate(node, "addition", frame.sums)
@@ -204,10 +203,9 @@ class Observer(TorchDispatchMode):
         operation: Operation,
         node: Node,
         args: Sequence[Any],
-        kwargs: Mapping[str, Any],
         found: Mapping[int, Node | None],
     ) -> tuple[Node, Node] | None:
-        """Return the two signals that are added, if both are signals and have the shape of the sum."""  # noqa: DOC201
+        """Return the two signals that are added, if both are signals and have the shape of the sum."""
         operands = [found.get(id(argument)) for argument in args]
         if len(operands) < 2:
             return None
@@ -217,15 +215,8 @@ class Observer(TorchDispatchMode):
         elif operation.name in {"addmm", "baddbmm"} and a is not None:
             factors = tuple(item for item in operands[1:3] if item is not None)
             # The product is nowhere in memory by itself.
-            b = Node(
-                node.number,
-                Key("", -1, node.number),
-                node.frame,
-                operation_of(torch.ops.aten.mm.default),
-                factors,
-                node.shape,
-                True,
-            )
+            product = operation_of(torch.ops.aten.mm.default)
+            b = Node(node.number, Key("", -1, node.number), node.frame, product, factors, node.shape, True)
             b.weighted = node.weighted or len(factors) == 1
         if a is None or b is None or not a.floating or not b.floating:
             return None
@@ -258,9 +249,7 @@ class Observer(TorchDispatchMode):
     def _note_output(self, frame: Frame, output: object) -> None:
         tensors = list(iter_tensors(output))
         found = [(tensor, self._memory.find(tensor)) for tensor in tensors if tensor.layout is torch.strided]
-        signals = [
-            node for tensor, node in found if node is not None and tensor.is_floating_point() and tensor.ndim > 1
-        ]
+        signals = [node for _, node in found if node is not None and node.floating and len(node.shape) > 1]
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _INDEPENDENT = frozenset({
     "empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like",
     "new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided",
-    "zero", "fill", "normal", "uniform", "bernoulli.float", "exponential", "random", "log_normal", "cauchy", "geometric",
+    "zero", "fill", "normal", "uniform", "bernoulli.float", "exponential", "random", "log_normal", "cauchy",
+    "geometric",
 })  # fmt: skip
 # What the tensor held before does not count.
 _OVERWRITING = _INDEPENDENT | {"copy", "set", "resize"}
@@ -124,5 +125,5 @@ def operation_of(function: OpOverload) -> Operation:
         linear=not pointwise or name in _LINEAR,
         softmax="softmax" in name,
         adds=name in _SUMS,
-        composite=bool(torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "CompositeImplicitAutograd")),  # noqa: SLF001
+        composite=function._can_decompose(),  # noqa: SLF001
     )

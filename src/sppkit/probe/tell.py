@@ -36,7 +36,7 @@ def tell(observer: Observer, model: str) -> Findings:
         unused = len(dense) if joined else 0
         return Findings(model, names.joins(rows), rows[0].kind, rejected, unused)
     leaves = tuple(
-        Join(names.call(frame), frame.path, "module", place(node))
+        Join(names.call(frame), frame.path, "module", place(node), node.number)
         for frame, node, _ in observer.leaves
         if node is not None and node.key.call >= 0
     )
@@ -85,7 +85,7 @@ class _Names:
         frame = candidate.output.frame
         self._rejected[frame] += 1
         name = f"{self.call(frame)}~{self._rejected[frame]}"
-        return Rejected(name, _join(candidate, name) if candidate.skip is not None else None, candidate.reason)
+        return Rejected(name, _join(candidate, name), candidate.reason)
 
 
 def _join(candidate: Candidate, name: str) -> Join:
@@ -101,6 +101,7 @@ def _join(candidate: Candidate, name: str) -> Join:
         role: place(node, axes.get(role)) if node is not None and node.key.call >= 0 else None
         for role, node in parts.items()
     }
+    output = candidate.output
     return Join(
-        name, candidate.output.frame.path, candidate.kind, place(candidate.output), reason=candidate.reason, **places
+        name, output.frame.path, candidate.kind, place(output), output.number, reason=candidate.reason, **places
     )
