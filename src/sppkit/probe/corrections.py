@@ -78,6 +78,8 @@ def correct(findings: Findings, observer: Observer, corrections: Sequence[Correc
     Raises:
         UsageError: If a name or a module is not there, or nothing is left.
     """
+    if not corrections:
+        return findings
     joins = {join.name: join for join in findings.joins}
     rejected = {item.name: item for item in findings.rejected}
     kept: dict[str, Join] = {}

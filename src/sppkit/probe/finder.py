@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.probe.collector import Collector, check_signal
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
     from sppkit.probe.graph import Key
 
@@ -71,13 +71,7 @@ class Finder(Collector[T]):
         with ExitStack() as stack:
             stack.callback(self._close)
             stack.enter_context(_seen_in_parts())
-            self._paths = dict(_iter_paths(self.model))
-            for handle in (
-                self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True),
-                register_module_forward_pre_hook(self._enter),
-                register_module_forward_hook(self._leave, always_call=True),
-                self.model.register_forward_hook(self._end_pass, always_call=True),
-            ):
+            for handle in self._iter_hooks():
                 stack.callback(handle.remove)
             self._stack = stack.pop_all()
         return self
@@ -99,6 +93,15 @@ class Finder(Collector[T]):
                 "Call the model itself (not .forward) inside the probe."
             )
         super().check_complete()
+
+    def _iter_hooks(self) -> Iterator[RemovableHandle]:
+        yield self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True)
+        self._paths = dict(_iter_paths(self.model))
+        for module in self._paths:
+            yield module.register_forward_pre_hook(self._enter, prepend=True)
+            yield module.register_forward_hook(self._leave, always_call=True)
+        # Behind hooks that change what the model returns; also after a pass that raised.
+        yield self.model.register_forward_hook(self._end_pass, always_call=True)
 
     def _close(self) -> None:
         self._depth, self._open = 0, False
@@ -173,25 +176,26 @@ class Finder(Collector[T]):
             return
         other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
         raise MeasurementError(
-            f"this forward pass took another way than the first: {len(seen)} joins instead of {len(expected)}, and not "
-            f"the same ones from {other!r} on.\n"
+            f"this forward pass took another way than the first: it has {len(seen)} rows where the first has "
+            f"{len(expected)}, and they differ from {other!r} on.\n"
             "Measure in eval mode if layers are skipped at random, or batches of one shape."
         )
 
     def _enter(self, module: nn.Module, _inputs: object) -> None:
-        path = self._paths.get(module) if self._observer is not None else None
-        if path and self._observer is not None:
-            self._observer.enter(path, internal=_is_internal(module))
+        if self._observer is not None:
+            self._observer.enter(self._paths[module], internal=_is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
-        path = self._paths.get(module) if self._observer is not None else None
-        if path and self._observer is not None:
-            self._observer.leave(path, output)
+        if self._observer is not None:
+            self._observer.leave(self._paths[module], output)
 
 
 def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield every module but the model itself, and but what compiles another, with its name."""
     for name, module in model.named_modules():
-        yield module, ".".join(part for part in name.split(".") if part != _WRAPPER)
+        path = ".".join(part for part in name.split(".") if part != _WRAPPER)
+        if path and not hasattr(module, _WRAPPER):
+            yield module, path
 
 
 def _is_internal(module: nn.Module) -> bool:

@@ -44,7 +44,7 @@ class Frame:
         operations: How many operations have run in it.
         sums: How many additions of two signals have run in it.
         first: Number of the first value that was made after the call began.
-        inner: Whether it has called other modules.
+        inner: Whether a module that it called has returned a signal.
     """
 
     path: str

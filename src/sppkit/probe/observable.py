@@ -31,13 +31,10 @@ def check_observable(model: nn.Module) -> None:
 
 
 def _unobservable(module: nn.Module) -> str | None:
-    home, name = type(module).__module__, type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         return "is compiled by TorchScript, which can't be seen into.\nMeasure the network that it was made from."
-    if name == "FullyShardedDataParallel":
+    if type(module).__name__ == "FullyShardedDataParallel":
         return "is sharded over several processes.\nMeasure the whole model on one device."
     if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
         return "is run by a thread per device, where it can't be seen.\nMeasure its .module."
-    if home.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")) and ".dynamic" not in home:
-        return "is quantized: its signals are integers.\nMeasure the floating-point model that it was made from."
     return None

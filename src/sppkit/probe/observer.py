@@ -74,7 +74,6 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             internal: Whether it is a layer of torch's own.
         """
         parent = self.frames[-1]
-        parent.inner = True
         self.calls[path] += 1
         self.frames.append(
             Frame(path, self.calls[path], parent, internal=internal or parent.internal, first=self.signals + 1)
@@ -250,6 +249,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = list(iter_tensors(output))
         found = [(tensor, self._memory.find(tensor)) for tensor in tensors if tensor.layout is torch.strided]
         signals = [node for _, node in found if node is not None and node.floating and len(node.shape) > 1]
+        if signals and frame.parent is not None:
+            frame.parent.inner = True
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
