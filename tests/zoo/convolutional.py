@@ -653,3 +653,63 @@ class Nested(Zoo):
             branch, x = block.by_hand(x)
             rows.append((f"body.{index}", branch, x, 1))
         return [*rows, ("Nested", x, start + x, 1)]
+
+
+@zoo
+class Res2Net(Zoo):
+    """Inside the branch, parts of a signal are added to what came of the parts before: details of one block."""
+
+    rejected = ("block~1", "block~2")
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.conv3 = conv(4, 6, 1), conv(6, 4, 1)
+            self.convs = nn.ModuleList([conv(2, 2), conv(2, 2), conv(2, 2)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            parts = torch.split(torch.relu(self.conv1(x)), 2, 1)
+            done = []
+            for part, layer in zip(parts, self.convs, strict=True):
+                done.append(torch.relu(layer(part if not done else done[-1] + part)))
+            out = self.conv3(torch.cat(done, 1))
+            out += x
+            return out
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = conv(3, 4), self.Block()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(self.stem(x))
+
+    def rows(self, x: Tensor) -> list[Row]:
+        x = self.stem(x)
+        y = torch.relu(self.block.conv1(x))
+        a = torch.relu(self.block.convs[0](y[:, :2]))
+        b = torch.relu(self.block.convs[1](a + y[:, 2:4]))
+        c = torch.relu(self.block.convs[2](b + y[:, 4:]))
+        branch = self.block.conv3(torch.cat((a, b, c), 1))
+        return [("stem", None, x, 1), ("block", branch, x + branch, 1)]
+
+
+@zoo
+class ResponseNormalization(Wide):
+    """ConvNeXt V2's global response normalization adds a signal to itself, times its own norm: no branch."""
+
+    rejected = ("ResponseNormalization~1",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.ones(1, 4, 1, 1)), nn.Parameter(torch.ones(1, 4, 1, 1))
+
+    def f(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv1(x))
+        size = torch.linalg.vector_norm(y, dim=(2, 3), keepdim=True)
+        y = y + torch.addcmul(self.beta, self.gamma, y * (size / (size.mean(1, keepdim=True) + 1e-6)))
+        return self.conv2(y)
+
+    def join(self, x: Tensor, branch: Tensor) -> Tensor:
+        return x + branch
+
+    total = join

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from sppkit.sites import Site
@@ -120,6 +121,8 @@ class Candidate:
         accepted: Whether it is one.
         identity: Whether the skip carries the block's input, or a part of it, as it is.
         projected: Whether it carries a linear function of it.
+        partial: Whether it carries a part of it.
+        origin: The nearest common origin of both sides.
         input: What the block starts from.
         skip: The operand that is the skip.
         branch: The branch before its scale.
@@ -135,6 +138,8 @@ class Candidate:
     accepted: bool = False
     identity: bool = False
     projected: bool = False
+    partial: bool = False
+    origin: Node | None = None
     input: Node | None = None
     skip: Node | None = None
     branch: Node | None = None
@@ -212,10 +217,13 @@ def _iter_stages(joins: Sequence[Join]) -> Iterator[tuple[int, Join]]:
         yield stage, join
 
 
-def _size(join: Join) -> tuple[int, ...]:
-    """Return channels and resolution of a block's output: its shape without the samples, channels first."""
+def _size(join: Join) -> tuple[int, int]:
+    """Return the channels and the positions of a block's output.
+
+    Positions, not height and width: blocks may go from (N, H, W, C) to (N, H W, C) and back. Of a concatenation only
+    the positions count, because every block adds channels.
+    """
     shape, axis = join.output.shape, join.output.channel_axis
     axis = (len(shape) - 1 if len(shape) == 3 else 1) if axis is None else axis
-    if join.kind == "concatenation":  # every block adds channels
-        return tuple(size for index, size in enumerate(shape) if index not in {0, axis})
-    return (shape[axis], *(size for index, size in enumerate(shape) if index not in {0, axis}))
+    positions = prod(size for index, size in enumerate(shape) if index not in {0, axis % len(shape)})
+    return shape[axis] if join.kind == "addition" else 0, positions

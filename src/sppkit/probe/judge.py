@@ -23,6 +23,7 @@ APPENDED = "new features are put beside what they were computed from"
 
 SAME = "a signal is added to itself"
 UNRELATED = "the two sides come from different inputs"
+ATTENUATED = "the longer side is the other side itself, times a gate"
 ELEMENTWISE = "the longer side is a function of each element by itself"
 EQUAL = "both sides are equally long ways from one signal: a sum of branches without a skip"
 INNER = "it is itself a branch of the next join"
@@ -46,6 +47,7 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
     origin = nearest_common(bare_a, bare_b)
     # What it would be if the user says that it is a join after all.
     _take(candidate, a, bare_a, b, bare_b)
+    candidate.origin = origin
     if origin is None:
         candidate.reason = UNRELATED
     elif bare_a is bare_b:
@@ -99,6 +101,29 @@ def strip(node: Node) -> tuple[Node, Node]:
             break
         current = parent
     return current, unscaled
+
+
+def is_detail(inner: Candidate, outer: Candidate) -> bool:
+    """Return whether a sum is a detail of the branch of a join in the same module call.
+
+    So is a sum of two branches that is the branch, and a sum with a part of a signal that was made on the branch,
+    as in Res2Net.
+
+    Args:
+        inner: A join that was found earlier.
+        outer: A join.
+
+    Returns:
+        Whether the inner one is no join of its own.
+    """
+    if outer.scaled is None or outer.origin is None or inner.origin is None:
+        return False
+    if strip(outer.scaled)[0] is inner.output and not inner.identity and not inner.projected:
+        return True
+    if not inner.partial or inner.output.frame is not outer.output.frame:
+        return False
+    made_inside = inner.origin is not outer.origin and descends(inner.origin, outer.origin)
+    return made_inside and descends(outer.scaled, inner.output)
 
 
 def iter_scores(node: Node, joins: Mapping[Node, Candidate]) -> Iterator[Candidate]:
@@ -159,8 +184,18 @@ def _unscaled(side: Node, bare: Node) -> Node:
 
 
 def _check_work(candidate: Candidate, way: Way) -> None:
-    candidate.accepted = _mixes(way)
-    candidate.reason = IDENTITY if candidate.accepted else ELEMENTWISE
+    candidate.reason = ELEMENTWISE if not _mixes(way) else ATTENUATED if _is_multiple(candidate) else IDENTITY
+    candidate.accepted = candidate.reason == IDENTITY
+
+
+def _is_multiple(candidate: Candidate) -> bool:
+    """Return whether the branch is the skip itself, times a gate and plus a bias: x + gamma * x * g(x) + beta."""
+    node = candidate.scaled
+    while node is not None and node.operation is not None and len(node.parents) == 1:
+        if not (node.operation.view or node.operation.pointwise):
+            return False
+        node = node.parents[0]
+    return node is not None and any(strip(value)[0] is candidate.root for value, _ in _factors(node))
 
 
 def _mixes(way: Way) -> bool:
@@ -197,7 +232,7 @@ def _judge_ways(candidate: Candidate, origin: Node, a: tuple[Node, Node], b: tup
     _check_work(candidate, way_branch)
     if not candidate.accepted:
         return
-    candidate.identity = not _mixes(way_skip)
+    candidate.identity = candidate.partial = not _mixes(way_skip)
     candidate.projected = all(_is_linear(node) for node in way_skip.nodes)
     if candidate.identity:
         candidate.reason = PART

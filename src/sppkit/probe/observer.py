@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.probe.found import Candidate
 from sppkit.probe.graph import Frame, Key, Node
-from sppkit.probe.judge import INNER, SOFTMAX, iter_scores, judge_concatenation, judge_sum, strip
+from sppkit.probe.judge import INNER, SOFTMAX, is_detail, iter_scores, judge_concatenation, judge_sum
 from sppkit.probe.layout import channel_axis
 from sppkit.probe.memory import Memory, check_observable
 from sppkit.probe.operations import Operation, operation_of
@@ -237,9 +237,16 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if candidate.kind == "addition":
             self.joins[candidate.output] = candidate
-            inner = self.joins.get(strip(candidate.scaled)[0])
-            if inner is not None and not inner.identity and not inner.projected:
+            for inner in [join for join in self._recent(candidate) if is_detail(join, candidate)]:
                 self._drop(inner, INNER)
+
+    def _recent(self, outer: Candidate) -> Iterator[Candidate]:
+        """Yield the joins since a later join's sides parted."""
+        for join in reversed(self.joins.values()):
+            if outer.origin is None or join.output.number <= outer.origin.number:
+                return
+            if join is not outer:
+                yield join
 
     def _drop(self, join: Candidate, reason: str) -> None:
         join.accepted, join.reason = False, reason
