@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from sppkit import registry
-from sppkit.errors import UsageError
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.parsers import names_of, parse_seed, whole_number
 from sppkit.probe.check import as_network, declared_sites
 from sppkit.probe.corrections import correct, load_corrections
@@ -168,7 +168,7 @@ def measure(
     What ``inputs``, ``warmup`` and ``on_site`` raise comes through unchanged.
 
     Args:
-        model: A network that declares its sites, as every named architecture does.
+        model: A network. Where it declares no sites, its residual joins are found in a forward pass on the first batch.
         inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
             or a list or other iterable of batches; statistics are those of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
@@ -193,13 +193,63 @@ def measure(
     check_mode(mode)
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
     warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
+    _measure(probe, model, chosen, device, mode, int(seed), warm_up)
+    return probe.table()
+
+
+def find_joins(
+    model: nn.Module,
+    inputs: object,
+    *,
+    mode: Mode | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    sites: str | Path | Mapping[str, Any] = "found",
+) -> Findings:
+    """Find a model's residual joins from a forward pass: what ``measure`` makes its rows of, and why.
+
+    The model is left as ``measure`` leaves it. ``print`` shows the joins, one per line.
+
+    Args:
+        model: A network; whether it declares its sites makes no difference.
+        inputs: One batch, or an iterable of batches, of which the first is taken.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        device: As for ``measure``.
+        sites: Corrections of what is found, as for ``measure``.
+
+    Returns:
+        What was found, corrected.
+
+    Raises:
+        UsageError: If the model, the inputs or an option can't be used.
+        MeasurementError: If the forward pass fails, or nothing in it could be measured.
+    """
+    # One statistic, the cheapest: the joins are what is asked for.
+    probe = Probe(model, stats="channel_variance", seed=seed, single=True, sites=sites)
+    check_mode(mode)
+    _measure(probe, model, islice(iter_batches(inputs), 1), device, mode, int(seed), ())
+    probe.table()
+    if probe.findings is None:
+        raise MeasurementError(f"no forward pass of {type(model).__name__} was seen.")
+    return probe.findings
+
+
+def _measure(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    device: object,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object],
+) -> None:
     check_values(model)
     target = find_target(model, device)
     wake(target)
     with preserved(model):
         move(model, target)
-        _run(probe, model, chosen, target, mode, int(seed), warm_up)
-    return probe.table()
+        _run(probe, model, batches, target, mode, seed, warmup)
 
 
 def run_probe(

@@ -41,6 +41,19 @@ class Value:
         call = f" (call {self.key.call})" if self.key.call > 1 else ""
         return f"{self.operation} in {self.key.path or 'the model itself'}{call}"
 
+    @property
+    def axis(self) -> int:
+        """Axis of the channels, counted from 0."""
+        axis = self.channel_axis
+        if axis is None:
+            return len(self.shape) - 1 if len(self.shape) == 3 else 1
+        return axis % len(self.shape)
+
+    @property
+    def described(self) -> str:
+        """Its shape, the channels marked: ``4×[64]×56×56``."""
+        return "×".join(f"[{size}]" if index == self.axis else str(size) for index, size in enumerate(self.shape))
+
 
 @dataclass(frozen=True)
 class Join:
@@ -71,6 +84,14 @@ class Join:
     branch: Value | None = None
     scaled_branch: Value | None = None
     reason: str = ""
+
+    @property
+    def described(self) -> str:
+        """Its shape, where skip and branch come from, and why it is a join."""
+        if self.skip is None:
+            return self.output.described
+        branch = self.branch.place if self.branch is not None else "nowhere by itself"
+        return f"{self.output.described}; branch: {branch}; skip: {self.skip.place}; {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,28 @@ class Findings:
     rejected: tuple[Rejected, ...] = ()
     concatenations: int = 0
     skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return what was found in words, one line per join."""
+        lines = [self.summary, *(f"{join.name}: {join.described}" for join in self.joins)]
+        if self.rejected:
+            lines += ["No joins:", *(f"{item.name}: {item.reason}" for item in self.rejected)]
+        return "\n".join(lines)
+
+    @property
+    def summary(self) -> str:
+        """How many of what were found, in a sentence or two."""
+        count = len(self.joins)
+        if self.kind == "module":
+            return f"{self.model} has no residual joins; it is measured at its {_counted(count, 'leaf module')}."
+        if self.kind == "concatenation":
+            return (
+                f"{self.model} has no residual additions; {_counted(count, 'concatenation')} append features instead."
+            )
+        joins = f"{self.model} has {_counted(count, 'residual join')}."
+        if self.concatenations == 0:
+            return joins
+        return f"{joins} {_counted(self.concatenations, 'concatenation')} that append features are not counted."
 
 
 @dataclass
@@ -223,7 +266,10 @@ def _size(join: Join) -> tuple[int, int]:
     Positions, not height and width: blocks may go from (N, H, W, C) to (N, H W, C) and back. Of a concatenation only
     the positions count, because every block adds channels.
     """
-    shape, axis = join.output.shape, join.output.channel_axis
-    axis = (len(shape) - 1 if len(shape) == 3 else 1) if axis is None else axis
-    positions = prod(size for index, size in enumerate(shape) if index not in {0, axis % len(shape)})
+    shape, axis = join.output.shape, join.output.axis
+    positions = prod(size for index, size in enumerate(shape) if index not in {0, axis})
     return shape[axis] if join.kind == "addition" else 0, positions
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
