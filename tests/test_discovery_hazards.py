@@ -138,6 +138,30 @@ def test_no_signal_is_kept_alive() -> None:
     assert most == 1
 
 
+class Doubled(nn.Module):
+    """Is handed one tensor as two arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        return target.contiguous() + torch.relu(self.fc(source))
+
+
+@pytest.mark.parametrize("expanded", [False, True], ids=["dense", "expanded"])
+def test_arguments_that_are_one_tensor_are_one_in_the_pass_that_looks(expanded: bool) -> None:
+    x = torch.randn(8, 1).expand(8, 4) if expanded else torch.randn(8, 4)
+    net = Doubled()
+    with sppkit.Probe(net) as probe:
+        net(x, x)
+    assert probe.table()["name"].tolist() == ["stem" if expanded else "input", "Doubled"]  # a copy is no input
+    assert probe.findings.kind == "addition"
+    with sppkit.Probe(net) as probe:
+        net(x, torch.randn(8, 4))
+    assert probe.findings.kind == "module"
+
+
 # Compiled, scripted, quantized, sharded, without values.
 
 

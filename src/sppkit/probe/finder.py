@@ -145,7 +145,7 @@ class Finder(Collector[T]):
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._observer = observer = Observer(lambda _key, _tensor: None)
         with preserved(self.model), _attributes_preserved(self.model):
-            own_args, own_kwargs = _copied(args), _copied(kwargs)
+            own_args, own_kwargs = _copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:
                 with observer:
@@ -230,18 +230,37 @@ def _attributes_preserved(model: nn.Module) -> Iterator[None]:
             vars(module).update(attributes)
 
 
-def _copied(value: Any) -> Any:
-    """Copy a model's arguments, so that what it does to them in place is done to the copy."""  # noqa: DOC201
+def _copied(value: Any, known: dict[int, Tensor]) -> Any:
+    """Copy a model's arguments, so that what it does to them in place is done to the copy.
+
+    Args:
+        value: An argument.
+        known: Copies by the identity of the tensor: what is handed in twice is one tensor in the copy, too.
+
+    Returns:
+        The copy.
+    """
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        if id(value) not in known:
+            known[id(value)] = _copied_tensor(value)
+        return known[id(value)]
     if type(value) in {tuple, list}:
-        return type(value)(_copied(item) for item in value)
+        return type(value)(_copied(item, known) for item in value)
     if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copied(item, known) for key, item in value.items()}
     try:
         return copy.deepcopy(value)
     except Exception:  # noqa: BLE001 - whatever the user's own class raises; then it is not copied
         return value
+
+
+def _copied_tensor(tensor: Tensor) -> Tensor:
+    detached = tensor.detach()
+    if detached.layout is torch.strided and 0 in detached.stride():
+        # An expanded tensor stays expanded: what the model does with it depends on its memory.
+        once = detached[tuple(slice(1) if stride == 0 else slice(None) for stride in detached.stride())]
+        return once.clone().expand(detached.shape)
+    return detached.clone()
 
 
 def _check_capture() -> None:
