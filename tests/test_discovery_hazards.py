@@ -395,3 +395,28 @@ def test_the_blocks_found_are_those_declared_and_the_table_is_identical(arch: st
     declared = sppkit.measure(model, x, mode=mode)
     pd.testing.assert_frame_equal(sppkit.measure(model, x, mode=mode, sites="found"), declared, check_exact=True)
     assert len(declared) == 7
+
+
+def test_what_the_callback_raises_comes_through() -> None:
+    def fail(site: sppkit.Site) -> None:
+        raise ZeroDivisionError("by the user's callback")
+
+    net = resnet()
+    with pytest.raises(ZeroDivisionError, match="by the user's"):
+        sppkit.measure(net, net.example(), on_site=fail)
+
+
+def test_the_error_names_the_last_site_that_the_measured_pass_reached() -> None:
+    calls = []
+
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(1)
+            if len(calls) == 3:  # twice in the pass that looks
+                raise RuntimeError("planted")
+            return x
+
+    net = resnet()
+    net.layer2[0].add_module("relu", Fails())
+    with pytest.raises(sppkit.MeasurementError, match=r"the forward pass failed behind layer1\.1: planted"):
+        sppkit.measure(net, net.example())

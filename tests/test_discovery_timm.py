@@ -44,3 +44,28 @@ def test_as_many_joins_as_the_family_defines(name: str) -> None:
     found = sppkit.find_joins(model, torch.randn(2, *model.default_cfg["input_size"]))
     assert len(found.joins) == JOINS[name], str(found)
     assert all(join.branch is not None for join in found.joins)
+
+
+def families() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in timm.list_models():
+        found.setdefault(timm.models._registry._model_to_module[name], []).append(name)
+    return found
+
+
+def smallest(names: list[str]) -> str:
+    with torch.device("meta"):
+        sizes = {name: sum(p.numel() for p in timm.create_model(name).parameters()) for name in names}
+    return min(sizes, key=lambda name: sizes[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("names"), families().values(), ids=families())
+def test_every_family_is_measured_or_refused_with_a_reason(names: list[str]) -> None:
+    model = timm.create_model(smallest(names[:20])).eval()
+    try:
+        found = sppkit.find_joins(model, torch.randn(2, *model.default_cfg["input_size"]))
+    except sppkit.SppkitError as error:
+        pytest.skip(f"refused: {error}")
+    print(found.summary)  # noqa: T201 - -s shows the table of the families
+    assert found.joins

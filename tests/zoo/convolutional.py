@@ -713,3 +713,42 @@ class ResponseNormalization(Wide):
         return x + branch
 
     total = join
+
+
+@zoo
+class Overwritten(Zoo):
+    """A part of a signal is set to zero, and another is put together in memory that was empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.f, self.g = conv(3, 4), conv(4, 4), conv(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x[:, 0] = 0.0
+        branch = torch.zeros_like(x)
+        branch[:, :2] = self.f(x)[:, :2]
+        branch[:, 2:] = self.g(x)[:, 2:]
+        return x + branch
+
+    def rows(self, x: Tensor) -> list[Row]:
+        x = self.stem(x) * torch.tensor([0.0, 1, 1, 1])[:, None, None]
+        branch = torch.cat((self.f(x)[:, :2], self.g(x)[:, 2:]), 1)
+        return [("stem", None, x, 1), ("Overwritten", branch, x + branch, 1)]
+
+
+@zoo
+class ManyAtOnce(Wide):
+    """An operation on a list of tensors, which changes them and returns nothing: a part of the branch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        branch = self.f(x)
+        with torch.no_grad():
+            torch._foreach_mul_([branch, branch.detach().clone()], 3.0)
+        return x + branch
+
+    def rows(self, x: Tensor) -> list[Row]:
+        x = self.stem(x)
+        branch = 3 * self.f(x)
+        return [("stem", None, x, 1), ("ManyAtOnce", branch, x + branch, 1)]

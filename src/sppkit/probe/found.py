@@ -234,7 +234,7 @@ def plan_sites(findings: Findings) -> Plan:
         for block, leaf in enumerate(findings.joins):
             plan.add(_site(block, None, leaf.name, "block_output", leaf.output), leaf.output)
         return plan
-    first = findings.joins[0].input
+    first = findings.joins[0].input or findings.joins[0].skip
     if first is not None:
         name = "input" if first.key.call == 0 else "stem"
         plan.add(_site(0, 0, name, "block_output", first), first)

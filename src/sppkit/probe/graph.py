@@ -42,6 +42,7 @@ class Frame:
         parent: The call that it happened in.
         internal: Whether it is a layer of torch's own, inside which no residual join is looked for.
         operations: How many operations have run in it.
+        views: How many views of memory that was changed have been read in it.
         sums: How many additions of two signals have run in it.
         first: Number of the first value that was made after the call began.
         inner: Whether a module that it called has returned a signal.
@@ -54,6 +55,7 @@ class Frame:
     first: int
     operations: int = 0
     sums: int = 0
+    views: int = 0
     inner: bool = False
 
 

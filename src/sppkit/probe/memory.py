@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     # Makes the value that a view shows, from the value of the whole memory.
     MakeView = Callable[[Node, Tensor], Node]
+    # Makes the value of a whole memory, from what it was and what a part of it was changed to.
+    MakeState = Callable[[Node, Node], Node]
 
 _Geometry = tuple[object, ...]
 
@@ -40,9 +42,10 @@ class _Block:
 class Memory:
     """The signals that are in memory, by address and geometry; the tensors themselves are not kept alive."""
 
-    def __init__(self, make_view: MakeView) -> None:
+    def __init__(self, make_view: MakeView, make_state: MakeState) -> None:
         self._blocks: dict[int, _Block] = {}
         self._make_view = make_view
+        self._make_state = make_state
 
     def find(self, tensor: Tensor) -> Node | None:
         """Return the value that a tensor holds now.
@@ -87,8 +90,7 @@ class Memory:
         if block is None or whole or is_whole(tensor):
             self._blocks[address] = _Block(_refer_to(tensor), node)
         else:
-            block.state = self._make_view(block.state, tensor)
-            block.state.parents = (*block.state.parents, node)
+            block.state = self._make_state(block.state, node)
             block.views.clear()
         self._blocks[address].views[_geometry(tensor)] = node
 

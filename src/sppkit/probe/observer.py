@@ -15,7 +15,7 @@ from sppkit.probe.found import Candidate
 from sppkit.probe.graph import Frame, Key, Node
 from sppkit.probe.judge import INNER, SOFTMAX, is_detail, iter_scores, judge_concatenation, judge_sum
 from sppkit.probe.layout import channel_axis
-from sppkit.probe.memory import Memory, check_observable
+from sppkit.probe.memory import Memory, check_observable, is_whole
 from sppkit.probe.operations import Operation, operation_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from torch._ops import OpOverload
 
     Take = Callable[[Key, Tensor], None]
+
+
+_SLICE = operation_of(torch.ops.aten.slice.Tensor)
 
 
 class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -49,7 +52,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.leaves: list[tuple[Frame, Node | None, str]] = []
         self.signals = 0
         self.calls: Counter[str] = Counter()
-        self._memory = Memory(self._view_of)
+        self._memory = Memory(self._view_of, self._state_of)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -143,15 +146,13 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         ]
         parents = () if operation.independent else tuple(node for _, node in read if node is not None)
         if not parents:
-            for target in written:
-                if isinstance(target, Tensor) and self._memory.holds(target):
-                    self._memory.forget(target)
+            self._overwrite(written, Key(frame.path, frame.call, frame.operations), operation)
             return
         weighted = operation.mixes and any(node is None and _is_weight(tensor) for tensor, node in read)
-        for index, output in enumerate(_iter_outputs(result)):
+        for index, output in enumerate([*_iter_outputs(result), *_iter_unreturned(result, written)]):
             if output.layout is not torch.strided:
                 continue
-            changed = any(output is target for target in written)
+            changed = any(output is target for target in _iter_outputs(written))
             if not changed and self._memory.known(output) is not None:
                 continue
             node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
@@ -166,6 +167,17 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             check_observable(output)
             self.take(node.key, output)
 
+    def _overwrite(self, written: Sequence[object], key: Key, operation: Operation) -> None:
+        """Note that what is no signal was written over a signal, or over a part of one."""
+        for target in written:
+            if not isinstance(target, Tensor) or not self._memory.holds(target):
+                continue
+            if is_whole(target):
+                self._memory.forget(target)
+                continue
+            before = self._memory.find(target)
+            self._memory.change(target, self._make(key, operation, () if before is None else (before,), target))
+
     def _make(self, key: Key, operation: Operation | None, parents: tuple[Node, ...], tensor: Tensor) -> Node:
         floating = tensor.is_floating_point() or tensor.is_complex()
         signals = tuple(dict.fromkeys(parent for parent in parents if parent.floating)) if floating else ()
@@ -173,11 +185,19 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Node(self.signals, key, self.frames[-1], operation, signals, tuple(tensor.shape), floating)
 
     def _view_of(self, state: Node, tensor: Tensor) -> Node:
-        # A part of memory that was changed through another part, or was made where nobody looked. Its place can't be
-        # listened at: there is no operation that makes it.
-        node = self._make(Key("", -1, self.signals), operation_of(torch.ops.aten.slice.Tensor), (state,), tensor)
+        # A part of memory that was changed through another part: no operation makes it, so it is taken when it is read.
+        frame = self.frames[-1]
+        frame.views += 1
+        node = self._make(Key(frame.path, frame.call, -frame.views), _SLICE, (state,), tensor)
         node.axis = state.axis if state.axis is not None and len(state.shape) == tensor.ndim else None
+        self.take(node.key, tensor)
         return node
+
+    def _state_of(self, state: Node, change: Node) -> Node:
+        # Of the whole memory there is no tensor at hand, so it can't be listened at.
+        self.signals += 1
+        parents = tuple(item for item in (state, change) if item.floating)
+        return dataclasses.replace(state, number=self.signals, key=Key("", -1, self.signals), parents=parents)
 
     def _judge(
         self,
@@ -261,7 +281,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note_output(self, frame: Frame, output: object) -> None:
         tensors = list(iter_tensors(output))
         found = [(tensor, self._memory.find(tensor)) for tensor in tensors if tensor.layout is torch.strided]
-        signals = [node for _, node in found if node is not None and node.floating and len(node.shape) > 1]
+        signals = [node for tensor, node in found if node is not None and _is_signal(tensor)]
         if signals and frame.parent is not None:
             frame.parent.inner = True
         if signals:
@@ -310,8 +330,20 @@ def _iter_outputs(result: object) -> Iterator[Tensor]:
             yield from _iter_outputs(item)
 
 
+def _iter_unreturned(result: object, written: Sequence[object]) -> Iterator[Tensor]:
+    """Yield what an operation changes in place without returning it, as those on lists of tensors do."""
+    returned = [id(tensor) for tensor in _iter_outputs(result)]
+    for target in _iter_outputs(written):
+        if id(target) not in returned:
+            yield target
+
+
 def _given(at: int | str, args: Sequence[Any]) -> bool:
     return isinstance(at, str) or at < len(args)
+
+
+def _is_signal(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
 
 
 def _is_weight(tensor: Tensor) -> bool:
