@@ -200,7 +200,6 @@ def test_stats_chooses_what_is_measured() -> None:
 
 
 REFUSED = {
-    "no sites": (lambda: sppkit.measure(nn.Linear(3, 3), batch()), "Linear does not say where its residual blocks are"),
     "path": (lambda: sppkit.measure(small(), "photos/"), "inputs must be a tensor"),
     "no batch": (lambda: sppkit.measure(small(), []), "the inputs are empty"),
     "channels": (

@@ -405,7 +405,7 @@ REFUSED_SITES = {
     "text as block": (declaring(Site("a", 0, "s", "block_output", "stem")), "block must be a whole .*, not 'a'"),
     "bool as block": (declaring(Site(False, 0, "s", "block_output", "stem")), "block must be a whole .*, not False"),
     "half a block": (declaring(Site(0.5, 0, "s", "block_output", "stem")), r"block must be a whole .*, not 0\.5"),
-    "stage": (declaring(Site(0, -2, "s", "block_output", "stem")), "stage must be .* at least 0, not -2"),
+    "stage": (declaring(Site(0, -2, "s", "block_output", "stem")), "stage must be .* at least 0, or None, not -2"),
     "name": (declaring(Site(0, 0, None, "block_output", "stem")), "name must be a text, not None"),
     "path": (declaring(Site(0, 0, "s", "block_output", None)), "path must be the qualified name of a module, not None"),
     "axis 0": (declaring(Site(0, 0, "s", "block_output", "stem", 0)), "channel_axis must be None or .*, not 0"),
@@ -427,7 +427,6 @@ REFUSED_SITES = {
     "branch alone": (declaring(STEM, BRANCH), "block 1 has no site with the role 'block_output'"),
     "no network": (lambda: None, r"must be a torch\.nn\.Module; this is <class 'NoneType'>"),
     "a class": (lambda: Net, r"this is the class Net, not a network made of it"),
-    "no method": (lambda: nn.Linear(1, 1), "Linear does not say where its residual blocks are"),
 }
 
 

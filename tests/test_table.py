@@ -89,7 +89,6 @@ REFUSED = {
     "nan": cell("channels", "nan", WHOLE),
     "superscript": cell("block", "²", "a number"),
     "no block": cell("block", "", "a number"),
-    "no stage": cell("stage", "", "a number"),
     "no name": cell("name", "", "a name without control characters"),
     "escape": cell("name", "\x1b[31m", "a name without control characters"),
     "digits without end": (with_cell("seed", "9" * 5000), "seed must be a whole number"),

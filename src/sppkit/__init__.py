@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
     from sppkit.measurement import Probe as Probe
+    from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
     from sppkit.plot.spp import plot_spp as plot_spp
@@ -32,6 +33,7 @@ _HOME = {
     "UsageError": "errors",
     "activation_gain": "activations",
     "build_model": "models.build",
+    "find_joins": "measurement",
     "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",

@@ -5,32 +5,39 @@ from __future__ import annotations
 import functools
 import math
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from sppkit import registry
-from sppkit.errors import UsageError
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.parsers import names_of, parse_seed, whole_number
-from sppkit.probe.check import declared_sites
+from sppkit.probe.check import as_network, declared_sites
+from sppkit.probe.corrections import correct, load_corrections
+from sppkit.probe.finder import Finder
 from sppkit.probe.forward import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.probe.listener import Listener
 from sppkit.probe.numerics import full_float32
 from sppkit.probe.place import check_values, find_target, move, wake
 from sppkit.probe.preserve import preserved
 from sppkit.probe.randomness import seed_torch
+from sppkit.sites import DeclaresSites
 from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
 from sppkit.table import build_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     import pandas as pd
     from torch import Tensor, nn
 
+    from sppkit.probe.collector import Collector
     from sppkit.probe.forward import Mode
+    from sppkit.probe.found import Findings
     from sppkit.sites import Role, Site
 
     # Statistics of one site by name, and its number of non-finite values; each of shape ().
@@ -67,26 +74,34 @@ class Probe:
         seed: int = 0,
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
+        sites: str | Path | Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
         Args:
-            model: A network that declares its sites, as every named architecture does.
+            model: A network. Where it declares no sites, its residual joins are found in the first forward pass.
             stats: Statistics to take, or the name of one; all of them where it is None.
             seed: What the table's ``seed`` column says.
             on_site: Called after each site, for instance to show progress.
             single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
                 moments of its channels, which only merging needs.
+            sites: Corrections of what is found: the path of a TOML file, or what it holds (``docs/any-model.md``).
+                ``"found"`` corrects nothing. Either finds the joins of a model that declares its sites as well.
 
         Raises:
-            UsageError: If the model does not say where its residual blocks are or says it wrongly, or if an argument
-                can't be used.
+            UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
-        sites = declared_sites(model)
+        corrections = None if sites is None else load_corrections(sites)
+        finds = corrections is not None or not isinstance(as_network(model), DeclaresSites)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         reduce = self._summarize if single else _moments_at
-        self._listener: Listener[_Kept] = Listener(model, sites, reduce, _merge, _check_callback(on_site))
+        callback = _check_callback(on_site)
+        self._listener: Listener[_Kept] | Finder[_Kept] = (
+            Finder(model, [], reduce, _merge, callback, correct=partial(correct, corrections=corrections or ()))
+            if finds
+            else Listener(model, declared_sites(model), reduce, _merge, callback)
+        )
 
     def __enter__(self) -> Self:
         self._listener.__enter__()
@@ -101,6 +116,11 @@ class Probe:
     def last(self) -> Site | None:
         """The last site that a forward pass has reached."""
         return self._listener.last
+
+    @property
+    def findings(self) -> Findings | None:
+        """What was found in the first forward pass; None before it, and for a model that declares its sites."""
+        return self._listener.findings if isinstance(self._listener, Finder) else None
 
     @property
     def raised(self) -> Exception | None:
@@ -136,6 +156,7 @@ def measure(
     device: str | torch.device | None = None,
     warmup: object = (),
     on_site: Callable[[Site], None] | None = None,
+    sites: str | Path | Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Push inputs through a model and return its signal propagation table.
 
@@ -147,7 +168,7 @@ def measure(
     What ``inputs``, ``warmup`` and ``on_site`` raise comes through unchanged.
 
     Args:
-        model: A network that declares its sites, as every named architecture does.
+        model: A network. Where it declares no sites, its residual joins are found in a forward pass on the first batch.
         inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
             or a list or other iterable of batches; statistics are those of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
@@ -158,6 +179,7 @@ def measure(
         warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something; in
             any form of ``inputs``, and the empty tuple for none.
         on_site: Called after each site, for instance to show progress.
+        sites: As for ``Probe``.
 
     Returns:
         One row per block, columns as in ``sppkit.table.COLUMNS``.
@@ -167,17 +189,67 @@ def measure(
         MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
             changes a parameter in place.
     """
-    probe = Probe(model, stats=stats, seed=seed, on_site=on_site)
+    probe = Probe(model, stats=stats, seed=seed, on_site=on_site, sites=sites)
     check_mode(mode)
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
     warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
+    _measure(probe, model, chosen, device, mode, int(seed), warm_up)
+    return probe.table()
+
+
+def find_joins(
+    model: nn.Module,
+    inputs: object,
+    *,
+    mode: Mode | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    sites: str | Path | Mapping[str, Any] = "found",
+) -> Findings:
+    """Find a model's residual joins from a forward pass: what ``measure`` makes its rows of, and why.
+
+    The model is left as ``measure`` leaves it. ``print`` shows the joins, one per line.
+
+    Args:
+        model: A network; whether it declares its sites makes no difference.
+        inputs: One batch, or an iterable of batches, of which the first is taken.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        device: As for ``measure``.
+        sites: Corrections of what is found, as for ``measure``.
+
+    Returns:
+        What was found, corrected.
+
+    Raises:
+        UsageError: If the model, the inputs or an option can't be used.
+        MeasurementError: If the forward pass fails, or nothing in it could be measured.
+    """
+    # One statistic, the cheapest: the joins are what is asked for.
+    probe = Probe(model, stats="channel_variance", seed=seed, single=True, sites=sites)
+    check_mode(mode)
+    _measure(probe, model, islice(iter_batches(inputs), 1), device, mode, int(seed), ())
+    probe.table()
+    if probe.findings is None:
+        raise MeasurementError(f"no forward pass of {type(model).__name__} was seen.")
+    return probe.findings
+
+
+def _measure(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    device: object,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object],
+) -> None:
     check_values(model)
     target = find_target(model, device)
     wake(target)
     with preserved(model):
         move(model, target)
-        _run(probe, model, chosen, target, mode, int(seed), warm_up)
-    return probe.table()
+        _run(probe, model, batches, target, mode, seed, warmup)
 
 
 def run_probe(
@@ -287,7 +359,7 @@ def _load_statistic(name: str) -> Callable[[ChannelMoments], Tensor]:
     return statistic
 
 
-def _iter_rows(listener: Listener[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
+def _iter_rows(listener: Collector[_Kept], stats: Sequence[str], seed: int) -> Iterator[Mapping[str, Any]]:
     numbers = _collect(listener.values, stats)
     blocks: dict[int, dict[Role, Site]] = {}
     for site in listener.sites:

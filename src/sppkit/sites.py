@@ -17,7 +17,7 @@ class Site:
 
     Attributes:
         block: Row of the table: 0 is the input of the first residual block, k its k-th block.
-        stage: 0 for the stem, then from 1.
+        stage: 0 for the stem, then from 1; None where the model has none.
         name: What the row is called.
         role: ``block_output`` (after the addition) or ``residual_branch`` (its end, before any scale).
         path: Qualified name of the module whose output is the signal.
@@ -26,7 +26,7 @@ class Site:
     """
 
     block: int
-    stage: int
+    stage: int | None
     name: str
     role: Role
     path: str

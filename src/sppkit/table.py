@@ -33,7 +33,7 @@ COLUMNS = (
 STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_variance")
 INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
 # What tells one row from another; a table without them says nothing.
-_KEY_COLUMNS = ("seed", "block", "stage", "name")
+_KEY_COLUMNS = ("seed", "block", "name")
 # Integer columns are 64 bits wide.
 _INTEGER_LIMIT = 2**63
 _DIGITS = 20

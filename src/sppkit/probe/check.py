@@ -27,17 +27,29 @@ def declared_sites(model: object) -> list[Site]:
         Its sites.
 
     Raises:
-        UsageError: If it is no network, declares none, or one can't be used.
+        UsageError: If it is no network, or a site can't be used.
+    """
+    network = as_network(model)
+    sites = network.signal_sites() if isinstance(network, DeclaresSites) else []
+    return check_sites(network, sites)
+
+
+def as_network(model: object) -> nn.Module:
+    """Return a model that is a network.
+
+    Args:
+        model: Anything.
+
+    Returns:
+        The model.
+
+    Raises:
+        UsageError: If it is no ``torch.nn.Module``.
     """
     if not isinstance(model, nn.Module):
         made = f"the class {model.__name__}, not a network made of it" if isinstance(model, type) else type(model)
         raise UsageError(f"the model must be a torch.nn.Module; this is {made}.")
-    if not isinstance(model, DeclaresSites):
-        raise UsageError(
-            f"{type(model).__name__} does not say where its residual blocks are.\n"
-            "Give it a method signal_sites() that returns sppkit.Site objects, or use sppkit.build_model."
-        )
-    return check_sites(model, model.signal_sites())
+    return model
 
 
 def check_sites(model: nn.Module, sites: object) -> list[Site]:
@@ -76,6 +88,10 @@ def _is_count(value: Any) -> bool:
     return _is_whole(value) and value >= 0
 
 
+def _is_stage(value: object) -> bool:
+    return value is None or _is_count(value)
+
+
 def _is_axis(value: Any) -> bool:
     return value is None or (_is_whole(value) and value != 0)
 
@@ -90,7 +106,7 @@ def _is_role(value: object) -> bool:
 
 _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "block": (_is_count, "a whole number of at least 0"),
-    "stage": (_is_count, "a whole number of at least 0"),
+    "stage": (_is_stage, "a whole number of at least 0, or None"),
     "name": (_is_text, "a text"),
     "role": (_is_role, " or ".join(map(repr, get_args(Role)))),
     "path": (_is_text, "the qualified name of a module"),

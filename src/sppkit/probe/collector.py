@@ -1,0 +1,130 @@
+"""What is kept of a network's signals: one reduction per site, merged over forward passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from torch import Tensor
+
+from sppkit.errors import MeasurementError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+    from torch import nn
+
+    from sppkit.sites import Site
+
+T = TypeVar("T")
+
+
+@dataclass
+class Collector(Generic[T]):
+    """The values of every site of a network, reduced as they come and never kept.
+
+    The reduction is handed in: this class knows no statistic.
+
+    Attributes:
+        model: The network to listen to.
+        sites: Where to listen.
+        reduce: From a site and its output, with the channels on axis 1, to what is kept of it.
+        merge: Combines what is kept of one site over several forward passes.
+        on_site: Called after each site, for instance to show progress.
+        values: What was kept, by site.
+        shapes: Shape of each site's output, with the channels on axis 1.
+        last: The last site that was reached.
+        raised: What ``on_site`` raised, if it did.
+    """
+
+    model: nn.Module
+    sites: Sequence[Site]
+    reduce: Callable[[Site, Tensor], T]
+    merge: Callable[[T, T], T]
+    on_site: Callable[[Site], None] | None = None
+    values: dict[Site, T] = field(default_factory=dict)
+    shapes: dict[Site, torch.Size] = field(default_factory=dict)
+    last: Site | None = None
+    raised: Exception | None = None
+    # How many calls of the model are open (a model may call itself), and the sites that fired in the outermost one.
+    _depth: int = 0
+    _fired: set[Site] = field(default_factory=set)
+
+    def check_complete(self) -> None:
+        """Check that every site was reached.
+
+        Raises:
+            MeasurementError: If one was not, as happens when a model was compiled before it was probed.
+        """
+        silent = [site for site in self.sites if site not in self.values]
+        if silent:
+            raise MeasurementError(
+                f"{len(silent)} of {len(self.sites)} sites were never reached, the first at {silent[0].path!r}.\n"
+                "Call the model itself (not .forward) inside the probe, and probe it before torch.compile."
+            )
+
+    def _take(self, site: Site, signal: Tensor) -> None:
+        if site in self._fired:
+            raise MeasurementError(
+                f"site {site.name!r} fired twice in one forward pass: its module {site.path!r} is called more than "
+                "once.\nDeclare a module that is called once, for instance an nn.Identity where the signal is."
+            )
+        known = self.shapes.get(site)
+        if known is not None and known[1] != signal.shape[1]:
+            raise MeasurementError(
+                f"the output of {site.path!r} had {known[1]} channels and has {signal.shape[1]} now; batches can be "
+                "merged only where the channels are the same."
+            )
+        value = self.reduce(site, signal)
+        self.values[site] = value if known is None else self.merge(self.values[site], value)
+        self.shapes[site] = signal.shape
+        self._fired.add(site)
+        self.last = site
+        if self.on_site is not None:
+            self._tell(self.on_site, site)
+
+    def _tell(self, on_site: Callable[[Site], None], site: Site) -> None:
+        try:
+            on_site(site)
+        except Exception as error:
+            self.raised = error
+            raise
+
+
+def check_signal(output: object, site: Site) -> Tensor:
+    """Return a site's signal with its channels on axis 1.
+
+    Args:
+        output: What is at the site.
+        site: The site.
+
+    Returns:
+        Shape (N, C, ...).
+
+    Raises:
+        UsageError: If it is no floating-point tensor with samples and channels, or the channel axis does not fit.
+        MeasurementError: If it is empty.
+    """
+    if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
+        found = f"shape {tuple(output.shape)}, {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(
+            f"the output of {site.path!r} must be a floating-point tensor of shape (N, C, ...), not {found}."
+        )
+    if output.numel() == 0:
+        raise MeasurementError(f"the output of {site.path!r} has shape {tuple(output.shape)}: no values to measure.")
+    return _channels_first(output, site)
+
+
+def _channels_first(signal: Tensor, site: Site) -> Tensor:
+    axis = site.channel_axis
+    if axis is None:
+        axis = 2 if signal.ndim == 3 else 1
+    if axis == 1:
+        return signal
+    if not 1 <= abs(axis) < signal.ndim:
+        raise UsageError(
+            f"channel_axis {axis} of {site.path!r} does not fit its output of shape {tuple(signal.shape)}: from 1 to "
+            f"{signal.ndim - 1}, or from -{signal.ndim - 1} to -1."
+        )
+    return signal.movedim(axis, 1)

@@ -1,0 +1,422 @@
+"""What a stranger's model may do while it is observed: it is measured rightly or refused, and left as it was."""
+
+from __future__ import annotations
+
+import gc
+import random
+import warnings
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sppkit
+from test_probe import ACTS, Net, batch, state, with_gradients
+from zoo.convolutional import ResNetV1Basic
+from zoo.sequences import TorchPreNorm
+
+
+def resnet(seed: int = 0) -> ResNetV1Basic:
+    torch.manual_seed(seed)
+    return ResNetV1Basic()
+
+
+# No trace.
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["returns", "raises"])
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_no_trace_is_left(act: Callable[[Net], object], raises: bool) -> None:
+    net = with_gradients(Net(act, raises=raises))
+    before = state(net)
+    if raises:
+        with pytest.raises(sppkit.MeasurementError, match="failed behind stem: planted failure"):
+            sppkit.measure(net, batch(), mode="eval", sites="found")
+    else:
+        sppkit.measure(net, batch(), mode="eval", sites="found")
+    assert state(net) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt], ids=lambda error: error.__name__)
+@pytest.mark.parametrize("when", ["discovery", "measurement"])
+def test_hooks_modes_and_switches_are_gone_after_any_error(when: str, error: type[BaseException]) -> None:
+    calls = []
+
+    def fail(net: Net) -> None:
+        calls.append(1)
+        if len(calls) == (1 if when == "discovery" else 2):
+            raise error("planted")
+
+    net = Net(fail)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    probe = sppkit.Probe(net, sites="found")
+    with pytest.raises(error, match="planted"), probe:
+        net(batch())
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+    assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+    with probe:
+        net(batch())
+    assert probe.table()["name"].tolist() == ["stem", "Net"]
+
+
+def test_a_probe_changes_nothing_of_the_users_own_pass() -> None:
+    torch.manual_seed(3)
+    probed, plain = resnet(), resnet()
+    probed.dropout = plain.dropout = nn.Dropout(0.5)
+    x = probed.example()
+    outputs = []
+    for net, context in ((plain, torch.enable_grad()), (probed, sppkit.Probe(probed))):
+        torch.manual_seed(7)
+        with context:
+            outputs.append(net.dropout(net(x)))
+        outputs[-1].sum().backward()
+    assert torch.equal(*outputs)
+    for a, b in zip(plain.parameters(), probed.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    # Running statistics have moved once, not twice.
+    for (name, a), (_, b) in zip(plain.named_buffers(), probed.named_buffers(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.get_rng_state().equal(torch.get_rng_state())
+
+
+class Remembers(nn.Module):
+    """Counts its calls and keeps a cache that only its first call fills, in attributes that are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.calls, self.cache = nn.Linear(4, 4), 0, None
+
+    def forward(self, x: Tensor, history: list[Tensor]) -> Tensor:
+        self.calls += 1
+        history.append(x)
+        if self.cache is None:
+            self.cache = x.mean() + torch.arange(4.0)
+        x += torch.tanh(self.fc(x)) + self.cache
+        return x
+
+
+def test_the_pass_that_looks_is_not_seen_by_the_model_nor_in_its_arguments() -> None:
+    net, history, x = Remembers(), [], torch.randn(8, 4)
+    expected = torch.tanh(net.fc(x)) + x.mean() + torch.arange(4.0) + x
+    with sppkit.Probe(net) as probe:
+        out = net(x, history)
+    assert (net.calls, len(history)) == (1, 1)
+    torch.testing.assert_close(out, expected)
+    np.testing.assert_allclose(
+        probe.table()["channel_variance"][1], expected.detach().double().var(0, correction=0).mean(), rtol=1e-5
+    )
+
+
+def test_no_signal_is_kept_alive() -> None:
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(12))
+
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal most
+            for layer in self.layers:
+                x = x + torch.relu(layer(x))
+                alive.append(weakref.ref(x))
+                most = max(most, sum(item() is not None for item in alive))
+            return x
+
+    gc.disable()
+    try:
+        sppkit.measure(Watched(), torch.randn(2, 4, 8, 8))
+    finally:
+        gc.enable()
+    # The loop's own variable, in the pass that looks and in the one that is measured.
+    assert most == 1
+
+
+class Doubled(nn.Module):
+    """Is handed one tensor as two arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        return target.contiguous() + torch.relu(self.fc(source))
+
+
+@pytest.mark.parametrize("expanded", [False, True], ids=["dense", "expanded"])
+def test_arguments_that_are_one_tensor_are_one_in_the_pass_that_looks(expanded: bool) -> None:
+    x = torch.randn(8, 1).expand(8, 4) if expanded else torch.randn(8, 4)
+    net = Doubled()
+    with sppkit.Probe(net) as probe:
+        net(x, x)
+    assert probe.table()["name"].tolist() == ["stem" if expanded else "input", "Doubled"]  # a copy is no input
+    assert probe.findings.kind == "addition"
+    with sppkit.Probe(net) as probe:
+        net(x, torch.randn(8, 4))
+    assert probe.findings.kind == "module"
+
+
+# Compiled, scripted, quantized, sharded, without values.
+
+
+def compile_parts(net: nn.Module, how: str) -> nn.Module:
+    if how == "whole":
+        return torch.compile(net, backend="eager")
+    if how == "part":
+        net.layer1 = torch.compile(net.layer1, backend="eager")
+    if how == "in place":
+        net.compile(backend="eager")
+    return net
+
+
+@pytest.mark.parametrize("how", ["whole", "part", "in place"])
+@pytest.mark.parametrize("ran", [False, True], ids=["fresh", "ran before"])
+def test_a_compiled_model_is_measured_in_its_parts(how: str, ran: bool) -> None:
+    expected = sppkit.measure(resnet().eval(), resnet().example())
+    net = compile_parts(resnet().eval(), how)
+    if ran:
+        with torch.no_grad():
+            net(resnet().example())
+    table = sppkit.measure(net, resnet().example())
+    pd.testing.assert_frame_equal(table, expected)
+    assert len(table) == 5
+
+
+def test_torchs_fused_layers_are_seen_in_their_parts_and_fused_again() -> None:
+    net = TorchPreNorm().eval()
+    torch.backends.mha.set_fastpath_enabled(True)
+    assert len(sppkit.measure(net, net.example())) == 5
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return nn.Sequential(torch.jit.script(nn.Linear(6, 6)), nn.ReLU())
+
+
+def quantized() -> nn.Module:
+    class Quantized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            q = torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+            return q.dequantize() + x
+
+    return Quantized()
+
+
+def sharded() -> nn.Module:
+    net = nn.Linear(6, 6)
+    DTensor = type("DTensor", (nn.Parameter,), {})  # noqa: N806 - a stand-in: the real one needs several processes
+    net.weight = DTensor(torch.zeros(6, 6))
+    return net
+
+
+def fsdp() -> nn.Module:
+    return nn.Sequential(type("FullyShardedDataParallel", (nn.Identity,), {})())
+
+
+def lazy() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return nn.LazyLinear(3)
+
+
+class Constant(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ones(2, 3)
+
+
+REFUSED = {
+    "scripted": (scripted, r"'0' of Sequential is compiled by TorchScript.*\n.*network that it was made from"),
+    "quantized": (quantized, "quantized: measure the floating-point model"),
+    "sharded": (sharded, r"'weight' of Linear is sharded over several processes \(a DTensor\)"),
+    "fsdp": (fsdp, r"'0' of Sequential is sharded over several processes\.\n.*whole model on one device"),
+    "meta": (lambda: nn.Linear(6, 6, device="meta"), "'weight' of Linear has no values: it is on the meta device"),
+    "lazy": (lazy, "'weight' of LazyLinear has no values yet: it is lazy"),
+    "no signal": (Constant, r"nothing to measure was seen in a forward pass of Constant: no module returned"),
+    "no network": (lambda: None, r"must be a torch\.nn\.Module; this is <class 'NoneType'>"),
+    "a class": (lambda: nn.Linear, r"this is the class Linear, not a network made of it"),
+}
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_can_not_be_measured_is_refused(build: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(sppkit.SppkitError, match=message):
+        sppkit.measure(build(), torch.randn(4, 6))
+
+
+def test_a_dynamically_quantized_layer_has_a_floating_point_signal() -> None:
+    # Its integers are inside the operation. Written out, because torch's own tool for it is deprecated.
+    x = torch.randn(8, 6)
+
+    class Rounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.randint(-127, 127, (6, 6), dtype=torch.int8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.relu(x @ (self.weight.float() / 127))
+
+    net = Rounded()
+    branch = torch.relu(x @ (net.weight.float() / 127)).double()
+    table = sppkit.measure(net, x)
+    np.testing.assert_allclose(table["residual_variance"][1], branch.var(0, correction=0).mean(), rtol=1e-5)
+
+
+def test_the_model_has_to_be_called_in_the_probe() -> None:
+    net = resnet()
+    with sppkit.Probe(net) as probe:
+        net.forward(net.example())
+    with pytest.raises(sppkit.MeasurementError, match=r"no forward pass of ResNetV1Basic was seen\.\nCall the model"):
+        probe.table()
+
+
+def test_a_probe_is_not_entered_twice_at_once() -> None:
+    with (
+        sppkit.Probe(resnet()) as probe,
+        pytest.raises(sppkit.UsageError, match="listening already; leave its context before"),
+    ):
+        probe.__enter__()
+
+
+# Types and layouts.
+
+
+def test_autocast_is_measured_in_its_own_precision() -> None:
+    net = resnet().eval()
+    exact = sppkit.measure(net, net.example())
+    with torch.autocast("cpu", torch.bfloat16):
+        table = sppkit.measure(net, net.example())
+    assert table["name"].equals(exact["name"])
+    assert not table["channel_variance"].equals(exact["channel_variance"])
+    # bfloat16 has 8 bits: 0.4 % per operation, some of it averaged out.
+    np.testing.assert_allclose(table["channel_variance"], exact["channel_variance"], rtol=0.05)
+
+
+def test_channels_last_memory_is_the_same_signal() -> None:
+    net = resnet().eval()
+    expected = sppkit.measure(net, net.example())
+    net = net.to(memory_format=torch.channels_last)
+    table = sppkit.measure(net, net.example().to(memory_format=torch.channels_last))
+    columns = ["channel_squared_mean", "channel_variance", "residual_variance"]
+    # Convolutions sum in another order.
+    np.testing.assert_allclose(table[columns], expected[columns], rtol=1e-4)
+
+
+# Several passes.
+
+
+def test_batches_merge_to_their_union() -> None:
+    net, x = resnet().eval(), torch.randn(12, 3, 8, 8)
+    whole, split = sppkit.measure(net, x), sppkit.measure(net, [x[:1], x[1:5], x[5:]])
+    for column in ("channel_squared_mean", "channel_variance", "residual_variance"):
+        np.testing.assert_allclose(split[column], whole[column], rtol=1e-4)
+
+
+class SkipsLayers(nn.Module):
+    """Stochastic depth that skips whole layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if not self.training or random.random() < 0.5:
+                x = x + torch.relu(layer(x))
+        return x
+
+
+def test_both_passes_skip_the_same_layers() -> None:
+    net, x = SkipsLayers(), torch.randn(16, 6)
+    random.seed(5)
+    kept = [layer for layer in net.layers if random.random() < 0.5]
+    for layer in kept:
+        x = x + torch.relu(layer(x))
+    random.seed(5)
+    with sppkit.Probe(net) as probe:
+        net_x = torch.randn(16, 6)
+        net(net_x)
+    assert len(probe.table()) == 1 + len(kept)
+
+
+def test_passes_that_skip_other_layers_are_not_merged() -> None:
+    net = SkipsLayers()
+    random.seed(5)
+    with pytest.raises(sppkit.MeasurementError, match=r"another way than the first: it has \d rows .*\n.*eval mode"):
+        sppkit.measure(net, [torch.randn(16, 6)] * 5, mode="train")
+    assert len(sppkit.measure(net, [torch.randn(16, 6)] * 5, mode="eval")) == 9
+
+
+def test_sequences_of_other_lengths_are_merged() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.fc = nn.Embedding(9, 6), nn.Linear(6, 6)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embed(ids)
+            return x + torch.relu(self.fc(x))
+
+    net = Tokens()
+    batches = [torch.randint(0, 9, (2, length)) for length in (3, 7)]
+    values = torch.cat([net.embed(ids).flatten(0, 1) for ids in batches]).double()
+    table = sppkit.measure(net, batches)
+    np.testing.assert_allclose(table["channel_variance"][0], values.var(0, correction=0).mean().item(), rtol=1e-5)
+
+
+# On the named architectures.
+
+ARCHITECTURES = {
+    "bn-relu-conv": ("bn-relu-conv", {}),
+    "relu-bn-conv": ("relu-bn-conv", {}),
+    "he-resnet": ("he-resnet", {}),
+    "basic": ("bn-relu-conv", {"block": "basic"}),
+    "squeeze-and-excite": ("bn-relu-conv", {"se": True, "skip_gain": 0.5}),
+    "nf-resnet": ("nf-resnet", {"alpha": 0.2}),
+    "all of it": ("nf-resnet", {"se": True, "stochastic_depth": 0.3, "skip_gain": 0.5, "activation": "silu"}),
+    "linear": ("nf-resnet", {"activation": "identity"}),
+    "cifar": ("nf-resnet", {"stem": "cifar"}),
+    "circular": ("relu-bn-conv", {"padding": "circular", "stem": "no-pool"}),
+}
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize(("arch", "options"), ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_the_blocks_found_are_those_declared_and_the_table_is_identical(arch: str, options: dict, mode: str) -> None:
+    model = sppkit.build_model(arch, stages=(1, 2, 3), width=0.125, **options)
+    x = torch.randn(4, 3, 32, 32)
+    declared = sppkit.measure(model, x, mode=mode)
+    pd.testing.assert_frame_equal(sppkit.measure(model, x, mode=mode, sites="found"), declared, check_exact=True)
+    assert len(declared) == 7
+
+
+def test_what_the_callback_raises_comes_through() -> None:
+    def fail(site: sppkit.Site) -> None:
+        raise ZeroDivisionError("by the user's callback")
+
+    net = resnet()
+    with pytest.raises(ZeroDivisionError, match="by the user's"):
+        sppkit.measure(net, net.example(), on_site=fail)
+
+
+def test_the_error_names_the_last_site_that_the_measured_pass_reached() -> None:
+    calls = []
+
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(1)
+            if len(calls) == 3:  # twice in the pass that looks
+                raise RuntimeError("planted")
+            return x
+
+    net = resnet()
+    net.layer2[0].add_module("relu", Fails())
+    with pytest.raises(sppkit.MeasurementError, match=r"the forward pass failed behind layer1\.1: planted"):
+        sppkit.measure(net, net.example())
