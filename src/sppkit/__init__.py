@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sppkit.activations import activation_gain as activation_gain
+    from sppkit.diagnosis.diagnose import diagnose as diagnose
+    from sppkit.diagnosis.result import Diagnosis as Diagnosis
     from sppkit.errors import DoesNotFitError as DoesNotFitError
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sppkit.table import write_csv as write_csv
 
 _HOME = {
+    "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "MeasurementError": "errors",
     "Probe": "measurement",
@@ -32,6 +35,7 @@ _HOME = {
     "UsageError": "errors",
     "activation_gain": "activations",
     "build_model": "models.build",
+    "diagnose": "diagnosis.diagnose",
     "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",
