@@ -30,7 +30,7 @@ def record(network: dict[str, Any], expected: Any = None, **further: Any) -> dic
 def table(
     variance: Stages | None = ((1, 2), (1, 2)),
     mean: float | Stages | None = 0.01,
-    residual: Stages | float | None = 1.0,
+    residual: Stages | float | None = 0.6,
     *,
     stem: float | None = 0.36,
     size: int = 7,

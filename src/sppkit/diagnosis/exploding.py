@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 # Blocks that each add a branch of variance 1 reach 1 + k behind k of them, 51 behind 50, and a transition resets that
 # (Brock et al. 2021, section 3). Ten times beyond is no such growth: behind 50 blocks it is 5 % a block, compounded.
 _BEYOND_LINEAR = 10.0
-# Where nothing makes the growth linear, a third of that is proof enough: networks that keep it never pass it.
-_BEYOND_UNSCALED = 3.0
+# Where nothing makes the growth linear, linear growth itself is the limit: networks that keep to it start from 2, not
+# from 1, and reach half of it.
+_BEYOND_UNSCALED = 1.0
 
 
 def find_exploding(evidence: Evidence) -> Diagnosis | None:
     """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
 
     v is the variance behind the first block, at least 1 where nothing is known of the network; ``step`` is
-    (alpha skip_gain)², at least 1. Three times stand for ten in a network that has neither normalizer nor beta.
+    (alpha skip_gain)², at least 1. In a network that has neither normalizer nor beta the factor is 1.
 
     Args:
         evidence: The curves and what is known of the network.
@@ -53,8 +54,8 @@ def find_exploding(evidence: Evidence) -> Diagnosis | None:
         statistic="channel_variance",
         limit=float(limit),
         fact=f"The variance explodes: it reaches {variance[worst]:.3g} at block {evidence.number(worst)}, "
-        f"{growth_per_block(evidence, worst):.3g} times per block, and passes {times:.0f} times what linear growth "
-        f"leaves, {limit:.3g}, at {evidence.at(int(passed[0]))}",
+        f"{growth_per_block(evidence, worst):.3g} times per block, and passes {_name(times)} linear growth leaves, "
+        f"{limit:.3g}, at {evidence.at(int(passed[0]))}",
         cause=cause,
         remedy=remedy,
     )
@@ -108,6 +109,10 @@ def _explain(network: Network) -> tuple[str, str]:
         "returns as much or more",
         "normalize the branch's input, or divide it by its expected standard deviation and scale the branch down",
     )
+
+
+def _name(times: float) -> str:
+    return "what" if times == 1 else f"{times:.0f} times what"
 
 
 def _variance(network: Network) -> str:

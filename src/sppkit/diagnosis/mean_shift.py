@@ -88,7 +88,7 @@ def _diagnose(evidence: Evidence, ratio: Floats, begins: int, limit: Floats) -> 
         fact = f"The squared mean passes the variance {where} and reaches {ratio[worst]:.3g} times the variance"
     else:
         fact = f"The squared mean passes {limit[begins]:.0%} of the variance {where} and reaches {ratio[worst]:.0%}"
-    cause, remedy = _explain(evidence.network, by_border=_is_by_border(evidence, begins))
+    cause, remedy = _explain(evidence.network, by_border=not serious and _is_by_border(evidence, begins))
     return evidence.diagnosis(
         "mean-shift",
         _severity(evidence, begins, serious=serious),
@@ -131,8 +131,9 @@ def _explain(network: Network, *, by_border: bool) -> tuple[str, str]:
         )
     if holds_mean_at_zero(network):
         return (
-            "the architecture removes the mean of every branch, so that something behind it adds one, as a bias does",
-            "look at what stands between the last convolution or normalizer and the addition",
+            "the architecture removes the mean of every branch, so that something adds one behind, as a bias does, or "
+            "the shortcut never loses its own",
+            "look at what stands between the last convolution or normalizer and the addition, and at the shortcuts",
         )
     if _is_taken_out(network):
         return (

@@ -44,10 +44,11 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
 
     Returns:
         An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
-        ``find_wrong_reset`` judges, and for published weight standardization, where every stage starts higher because
-        its fan-in is larger.
+        ``find_wrong_reset`` judges, for one without any scale of its own, which can only explode or not, and for
+        published weight standardization, where every stage starts higher because its fan-in is larger.
     """
-    if block_factors(evidence) is not None or evidence.network.weights == "ws":
+    network = evidence.network
+    if block_factors(evidence) is not None or network.unscaled or network.weights == "ws":
         return None
     return _diagnose(evidence, _generic_limits(evidence))
 
