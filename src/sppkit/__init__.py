@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
@@ -38,6 +39,7 @@ _HOME = {
     "diagnose": "diagnosis.diagnose",
     "measure": "measurement",
     "plot_spp": "plot.spp",
+    "predict_from_weights": "models.weights_prediction",
     "read_csv": "table",
     "write_csv": "table",
 }
