@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 NAN, INF = math.nan, math.inf
 
 
-def rendered(frame: pd.DataFrame, run: dict[str, Any], width: int = 400) -> list[str]:
-    console = Console(width=width, color_system=None, record=True, file=io.StringIO())
+def rendered(frame: pd.DataFrame, run: dict[str, Any]) -> list[str]:
+    console = Console(width=400, color_system=None, record=True, file=io.StringIO())
     console.print(*render_summary(frame, run), sep="\n")
     return [line.rstrip() for line in console.export_text().splitlines()]
 
@@ -100,13 +100,6 @@ def test_an_error_is_shown_with_cause_and_remedy_and_nothing_is_praised_beside_i
 def test_a_warning_takes_the_place_of_what_would_be_said_of_its_statistic() -> None:
     lines = said(table(residual=((0.5, 0.5), (0.5, 0))), record(BN, 0.6817))
     assert [line[:20] for line in lines] == ["WARN The branch of b", "ok   The squared mea", "ok   The variance re"]
-
-
-def test_a_long_sentence_wraps_behind_its_mark() -> None:
-    lines = rendered(table(residual=((1, 1), (1, 0))), {}, width=60)
-    [first] = [place for place, line in enumerate(lines) if line.startswith("WARN")]
-    following = lines[first + 1 : first + 4]
-    assert all(line.startswith("     ") and len(line) <= 60 for line in following)
 
 
 ONLY: dict[str, tuple[str, ...]] = {

@@ -98,9 +98,22 @@ class Evidence:
         Returns:
             The prediction, and the standard deviation of an average over this many seeds; None where there is none.
         """
-        expected = self._number(place, f"predicted_{statistic}")
-        spread = self._number(place, f"predicted_{statistic}_spread")
-        return expected, None if spread is None else spread / math.sqrt(self.seeds)
+        values, spreads = self.prediction(statistic)
+        return _number(values[place]), _number(spreads[place])
+
+    def prediction(self, statistic: str) -> tuple[Floats, Floats]:
+        """Return what theory predicts for every residual block.
+
+        Args:
+            statistic: A column of the table.
+
+        Returns:
+            Predictions, and the standard deviations of an average over this many seeds; nan where there is none.
+        """
+        names = f"predicted_{statistic}", f"predicted_{statistic}_spread"
+        nothing = np.full(len(self.residual), math.nan)
+        values, spreads = (self._column(name) if name in self.residual else nothing for name in names)
+        return values, spreads / math.sqrt(self.seeds)
 
     def diagnosis(
         self,
@@ -178,11 +191,9 @@ class Evidence:
     def _column(self, name: str) -> Floats:
         return self.residual[name].to_numpy(dtype=float)
 
-    def _number(self, place: int, column: str) -> float | None:
-        if column not in self.residual:
-            return None
-        value = float(self.residual[column].iloc[place])
-        return value if math.isfinite(value) else None
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def collect_evidence(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> Evidence:

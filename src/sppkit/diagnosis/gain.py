@@ -108,7 +108,7 @@ def _explain(network: Network, error: float) -> tuple[str, str]:
     if network.gain is not None:
         return (
             f"the gain {network.gain:g} is {error:.3g} times the one that keeps the variance of {network.activation}",
-            f"take --gain exact, about {network.gain / error:.4g} (`sppkit gain {network.activation}` shows it)",
+            f"take --gain exact (`sppkit gain {network.activation}` shows it)",
         )
     if network.init == "he":
         return (

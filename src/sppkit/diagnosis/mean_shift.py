@@ -45,7 +45,8 @@ def find_mean_shift(evidence: Evidence) -> Diagnosis | None:
     if len(passed):
         return _diagnose(evidence, ratio, int(passed[0]), PASSES + floor)
     limit = np.maximum(CENTRED_PASSES, floor)
-    if holds_mean_at_zero(evidence.network):
+    # A tenth of the variance is what the mean of a few dozen pictures leaves by itself.
+    if holds_mean_at_zero(evidence.network) and evidence.network.white_input:
         passed = np.flatnonzero(ratio > limit)
         if len(passed):
             return _diagnose(evidence, ratio, int(passed[0]), limit)
@@ -109,7 +110,9 @@ def _severity(evidence: Evidence, begins: int, *, serious: bool) -> Severity:
 
 
 def _is_taken_out(network: Network) -> bool:
-    return network.normalized and network.norm_first is True and network.mode != "eval"
+    # Of ReLU and its kin the mean stays below the standard deviation.
+    first = network.normalized and network.norm_first is True and network.mode != "eval"
+    return first and bool(network.activation) and not network.homogeneous
 
 
 def _is_by_border(evidence: Evidence, begins: int) -> bool:
@@ -129,10 +132,10 @@ def _explain(network: Network, *, by_border: bool) -> tuple[str, str]:
             "on maps this small that is nearly everywhere",
             "a larger --image-size lessens it, and --padding circular removes it",
         )
-    if holds_mean_at_zero(network):
+    if holds_mean_at_zero(network) or (network.normalized and not _is_taken_out(network)):
         return (
-            "the architecture removes the mean of every branch, so that something adds one behind, as a bias does, or "
-            "the shortcut never loses its own",
+            "the architecture keeps the mean of every branch small, so that something adds one behind, as a bias does, "
+            "or the shortcut never loses its own",
             "look at what stands between the last convolution or normalizer and the addition, and at the shortcuts",
         )
     if _is_taken_out(network):

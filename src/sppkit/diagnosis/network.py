@@ -143,7 +143,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
         scaled=network.get("scaled") is True,
         weights=text_at(network, "weights"),
         init=text_at(network, "init"),
-        activation=text_at(network, "activation"),
+        activation=_word(network, "activation"),
         gain=number_at(network, "gain"),
         zero_padding=text_at(network, "padding") == "zeros",
         pooled=text_at(network, "stem", "imagenet") == "imagenet",
@@ -156,7 +156,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
         initial=initial,
         mode=mode,
         warmup=_or(number_at(record, "warmup"), 0.0),
-        dtype=text_at(record, "dtype"),
+        dtype=_word(record, "dtype"),
         samples=_samples(record),
         white_input=text_at(mapping_at(record, "input"), "kind", "gaussian") == "gaussian",
         # Closed forms are of initial weights and of batch statistics.
@@ -177,6 +177,12 @@ def stage_positions(stages: tuple[int, ...]) -> list[int]:
     [0, 0, 1, 2]
     """
     return list(itertools.chain.from_iterable(range(blocks) for blocks in stages))
+
+
+def _word(record: Mapping[str, Any], key: str) -> str:
+    # Both stand in sentences, and a control character could command the terminal that shows them.
+    value = text_at(record, key)
+    return value if value.isprintable() else ""
 
 
 def _was_given(record: Mapping[str, Any], option: str) -> bool:

@@ -36,8 +36,11 @@ def find_unexpected_branch(evidence: Evidence) -> Diagnosis | None:
     Returns:
         The diagnosis, or None.
     """
-    expected, spread = _expected(evidence)
-    times = _FAR if evidence.network.homogeneous or spread.any() else _FAR_UNLESS_HOMOGENEOUS
+    expected, spread = evidence.prediction("residual_variance")
+    predicted = bool(np.isfinite(expected).any())
+    if not predicted:
+        expected = _closed_form(evidence)
+    times = _FAR if predicted or evidence.network.homogeneous else _FAR_UNLESS_HOMOGENEOUS
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(evidence.branch > 0, evidence.branch / expected, np.nan)
         significant = ~(np.abs(evidence.branch - expected) <= _DEVIATIONS * spread)
@@ -62,18 +65,12 @@ def find_unexpected_branch(evidence: Evidence) -> Diagnosis | None:
     )
 
 
-def _expected(evidence: Evidence) -> tuple[Floats, Floats]:
-    count = len(evidence.branch)
-    nothing = np.full(count, np.nan)
-    predictions = [evidence.predicted(place, "residual_variance") for place in range(count)]
-    if any(value is not None for value, _ in predictions):
-        values = np.array([np.nan if value is None else value for value, _ in predictions])
-        return values, np.array([0.0 if spread is None else spread for _, spread in predictions])
-    healthy = evidence.network.expected_residual
+def _closed_form(evidence: Evidence) -> Floats:
+    healthy, factors = evidence.network.expected_residual, block_factors(evidence)
     if healthy is None:
-        return nothing, nothing
-    factors = block_factors(evidence)
+        return np.full(len(evidence.branch), np.nan)
     if factors is None:
-        return healthy * kept_taps(evidence), np.zeros(count)
+        return healthy * kept_taps(evidence)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return evidence.branch / factors.branch * healthy, np.zeros(count)
+        expected: Floats = evidence.branch / factors.branch * healthy
+    return expected

@@ -101,16 +101,11 @@ def _shape(row: pd.Series[Any]) -> str:
     return "×".join(str(int(size)) for size in sizes if not pd.isna(size))
 
 
-def _render_diagnosis(diagnosis: Diagnosis) -> Table:
+def _render_diagnosis(diagnosis: Diagnosis) -> Text:
     text = Text.assemble((diagnosis.fact_against_theory, "bold"), "; ", diagnosis.cause, "; ", diagnosis.remedy, ".")
     return _render_marked(diagnosis.severity, text)
 
 
-def _render_marked(severity: str, text: Text) -> Table:
-    # A grid, so that a long sentence wraps behind its mark and not below it.
+def _render_marked(severity: str, text: Text) -> Text:
     mark, style = _MARKS[severity]
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row(Text(mark, style), text)
-    return grid
+    return Text.assemble((mark, style), " ", text)
