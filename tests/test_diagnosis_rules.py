@@ -67,6 +67,12 @@ def test_kept_taps_are_counted(n: int, stride: int) -> None:
     assert kept_taps(evidence)[1] == pytest.approx((sum(inside) / n) ** 2)
 
 
+def test_height_and_width_lose_their_own_taps() -> None:
+    # 2/3 of the taps are left in a column of 2, 8/9 in a row of 6.
+    frame = table(((1, 2),)).assign(height=2, width=6)
+    assert kept_taps(collect_evidence(frame, nf(2, padding="zeros")))[1] == pytest.approx(2 / 3 * 8 / 9)
+
+
 def test_a_normalizer_makes_up_for_all_but_the_last_convolution() -> None:
     kept = {}
     for norm in ("bn", "none"):

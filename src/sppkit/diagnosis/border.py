@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.factors import block_factors, kept_taps
+from sppkit.diagnosis.factors import block_factors, kept_by_filter, kept_taps
 
 if TYPE_CHECKING:
     from sppkit.diagnosis.evidence import Evidence, Floats
@@ -41,8 +41,8 @@ def find_border_sag(evidence: Evidence) -> Diagnosis | None:
     if (kept[np.isfinite(kept)] < _SAGS * healthy).any():
         return None
     worst = int(np.nanargmin(evidence.branch))
-    lowest = int(np.argmin(means))
-    size = f"{evidence.sides[worst]:.0f}x{evidence.sides[worst]:.0f}"
+    lowest = int(np.nanargmin(means))
+    size = "x".join(f"{side:.0f}" for side in evidence.map_sizes[:, worst])
     return evidence.diagnosis(
         "border-sag",
         "remark",
@@ -71,4 +71,4 @@ def _stage(evidence: Evidence, index: int) -> str:
 
 
 def _lost(evidence: Evidence, place: int) -> str:
-    return f"{1 - (1 - 2 / (3 * evidence.sides[place])) ** 2:.0%}"
+    return f"{1 - kept_by_filter(evidence.map_sizes[:, place]):.0%}"

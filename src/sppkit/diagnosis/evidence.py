@@ -71,16 +71,17 @@ class Evidence:
         return np.concatenate(([self.stem_variance], self.variance[:-1])) if len(self.variance) else self.variance
 
     @cached_property
-    def sides(self) -> Floats:
-        """Height of each residual block's output; 1 where it has none."""
-        return np.maximum(self.residual["height"].astype("float64").fillna(1.0).to_numpy(), 1.0)
+    def map_sizes(self) -> Floats:
+        """Height and width of each residual block's output, of shape (2, blocks); 1 where it has none."""
+        sizes = self.residual[["height", "width"]].astype("float64").fillna(1.0).to_numpy().T
+        at_least_one: Floats = np.maximum(sizes, 1.0)
+        return at_least_one
 
     @cached_property
     def values(self) -> Floats:
         """Independent values of a channel that a block's statistics are over: in a picture, all positions are one."""
-        samples = np.full_like(self.sides, self.network.samples)
-        width = np.maximum(self.residual["width"].astype("float64").fillna(1.0).to_numpy(), 1.0)
-        return samples * self.sides * width if self.network.white_input else samples
+        positions: Floats = self.map_sizes.prod(axis=0)
+        return self.network.samples * (positions if self.network.white_input else np.ones_like(positions))
 
     @cached_property
     def starts(self) -> Flags:

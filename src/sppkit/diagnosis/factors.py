@@ -86,13 +86,26 @@ def kept_taps(evidence: Evidence) -> Floats:
     Returns:
         One share per residual block.
     """
-    sides, network = evidence.sides, evidence.network
-    full, basic = (1 - 2 / (3 * sides)) ** 2, network.convolutions == _BASIC
+    network, basic = evidence.network, evidence.network.convolutions == _BASIC
+    full = kept_by_filter(evidence.map_sizes)
     if not network.zero_padding or (network.normalized and not basic):
-        return np.ones_like(sides)
-    strided = evidence.starts & (np.arange(len(sides)) > 0)
-    first = np.where(strided, (1 - 1 / (3 * sides)) ** 2, full)
+        return np.ones_like(full)
     if network.normalized:
         return full
+    strided = evidence.starts & (np.arange(len(full)) > 0)
+    first = np.where(strided, kept_by_filter(2 * evidence.map_sizes), full)
     kept: Floats = first * full if basic else first
+    return kept
+
+
+def kept_by_filter(sizes: Floats) -> Floats:
+    """Return the share of a 3x3 filter's taps that lie inside of a map, on average over its positions.
+
+    Args:
+        sizes: Height and width along the first axis; twice as much where the stride is 2 and only one side loses.
+
+    Returns:
+        (1 - 2/(3 height)) (1 - 2/(3 width)).
+    """
+    kept: Floats = np.prod(1 - 2 / (3 * sizes), axis=0)
     return kept

@@ -43,13 +43,13 @@ def find_mean_shift(evidence: Evidence) -> Diagnosis | None:
     floor = noise_floor(evidence)
     passed = np.flatnonzero(ratio > PASSES + floor)
     if len(passed):
-        return _diagnose(evidence, ratio, int(passed[0]), PASSES + floor)
+        return _diagnose(evidence, ratio, int(passed[0]), PASSES + floor, serious=True)
     limit = np.maximum(CENTRED_PASSES, floor)
     # A tenth of the variance is what the mean of a few dozen pictures leaves by itself.
     if holds_mean_at_zero(evidence.network) and evidence.network.white_input:
         passed = np.flatnonzero(ratio > limit)
         if len(passed):
-            return _diagnose(evidence, ratio, int(passed[0]), limit)
+            return _diagnose(evidence, ratio, int(passed[0]), limit, serious=False)
     return None
 
 
@@ -81,9 +81,8 @@ def noise_floor(evidence: Evidence) -> Floats:
     return by_chance
 
 
-def _diagnose(evidence: Evidence, ratio: Floats, begins: int, limit: Floats) -> Diagnosis:
+def _diagnose(evidence: Evidence, ratio: Floats, begins: int, limit: Floats, *, serious: bool) -> Diagnosis:
     worst = int(np.nanargmax(ratio))
-    serious = bool(limit[begins] >= PASSES)
     where = f"at {evidence.at(begins)}"
     if serious:
         fact = f"The squared mean passes the variance {where} and reaches {ratio[worst]:.3g} times the variance"
@@ -116,7 +115,11 @@ def _is_taken_out(network: Network) -> bool:
 
 
 def _is_by_border(evidence: Evidence, begins: int) -> bool:
-    return evidence.network.centred and evidence.network.zero_padding and bool(evidence.sides[begins] <= _SMALL_MAP)
+    return (
+        evidence.network.centred
+        and evidence.network.zero_padding
+        and bool(evidence.map_sizes.min(axis=0)[begins] <= _SMALL_MAP)
+    )
 
 
 def _explain(network: Network, *, by_border: bool) -> tuple[str, str]:
