@@ -130,6 +130,8 @@ FAULTS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "mean shift, no pool": (
         "mean-shift", 8, "error", {"arch": "nf-resnet", "weights": "none", "stem": "no-pool", "padding": "circular"},
     ),
+    "mean of a sigmoid": ("mean-shift", 1, "remark", {"arch": "bn-relu-conv", "activation": "sigmoid"}),
+    "mean at the border": ("mean-shift", 8, "remark", {"arch": "nf-resnet", "activation": "sigmoid"}),
     "biases": ("mean-shift", 7, "warning", {"arch": "nf-resnet", "padding": "circular", "change": biased}),
     "exploding": ("exploding-variance", 2, "error", {"arch": "he-resnet", "weights": "scaled-ws", "depth": 101}),
     "published weight standardization": (

@@ -155,7 +155,10 @@ def test_a_deviation_from_theory_is_given_as_a_ratio_and_in_standard_deviations(
     [found] = sppkit.diagnose(one, record(HE))
     assert (found.found, found.expected, found.ratio) == (3.0, 2.0, 1.5)
     assert found.deviations == pytest.approx(5.0)
-    assert "(theory predicts 2 for this network; measured 3, 1.5 times that, +5.0 standard deviations)" in found.text
+    compared = (
+        "(at block 1 theory predicts 2 for this network, measured is 3, 1.5 times that, +5.0 standard deviations)"
+    )
+    assert compared in found.text
     # The mean of four seeds scatters half as much.
     four = pd.concat([one.assign(seed=seed) for seed in range(4)])
     assert sppkit.diagnose(four, record(HE))[0].deviations == pytest.approx(10.0)

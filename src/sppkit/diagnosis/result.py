@@ -63,7 +63,8 @@ class Diagnosis:
             return self.fact
         sigmas = "" if self.deviations is None else f", {self.deviations:+.1f} standard deviations"
         apart = "" if self.ratio is None else f", {self.ratio:.3g} times that{sigmas}"
-        return f"{self.fact} (theory predicts {self.expected:.3g} for this network; measured {self.found:.3g}{apart})"
+        compared = f"theory predicts {self.expected:.3g} for this network, measured is {self.found:.3g}{apart}"
+        return f"{self.fact} (at block {self.worst_block} {compared})"
 
     @property
     def text(self) -> str:
