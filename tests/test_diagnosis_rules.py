@@ -200,9 +200,10 @@ def test_errors_come_before_warnings_and_remarks() -> None:
 
 
 def test_what_comes_before_a_fault_is_no_consequence_of_it() -> None:
-    # Block 4 is dominant; that the variance vanished in block 2 is another fault.
-    frame = table(((1, 1e-4), (1e-4, 1)), 0.0, ((1, 1), (1, 1)))
-    assert names(frame) == ["vanishing-variance"]
+    # The branch of block 2 is dominant, and the variance is lost in block 3: two faults.
+    assert names(table(((1, 20), (5e-4, 5e-4)), 0.0, 1.0)) == ["vanishing-variance", "dominant-branch"]
+    # Lost in block 2 and back with block 4, whose branch can't but dominate: one.
+    assert names(table(((1, 1e-4), (1e-4, 1)), 0.0, 1.0)) == ["vanishing-variance"]
 
 
 def test_the_blocks_before_a_loss_are_judged() -> None:
