@@ -146,7 +146,7 @@ def test_redraw_needs_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "The mean does not shift" in done.stdout
+    assert "the mean does not shift" in done.stdout
     assert Path("spp/x.png").exists()
     assert Path("spp/x.svg").exists()
 

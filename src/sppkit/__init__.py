@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sppkit.activations import activation_gain as activation_gain
+    from sppkit.diagnosis.diagnose import diagnose as diagnose
+    from sppkit.diagnosis.result import Diagnosis as Diagnosis
     from sppkit.errors import DoesNotFitError as DoesNotFitError
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
     from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
 
 _HOME = {
+    "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "MeasurementError": "errors",
     "Probe": "measurement",
@@ -33,9 +37,11 @@ _HOME = {
     "UsageError": "errors",
     "activation_gain": "activations",
     "build_model": "models.build",
+    "diagnose": "diagnosis.diagnose",
     "find_joins": "measurement",
     "measure": "measurement",
     "plot_spp": "plot.spp",
+    "predict_from_weights": "models.weights_prediction",
     "read_csv": "table",
     "write_csv": "table",
 }

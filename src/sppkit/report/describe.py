@@ -7,10 +7,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sppkit.config import ModelOptions, RunConfig, options
+from sppkit.fields import counts_at, mapping_at, number_at, text_at
 from sppkit.models.layout import PUBLISHED
 from sppkit.models.loading.reference import parse_reference, safe
 from sppkit.models.spec import non_default
-from sppkit.report.fields import counts_at, mapping_at, number_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

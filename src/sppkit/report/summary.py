@@ -1,4 +1,4 @@
-"""The run in the terminal: one row per stage, and the findings in words."""
+"""The run in the terminal: one row per stage, what is wrong in words, and what is right."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.report.blocks import average_seeds
-from sppkit.report.verdict import state_blocks
+from sppkit.diagnosis.diagnose import diagnose_evidence
+from sppkit.diagnosis.evidence import collect_evidence
+from sppkit.report.course import iter_courses
 from sppkit.table import STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.diagnosis.result import Diagnosis
+
 # A mark that reads without colour, and the colour that goes with it.
-_MARKS = {"good": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("BAD ", "bold red")}
+_MARKS = {
+    "good": ("ok  ", "green"),
+    "remark": ("note", "cyan"),
+    "warning": ("WARN", "bold yellow"),
+    "error": ("BAD ", "bold red"),
+}
 
 
 def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[RenderableType]:
@@ -31,9 +40,18 @@ def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[Rende
     Returns:
         Renderables to print one after the other.
     """
-    blocks = average_seeds(table)
-    statements = state_blocks(blocks, record)
-    return [_render_stages(blocks), *(_render_statement(item.level, item.text) for item in statements)]
+    evidence = collect_evidence(table, record)
+    return [_render_stages(evidence.blocks), *_iter_findings(evidence)]
+
+
+def _iter_findings(evidence: Evidence) -> Iterator[RenderableType]:
+    found = diagnose_evidence(evidence)
+    for diagnosis in found:
+        yield _render_diagnosis(diagnosis)
+    # Beside a signal that is lost it is no good news that some statistic of it is small.
+    if not any(diagnosis.severity == "error" for diagnosis in found):
+        for text in iter_courses(evidence, {diagnosis.statistic for diagnosis in found}):
+            yield _render_marked("good", Text(text))
 
 
 def _render_stages(blocks: pd.DataFrame) -> Table:
@@ -83,6 +101,11 @@ def _shape(row: pd.Series[Any]) -> str:
     return "×".join(str(int(size)) for size in sizes if not pd.isna(size))
 
 
-def _render_statement(level: str, text: str) -> Text:
-    mark, style = _MARKS[level]
+def _render_diagnosis(diagnosis: Diagnosis) -> Text:
+    text = Text.assemble((diagnosis.fact_against_theory, "bold"), "; ", diagnosis.cause, "; ", diagnosis.remedy, ".")
+    return _render_marked(diagnosis.severity, text)
+
+
+def _render_marked(severity: str, text: Text) -> Text:
+    mark, style = _MARKS[severity]
     return Text.assemble((mark, style), " ", text)

@@ -1,4 +1,4 @@
-"""The table as a report reads it: one row per block, seeds averaged."""
+"""The table as a judgement reads it: one row per block, seeds averaged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ def average_seeds(table: pd.DataFrame) -> pd.DataFrame:
         table: As measured or read.
 
     Returns:
-        Rows in the order of the table. ``nonfinite`` is the sum over seeds; a mean that a broken seed takes part in is
-        nan or infinite.
+        Rows in the order of the table, with the statistics and the columns ``predicted_*``. ``nonfinite`` is the sum
+        over seeds; a mean that a broken seed takes part in is nan or infinite.
     """
     groups = table.groupby("block", sort=False)
     # skipna would hide a seed that broke.
-    means = groups[list(STATISTIC_COLUMNS)].mean(skipna=False)
+    means = groups[[*STATISTIC_COLUMNS, *_predictions(table)]].mean(skipna=False)
     same = groups[["stage", "name", "channels", "height", "width"]].first()
     return same.join(means).join(groups["nonfinite"].sum()).reset_index()
+
+
+def _predictions(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.columns if str(name).startswith("predicted_")]
 
 
 def all_finite(values: pd.Series[float]) -> bool:

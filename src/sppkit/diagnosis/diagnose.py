@@ -1,0 +1,113 @@
+"""All rules on one table, and which of their findings are mere consequences of another."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sppkit.diagnosis.border import find_border_sag
+from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
+from sppkit.diagnosis.evidence import collect_evidence
+from sppkit.diagnosis.exploding import find_exploding
+from sppkit.diagnosis.gain import find_wrong_gain
+from sppkit.diagnosis.mean_shift import find_mean_shift
+from sppkit.diagnosis.nonfinite import find_nonfinite
+from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
+from sppkit.diagnosis.squeeze_excite import find_missing_factor
+from sppkit.diagnosis.strength import find_unexpected_branch
+from sppkit.diagnosis.vanishing import find_vanishing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
+
+    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.diagnosis.result import Diagnosis
+
+# From the fault that explains most to the one that explains least; each finder gives one diagnosis or none.
+_FINDERS = (
+    find_nonfinite,
+    find_wrong_gain,
+    find_missing_factor,
+    find_vanishing,
+    find_dead_branch,
+    find_wrong_reset,
+    partial(find_dominant_branch, few=True),
+    find_exploding,
+    partial(find_dominant_branch, few=False),
+    find_no_reset,
+    find_mean_shift,
+    find_unexpected_branch,
+    find_border_sag,
+)
+_SCALE = frozenset({
+    "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
+})  # fmt: skip
+# What a fault brings about behind the block where it begins, and what is no fault of its own there.
+_CONSEQUENCES: dict[str, frozenset[str]] = {
+    "non-finite": frozenset({"border-sag"}),
+    "wrong-gain": _SCALE,
+    "missing-se-factor": _SCALE,
+    "dead-branch": frozenset({"vanishing-variance", "unexpected-branch", "border-sag"}),
+    "dominant-branch": _SCALE,
+    "no-reset": _SCALE,
+    "exploding-variance": _SCALE,
+    "vanishing-variance": _SCALE | {"dead-branch"},
+    "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
+    "unexpected-branch": frozenset({"border-sag"}),
+}
+_ORDER = {"error": 0, "warning": 1, "remark": 2}
+
+
+def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> list[Diagnosis]:
+    """Say what is wrong with a signal, where it begins, why, and what to do.
+
+    Any table can be judged; a record tells what the architecture should show, and columns ``predicted_<statistic>`` and
+    ``predicted_<statistic>_spread`` (theory for the network as it was built, and its standard deviation from seed to
+    seed, both in the statistic's units) give every deviation as a ratio and in standard deviations. Rules, thresholds
+    and their sources: ``docs/diagnoses.md``.
+
+    Args:
+        table: As measured or read; several seeds are averaged.
+        record: The run's record, if there is one; a field of another type than ours counts as missing.
+
+    Returns:
+        Errors, then warnings, then remarks; empty for a healthy signal. What follows from another diagnosis is left
+        out.
+
+    >>> from sppkit.table import build_table
+    >>> rows = [dict(seed=0, block=k, stage=1, name=f"b{k}", channels=64, height=8, width=8, nonfinite=0,
+    ...              channel_squared_mean=0.3 * k, channel_variance=1.0) for k in range(1, 6)]
+    >>> [found.name for found in diagnose(build_table(rows))]
+    ['mean-shift']
+    """
+    return diagnose_evidence(collect_evidence(table, record))
+
+
+def diagnose_evidence(evidence: Evidence) -> list[Diagnosis]:
+    """Run the rules on evidence that was collected already.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        As ``diagnose``.
+    """
+    found = [diagnosis for find in _FINDERS if (diagnosis := find(evidence)) is not None]
+    return sorted(_without_consequences(found), key=lambda item: _ORDER[item.severity])
+
+
+def _without_consequences(found: Iterable[Diagnosis]) -> list[Diagnosis]:
+    kept: list[Diagnosis] = []
+    for diagnosis in found:
+        if not any(_explains(earlier, diagnosis) for earlier in kept):
+            kept.append(diagnosis)
+    return kept
+
+
+def _explains(earlier: Diagnosis, later: Diagnosis) -> bool:
+    # What is healthy but for a remark is no longer that where a fault was found, wherever it begins.
+    follows = later.worst_block >= earlier.block or later.severity == "remark"
+    same_fault = later.remedy == earlier.remedy
+    return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))

@@ -1,0 +1,119 @@
+"""A variance that grows from block to block by a factor, instead of by a term."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.diagnosis.network import CALIBRATE
+
+if TYPE_CHECKING:
+    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.diagnosis.network import Network
+    from sppkit.diagnosis.result import Diagnosis
+
+# Blocks that each add a branch of variance 1 reach 1 + k behind k of them, 51 behind 50, and a transition resets that
+# (Brock et al. 2021, section 3). Ten times beyond is no such growth: behind 50 blocks it is 5 % a block, compounded.
+_BEYOND_LINEAR = 10.0
+# Where nothing makes the growth linear, linear growth itself is the limit: networks that keep to it start from 2, not
+# from 1, and reach half of it.
+_BEYOND_UNSCALED = 1.0
+
+
+def find_exploding(evidence: Evidence) -> Diagnosis | None:
+    """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
+
+    v is the variance behind the first block, at least 1 where nothing is known of the network; ``step`` is
+    (alpha skip_gain)², at least 1. In a network that has neither normalizer nor beta the factor is 1.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        The diagnosis, or None.
+    """
+    variance, network = evidence.variance, evidence.network
+    if not len(variance) or not variance[0] > 0:
+        return None
+    longest = int(np.diff(np.flatnonzero(np.append(evidence.starts, True))).max())
+    scale = network.branch_scale
+    first = variance[0] if network.known and not network.normalized else max(1.0, variance[0])
+    times = _BEYOND_UNSCALED if network.unscaled else _BEYOND_LINEAR
+    limit = times * (1 + longest * max(1.0, scale or 1.0)) * first
+    passed = np.flatnonzero(variance > limit)
+    if not len(passed):
+        return None
+    worst = int(np.nanargmax(variance))
+    cause, remedy = _explain(network)
+    return evidence.diagnosis(
+        "exploding-variance",
+        "error",
+        begins=_begin(evidence),
+        worst=worst,
+        statistic="channel_variance",
+        limit=float(limit),
+        fact=f"The variance explodes: it reaches {variance[worst]:.3g} at block {evidence.number(worst)}, "
+        f"{growth_per_block(evidence, worst):.3g} times per block, and passes {_name(times)} linear growth leaves, "
+        f"{limit:.3g}, at {evidence.at(int(passed[0]))}",
+        cause=cause,
+        remedy=remedy,
+    )
+
+
+def growth_per_block(evidence: Evidence, last: int) -> float:
+    """Return by which factor the variance changes from block to block, the first one left out.
+
+    Args:
+        evidence: The curves.
+        last: Index of the last residual block to look at.
+
+    Returns:
+        The geometric mean; nan where the variance is not positive.
+    """
+    first, found = evidence.variance[0], evidence.variance[last]
+    return float((found / first) ** (1 / max(1, last))) if first > 0 and found > 0 else float("nan")
+
+
+def _begin(evidence: Evidence) -> int:
+    """Return where the growth begins: the block behind the last one that was no larger than the first."""
+    larger = evidence.variance > evidence.variance[0]
+    return int(np.flatnonzero(~larger)[-1]) + 1
+
+
+def _explain(network: Network) -> tuple[str, str]:
+    if network.normalized and network.mode == "eval":
+        ran = "no warm-up batch has" if not network.warmup else f"{network.warmup:.0f} warm-up batches have"
+        return (
+            f"eval mode divides by running statistics, and {ran} brought them to this signal's",
+            CALIBRATE,
+        )
+    if network.norm == "none" and network.weights == "ws":
+        return (
+            "published weight standardization gives every weight unit variance, so that a convolution multiplies the "
+            "variance by its fan-in",
+            "take scaled-ws, which divides by the fan-in, or put a normalizer behind every convolution",
+        )
+    if network.unscaled:
+        return (
+            "without a normalizer a branch is as strong as its input, so that every addition doubles the second moment",
+            "a normalizer, or NF-ResNet's alpha and beta (--arch nf-resnet), makes the growth linear",
+        )
+    if network.gain is not None and network.scaled:
+        return (
+            f"activations times {network.gain:g} and weights of variance {_variance(network)} do not keep the variance",
+            f"take --gain exact (`sppkit gain {network.activation}` shows it)",
+        )
+    return (
+        "every block multiplies the variance where it should add to it: its branch follows the scale of its input and "
+        "returns as much or more",
+        "normalize the branch's input, or divide it by its expected standard deviation and scale the branch down",
+    )
+
+
+def _name(times: float) -> str:
+    return "what" if times == 1 else f"{times:.0f} times what"
+
+
+def _variance(network: Network) -> str:
+    return "2/fan_in" if network.init == "he" else "1/fan_in"

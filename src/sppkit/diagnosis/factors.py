@@ -1,0 +1,111 @@
+"""What one block does to the variance, freed of everything before it: how faults of a scaled network are told apart.
+
+With v the variance at a block's input, beta² the variance that the block divides by, r its residual variance, and
+v' = s + (alpha skip_gain)² r its output's variance, where s is the shortcut's,
+
+    branch factor    b = r beta² / v
+    shortcut factor  f = s beta² / v      where the shortcut is projected
+
+In a healthy NF-ResNet both are 1, whatever happened upstream (Brock et al. 2021, section 4: every activation and
+convolution keeps the variance of its input). One pair of activation and convolution that multiplies the variance by q
+instead gives f = q and b = q^n behind n convolutions; a gate of g² gives f = 1 and b = g²; a shortcut that was not
+divided by beta gives f = beta² and b = 1; zero padding leaves f = 1 and b = the share of taps that it keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.diagnosis.network import stage_positions
+
+if TYPE_CHECKING:
+    from sppkit.diagnosis.evidence import Evidence, Floats
+
+# The shortcut's variance is what is left of the output's without the branch's. Where the branch is more than nine
+# tenths of it, the 4 % by which either scatters on narrow networks would be half of the rest.
+_LEAST_SHORTCUT = 0.1
+# Convolutions of a basic block's branch, both of them 3x3; of a bottleneck's three one is.
+_BASIC = 2
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One value per residual block, nan where the factor can't be told.
+
+    Attributes:
+        branch: b, divided by the share of taps that zero padding keeps.
+        shortcut: f; nan where the shortcut is not projected.
+        beta_squared: beta².
+    """
+
+    branch: Floats
+    shortcut: Floats
+    beta_squared: Floats
+
+
+def block_factors(evidence: Evidence) -> Factors | None:
+    """Return what each block of a scaled network does to the variance.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        The factors, or None where the network does not scale its signal, its weights leave a mean that would take part
+        of the variance, or its layout is unknown.
+    """
+    network, count = evidence.network, len(evidence.variance)
+    scale = network.branch_scale
+    if not (network.scaled and network.stages and network.weights not in {"", "none"} and scale is not None):
+        return None
+    beta_squared = np.array(network.expected_input_variance()[:count])
+    positions = np.array(stage_positions(network.stages)[:count])
+    kept_samples = np.array(network.kept_samples()[:count])
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        relative = np.where(evidence.before > 0, beta_squared / evidence.before, np.nan)
+        branch = evidence.branch * relative / kept_taps(evidence)
+        left = evidence.variance - scale * kept_samples * evidence.branch
+        shortcut = np.where((positions == 0) & (left > _LEAST_SHORTCUT * evidence.variance), left * relative, np.nan)
+    if network.pooled and count:
+        # What the first block sees is the largest of nine, neither Gaussian nor centred.
+        branch[0] = shortcut[0] = np.nan
+    return Factors(branch, shortcut, beta_squared)
+
+
+def kept_taps(evidence: Evidence) -> Floats:
+    """Return the share of a branch's variance that zero padding leaves: (1 - 2/(3n))² per 3x3 convolution on n x n.
+
+    Of a row of n positions each outer one lacks one of three taps. Where the stride is 2, only the first one does.
+    A normalizer makes up for all but what the last convolution loses.
+
+    Args:
+        evidence: The sizes of the maps and what is known of the network.
+
+    Returns:
+        One share per residual block.
+    """
+    network, basic = evidence.network, evidence.network.convolutions == _BASIC
+    full = kept_by_filter(evidence.map_sizes)
+    if not network.zero_padding or (network.normalized and not basic):
+        return np.ones_like(full)
+    if network.normalized:
+        return full
+    strided = evidence.starts & (np.arange(len(full)) > 0)
+    first = np.where(strided, kept_by_filter(2 * evidence.map_sizes), full)
+    kept: Floats = first * full if basic else first
+    return kept
+
+
+def kept_by_filter(sizes: Floats) -> Floats:
+    """Return the share of a 3x3 filter's taps that lie inside of a map, on average over its positions.
+
+    Args:
+        sizes: Height and width along the first axis; twice as much where the stride is 2 and only one side loses.
+
+    Returns:
+        (1 - 2/(3 height)) (1 - 2/(3 width)).
+    """
+    kept: Floats = np.prod(1 - 2 / (3 * sizes), axis=0)
+    return kept

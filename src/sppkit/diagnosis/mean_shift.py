@@ -1,0 +1,160 @@
+"""Mean shift: the squared mean as a share of the variance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.diagnosis.network import CALIBRATE
+
+if TYPE_CHECKING:
+    from sppkit.diagnosis.evidence import Evidence, Floats
+    from sppkit.diagnosis.network import Network
+    from sppkit.diagnosis.result import Diagnosis, Severity
+
+# The squared mean outweighs the variance: two samples look more alike than different. Brock et al. 2021, figure 2,
+# show it for the network with mean shift and for no other; BatchNorm before ReLU stays at 0.3183/0.6817 = 0.47.
+PASSES = 1.0
+# Where the architecture holds the mean at zero, a tenth is already too much: at full width and 224 px the published
+# curves stay below 2 %.
+CENTRED_PASSES = 0.1
+# The mean of n values is never exactly 0: its square is var/n, times up to 3.6 for values that are not independent
+# (measured: nf-resnet alpha 1, n = 32 to 512, width 1/32 to 1/2), and a channel's mean behind an activation varies with
+# its variance, which gives up to 0.6/channels at large n. Rounded up.
+_PER_VALUE, _PER_CHANNEL = 4.0, 1.0
+# On maps this small, zero padding leaves centred weights a part of the activation's mean: up to 0.84 of the variance
+# for the sigmoids, whose mean is 2.4 standard deviations, on maps of 4x4 and less (measured, width 0.25).
+_SMALL_MAP = 8
+
+
+def find_mean_shift(evidence: Evidence) -> Diagnosis | None:
+    """Find where the squared mean passes the variance, or a tenth of it where the architecture keeps it at zero.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        An error where it passes the variance, a warning where it passes a tenth; a remark where a normalizer takes it
+        out again in the next block, or where small maps explain it; or None.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        ratio = np.where(evidence.variance > 0, evidence.mean / evidence.variance, np.nan)
+    floor = noise_floor(evidence)
+    passed = np.flatnonzero(ratio > PASSES + floor)
+    if len(passed):
+        return _diagnose(evidence, ratio, int(passed[0]), PASSES + floor, serious=True)
+    limit = np.maximum(CENTRED_PASSES, floor)
+    # A tenth of the variance is what the mean of a few dozen pictures leaves by itself.
+    if holds_mean_at_zero(evidence.network) and evidence.network.white_input:
+        passed = np.flatnonzero(ratio > limit)
+        if len(passed):
+            return _diagnose(evidence, ratio, int(passed[0]), limit, serious=False)
+    return None
+
+
+def holds_mean_at_zero(network: Network) -> bool:
+    """Return whether a network's last operation before the addition leaves no mean, at large width.
+
+    Args:
+        network: What is known of the network.
+
+    Returns:
+        True for centred weights, and for batch normalization behind the activation.
+    """
+    if network.weights in {"centered-ws", "scaled-ws", "ws"}:
+        return True
+    return network.normalized and network.norm_first is False
+
+
+def noise_floor(evidence: Evidence) -> Floats:
+    """Return the share of the variance that the squared mean of a finite batch has by chance.
+
+    Args:
+        evidence: The curves and what is known of their input.
+
+    Returns:
+        One share per residual block.
+    """
+    channels = np.maximum(evidence.residual["channels"].astype("float64").fillna(np.inf).to_numpy(), 1.0)
+    by_chance: Floats = _PER_VALUE / evidence.values + _PER_CHANNEL / channels
+    return by_chance
+
+
+def _diagnose(evidence: Evidence, ratio: Floats, begins: int, limit: Floats, *, serious: bool) -> Diagnosis:
+    worst = int(np.nanargmax(ratio))
+    where = f"at {evidence.at(begins)}"
+    if serious:
+        fact = f"The squared mean passes the variance {where} and reaches {ratio[worst]:.3g} times the variance"
+    else:
+        fact = f"The squared mean passes {limit[begins]:.0%} of the variance {where} and reaches {ratio[worst]:.0%}"
+    cause, remedy = _explain(evidence.network, by_border=not serious and _is_by_border(evidence, begins))
+    return evidence.diagnosis(
+        "mean-shift",
+        _severity(evidence, begins, serious=serious),
+        begins=begins,
+        worst=worst,
+        statistic="channel_squared_mean",
+        limit=float(limit[worst] * evidence.variance[worst]),
+        fact=fact if worst == begins else f"{fact} at block {evidence.number(worst)}",
+        cause=cause,
+        remedy=remedy,
+    )
+
+
+def _severity(evidence: Evidence, begins: int, *, serious: bool) -> Severity:
+    if serious:
+        return "remark" if _is_taken_out(evidence.network) else "error"
+    return "remark" if _is_by_border(evidence, begins) else "warning"
+
+
+def _is_taken_out(network: Network) -> bool:
+    # Of ReLU and its kin the mean stays below the standard deviation.
+    first = network.normalized and network.norm_first is True and network.mode != "eval"
+    return first and bool(network.activation) and not network.homogeneous
+
+
+def _is_by_border(evidence: Evidence, begins: int) -> bool:
+    return (
+        evidence.network.centred
+        and evidence.network.zero_padding
+        and bool(evidence.map_sizes.min(axis=0)[begins] <= _SMALL_MAP)
+    )
+
+
+def _explain(network: Network, *, by_border: bool) -> tuple[str, str]:
+    shift = f"this is the mean shift of {_name(network)} followed by weights with non-zero mean"
+    if network.normalized and network.mode == "eval":
+        return (
+            "in eval mode the normalizer subtracts its running mean, which is not this signal's",
+            CALIBRATE,
+        )
+    if by_border:
+        return (
+            f"centred weights remove the mean of {_name(network)} but where zero padding takes some of them away, and "
+            "on maps this small that is nearly everywhere",
+            "a larger --image-size lessens it, and --padding circular removes it",
+        )
+    if holds_mean_at_zero(network) or (network.normalized and not _is_taken_out(network)):
+        return (
+            "the architecture keeps the mean of every branch small, so that something adds one behind, as a bias does, "
+            "or the shortcut never loses its own",
+            "look at what stands between the last convolution or normalizer and the addition, and at the shortcuts",
+        )
+    if _is_taken_out(network):
+        return (
+            f"{_name(network)} behind the normalizer has a mean larger than its standard deviation, and the weights "
+            "hand it on",
+            "the next block's normalizer takes it out again; the order of relu-bn-conv, or centred weights, avoid it",
+        )
+    if network.scaled:
+        return shift, "scaled-ws removes it (predicted 0.00)"
+    if network.norm == "none":
+        return shift, "centred weights (--weights centered-ws) or a normalizer behind the activation remove it"
+    return shift, "centred weights (scaled weight standardization) or a normalizer behind the activation remove it"
+
+
+def _name(network: Network) -> str:
+    if not network.activation:
+        return "an activation with positive mean"
+    return "ReLU" if network.activation == "relu" else network.activation

@@ -1,0 +1,207 @@
+"""What a run's record says about its network, as far as a diagnosis needs it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sppkit.config import RunConfig
+from sppkit.fields import counts_at, mapping_at, number_at, text_at
+from sppkit.models.scaling import iter_expected_variance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CENTRED = frozenset({"centered-ws", "scaled-ws"})
+# f(a x) = a f(x) for a > 0: what such an activation does to a variance does not depend on the variance.
+_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
+# What to do about a normalizer in eval mode whose running statistics are not this signal's.
+CALIBRATE = "run more batches in train mode first (--warmup 50), or measure with --mode train"
+# Convolutions of a block's branch.
+_CONVOLUTIONS = {"bottleneck": 3, "basic": 2}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Optional facts about the measured network; a field that the record lacks has its neutral value.
+
+    Attributes:
+        known: Whether the record describes the network at all.
+        norm: Name of the normalizer, ``none`` for none, empty where unknown.
+        norm_first: Whether it stands before the activation; None where unknown.
+        scaled: Whether the signal is scaled by alpha and beta, as in NF-ResNets.
+        weights: Name of the weight parametrization.
+        init: ``he`` or ``lecun``.
+        activation: Name of the activation.
+        gain: The factor behind the activations, None where it is the exact one or unknown.
+        zero_padding: Whether 3x3 convolutions see zeros beyond the map.
+        pooled: Whether a max-pool precedes the first block.
+        se: Whether the branch ends with squeeze-and-excite.
+        convolutions: Of one branch.
+        stages: Blocks per stage; empty where unknown.
+        alpha: Scale of the branch, skip gain left out.
+        skip_gain: Initial skip gain.
+        stochastic_depth: Rate at which samples lose the branch of the last block.
+        initial: Whether the parameters have their initial values: no checkpoint was loaded.
+        mode: ``train``, ``eval``, or empty.
+        warmup: Batches before the measured ones.
+        dtype: Name of the compute type.
+        samples: How many samples were measured; where unknown, as many as are measured by default.
+        white_input: Whether neighbouring positions of the input are independent, as in Gaussian noise.
+        expected_residual: The residual variance that closed forms expect; None where there is none.
+    """
+
+    known: bool
+    norm: str
+    norm_first: bool | None
+    scaled: bool
+    weights: str
+    init: str
+    activation: str
+    gain: float | None
+    zero_padding: bool
+    pooled: bool
+    se: bool
+    convolutions: int
+    stages: tuple[int, ...]
+    alpha: float
+    skip_gain: float
+    stochastic_depth: float
+    initial: bool
+    mode: str
+    warmup: float
+    dtype: str
+    samples: float
+    white_input: bool
+    expected_residual: float | None
+
+    @property
+    def normalized(self) -> bool:
+        """Whether a normalizer gives the branch's input a scale of its own."""
+        return self.norm not in {"", "none"}
+
+    @property
+    def unscaled(self) -> bool:
+        """Whether nothing, neither a normalizer nor beta, keeps the branch from following its input's scale."""
+        return self.norm == "none" and not self.scaled
+
+    @property
+    def centred(self) -> bool:
+        """Whether every filter's weights sum to zero."""
+        return self.weights in CENTRED
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether what the activation does to a variance is the same for every variance."""
+        return self.activation in _HOMOGENEOUS
+
+    @property
+    def branch_scale(self) -> float | None:
+        """What the skip connection multiplies the branch's variance by; None where unknown."""
+        if not self.known or not self.initial:
+            return None
+        # Beyond 1e100 the square would leave the floats, and no signal would be left to judge.
+        return min(abs(self.alpha * self.skip_gain), 1e100) ** 2
+
+    def expected_input_variance(self) -> list[float]:
+        """Return the variance that each block of a scaled network divides by: beta squared.
+
+        Returns:
+            One per block; empty where the network is not scaled.
+        """
+        return list(iter_expected_variance(self.stages, min(abs(self.alpha), 1e100))) if self.scaled else []
+
+    def kept_samples(self) -> list[float]:
+        """Return the share of samples whose branch is kept, per block.
+
+        Returns:
+            1 per block without stochastic depth.
+        """
+        total = sum(self.stages)
+        rate = self.stochastic_depth if self.mode != "eval" else 0.0
+        return [1 - rate * index / total for index in range(total)]
+
+
+def read_network(record: Mapping[str, Any], blocks: int) -> Network:
+    """Collect what a record says.
+
+    Args:
+        record: The run's record, or an empty mapping; a field of another type than ours counts as missing.
+        blocks: How many residual blocks the table has; a layout of another number is not this network's.
+
+    Returns:
+        The facts.
+    """
+    network = mapping_at(record, "network")
+    mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _was_given(record, "checkpoint")
+    stages = tuple(counts_at(network, "stages"))
+    return Network(
+        known=bool(network),
+        norm=norm,
+        norm_first=network["norm_first"] if isinstance(network.get("norm_first"), bool) else None,
+        scaled=network.get("scaled") is True,
+        weights=text_at(network, "weights"),
+        init=text_at(network, "init"),
+        activation=_word(network, "activation"),
+        gain=number_at(network, "gain"),
+        zero_padding=text_at(network, "padding") == "zeros",
+        pooled=text_at(network, "stem", "imagenet") == "imagenet",
+        se=network.get("se") is True,
+        convolutions=_CONVOLUTIONS.get(text_at(network, "block"), 3),
+        stages=stages if sum(stages) == blocks and min(stages, default=0) > 0 else (),
+        alpha=_or(number_at(network, "alpha"), 1.0),
+        skip_gain=_or(number_at(network, "skip_gain"), 1.0),
+        stochastic_depth=_or(number_at(network, "stochastic_depth"), 0.0),
+        initial=initial,
+        mode=mode,
+        warmup=_or(number_at(record, "warmup"), 0.0),
+        dtype=_word(record, "dtype"),
+        samples=_samples(record),
+        white_input=text_at(mapping_at(record, "input"), "kind", "gaussian") == "gaussian",
+        # Closed forms are of initial weights and of batch statistics.
+        expected_residual=_expected(record) if initial and not (mode == "eval" and norm not in {"", "none"}) else None,
+    )
+
+
+def stage_positions(stages: tuple[int, ...]) -> list[int]:
+    """Return each block's place in its stage, from 0, which projects its shortcut.
+
+    Args:
+        stages: Blocks per stage.
+
+    Returns:
+        One per block.
+
+    >>> stage_positions((1, 3))
+    [0, 0, 1, 2]
+    """
+    return list(itertools.chain.from_iterable(range(blocks) for blocks in stages))
+
+
+def _word(record: Mapping[str, Any], key: str) -> str:
+    # Both stand in sentences, and a control character could command the terminal that shows them.
+    value = text_at(record, key)
+    return value if value.isprintable() else ""
+
+
+def _was_given(record: Mapping[str, Any], option: str) -> bool:
+    value = mapping_at(mapping_at(record, "options"), option).get("value")
+    return value is not None or record.get(option) is not None
+
+
+def _expected(record: Mapping[str, Any]) -> float | None:
+    expected = number_at(mapping_at(record, "expected"), "residual_variance")
+    return expected if expected is not None and expected > 0 else None
+
+
+def _samples(record: Mapping[str, Any]) -> float:
+    described = mapping_at(record, "input")
+    first, *_ = *counts_at(described, "batch_shape"), RunConfig.batch_size
+    used = number_at(described, "samples_used")
+    counted = used if used is not None else float(min(first, 2**53)) * _or(number_at(described, "batches"), 1.0)
+    return max(1.0, counted)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,56 @@
+"""Squeeze-and-excite without the factor 2 that a scaled network needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.diagnosis.factors import block_factors
+
+if TYPE_CHECKING:
+    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.diagnosis.result import Diagnosis
+
+# A gate is the sigmoid of a number near 0: 1/2, a quarter of the variance. Between that and 1 lies a half, in ratios;
+# as far below lies an eighth, which is another fault.
+_QUARTER, _HALFWAY = 0.25, 2.0
+# The shortcut, which has no gate, must be sound: within the factor that gain.py allows.
+_SOUND = 1.3
+
+
+def find_missing_factor(evidence: Evidence) -> Diagnosis | None:
+    """Find a scaled network with squeeze-and-excite whose branches are a quarter of what they should be.
+
+    The branch factor is between 1/8 and 1/2, halfway in ratios to the neighbours of 1/4, and the shortcuts are sound.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        The diagnosis, or None.
+    """
+    factors = block_factors(evidence)
+    if factors is None or not evidence.network.se:
+        return None
+    known = np.flatnonzero(factors.branch > 0)
+    shortcuts = factors.shortcut[np.isfinite(factors.shortcut)]
+    if not len(known) or (len(shortcuts) and not 1 / _SOUND < np.median(shortcuts) < _SOUND):
+        return None
+    found = float(np.median(factors.branch[known]))
+    if not _QUARTER / _HALFWAY < found < _QUARTER * _HALFWAY:
+        return None
+    worst = int(known[np.argmin(factors.branch[known])])
+    return evidence.diagnosis(
+        "missing-se-factor",
+        "error",
+        begins=0,
+        worst=worst,
+        statistic="residual_variance",
+        limit=float(evidence.branch[worst] / factors.branch[worst] * _QUARTER * _HALFWAY),
+        fact=f"The branches have {found:.3g} of the variance that they should have, from {evidence.at(0)} on, while "
+        "the shortcuts are sound",
+        cause="the squeeze-and-excite gate is a sigmoid near 1/2, which leaves a quarter of the variance, and nothing "
+        "makes up for it",
+        remedy="multiply the gate by 2, as NF-ResNets do (predicted 1.0)",
+    )
