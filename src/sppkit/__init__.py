@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
@@ -33,6 +34,7 @@ _HOME = {
     "activation_gain": "activations",
     "build_model": "models.build",
     "measure": "measurement",
+    "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
     "read_csv": "table",
     "write_csv": "table",

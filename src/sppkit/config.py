@@ -16,7 +16,7 @@ from sppkit.errors import UsageError
 from sppkit.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -236,12 +236,13 @@ class Resolved:
         return {name: {"value": _plain(value), "source": self.sources[name]} for name, value in values.items()}
 
 
-def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Resolved:
+def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ignored: Collection[str] = ()) -> Resolved:
     """Merge defaults, a TOML file and flags, the later ones winning.
 
     Args:
         flags: Options given on the command line, as typed.
         file: A TOML file of options, or None.
+        ignored: Keys of the file that are not for this run, with underscores.
 
     Returns:
         The configuration, every value with its source.
@@ -249,7 +250,8 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Res
     Raises:
         UsageError: If the file can't be read or holds an unknown key, or a value is illegal.
     """
-    from_file = _load_toml(file) if file else {}
+    from_file = load_toml(file) if file else {}
+    from_file = {key: value for key, value in from_file.items() if key not in ignored}
     # A flag for the size of a network replaces the file's, which may have said it the other way.
     if {"depth", "stages"} & flags.keys():
         from_file = {key: value for key, value in from_file.items() if key not in {"depth", "stages"}}
@@ -274,7 +276,18 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")
 
 
-def _load_toml(file: Path) -> dict[str, object]:
+def load_toml(file: Path) -> dict[str, object]:
+    """Read a TOML file of options, unchecked.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Option name, with underscores, to value.
+
+    Raises:
+        UsageError: If it can't be read, is not TOML, or gives an option in both spellings.
+    """
     try:
         loaded = tomllib.loads(read_text(file, "configuration", "Give --config a TOML file of options."))
     except tomllib.TOMLDecodeError as error:

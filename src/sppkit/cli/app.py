@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sppkit.cli.compare_ import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
@@ -83,6 +84,7 @@ def program(
 
 
 app.command()(plot)
+app.command()(compare)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

@@ -1,0 +1,111 @@
+"""``sppkit compare``: several networks over each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sppkit.cli import console
+from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sppkit.comparison.runs import Measured
+
+Specs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SPEC...",
+        help="ARCH[:key=value,...], timm:NAME, package.module:factory, path/file.py:factory, or RUN.csv.",
+        show_default=False,
+    ),
+]
+DEFAULT_NAME = "compare"
+
+
+@with_options(run_options())
+def compare(
+    flags: dict[str, Any],
+    specs: Specs = None,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure several networks and lay their curves over each other.
+
+    Options are shared by all networks; a SPEC's own win. "all" in place of a name stands for one network for each
+    name. Writes CSV and JSON of each network, and compare.png, to spp/.
+
+    Try:
+
+      sppkit compare bn-relu-conv relu-bn-conv nf-resnet --depth 600
+
+      sppkit compare nf-resnet nf-resnet:weights=none --depth 50 --alpha 1 --seeds 4
+
+      sppkit compare --arch bn-relu-conv --norm all --depth 200
+
+      sppkit compare spp/nf-resnet-50.csv spp/bn-relu-conv-50.csv
+
+      sppkit compare --config configs/figure-1.toml
+    """
+    with console.reporting_errors(debug=debug):
+        from sppkit.comparison.members import line_up
+        from sppkit.comparison.runs import iter_measured, target_names
+        from sppkit.files import prepared
+
+        lineup = line_up(specs or [], flags, config)
+        for note in lineup.notes:
+            console.warn(note)
+        folder, pictures = _pictures(flags, config)
+        names = [*target_names(lineup.members, folder), *pictures]
+        with prepared(folder, names):  # before minutes of work, not behind them
+            with console.progress(quiet=quiet) as progress:
+                runs = list(iter_measured(lineup.members, progress))
+            _write(runs, folder, pictures)
+        for run in runs:
+            for warning in run.warnings:
+                console.warn(f"{run.label}: {warning}")
+        if not quiet:
+            _summarize(runs, [folder / name for name in names])
+
+
+def _pictures(flags: Mapping[str, Any], file: Path | None) -> tuple[Path, list[str]]:
+    from sppkit.config import load_toml, resolve_config
+
+    output = {"out", "name", "format"}
+    ignored = load_toml(file).keys() - output if file else ()
+    config = resolve_config({name: flags[name] for name in flags.keys() & output}, file, ignored=ignored).config
+    return Path(config.out), [f"{config.name or DEFAULT_NAME}.{suffix}" for suffix in config.format]
+
+
+def _write(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> None:
+    from sppkit.comparison.summary import common_subtitle, common_title
+    from sppkit.files import all_or_nothing
+    from sppkit.plot.comparison import plot_comparison
+    from sppkit.plot.save import save_figure
+    from sppkit.record import write_record
+    from sppkit.table import write_csv
+
+    records = [run.record for run in runs]
+    figure = plot_comparison(
+        {run.label: run.table for run in runs}, title=common_title(records), subtitle=common_subtitle(records)
+    )
+    with all_or_nothing(folder) as staging:
+        for run in runs:
+            if run.is_new:
+                write_csv(run.table, staging / f"{run.stem}.csv")
+                write_record(run.record, staging / f"{run.stem}.json")
+        for name in pictures:
+            save_figure(figure, staging / name)
+
+
+def _summarize(runs: Sequence[Measured], paths: Sequence[Path]) -> None:
+    from sppkit.comparison.summary import common_subtitle, common_title, render_comparison
+
+    records = [run.record for run in runs]
+    heading = [common_title(records), common_subtitle(records)]
+    console.show(*filter(None, heading), *[""] * any(heading), *render_comparison(runs), "")
+    console.show(*(f"wrote {path}" for path in paths))
