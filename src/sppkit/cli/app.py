@@ -14,6 +14,7 @@ from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
 from sppkit.cli.plot import plot
+from sppkit.cli.suggest_ import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
@@ -85,6 +86,7 @@ def program(
 
 app.command()(plot)
 app.command()(compare)
+app.command()(suggest)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

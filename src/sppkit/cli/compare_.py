@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +10,8 @@ from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from sppkit.comparison.runs import Measured
 
@@ -52,6 +52,7 @@ def compare(
       sppkit compare --config configs/figure-1.toml
     """
     with console.reporting_errors(debug=debug):
+        from sppkit.cli.pictures import choose_pictures, write_comparison
         from sppkit.comparison.members import line_up
         from sppkit.comparison.runs import iter_measured, target_names
         from sppkit.files import prepared
@@ -59,47 +60,17 @@ def compare(
         lineup = line_up(specs or [], flags, config)
         for note in lineup.notes:
             console.warn(note)
-        folder, pictures = _pictures(flags, config)
+        folder, pictures = choose_pictures(flags, config, DEFAULT_NAME)
         names = [*target_names(lineup.members, folder), *pictures]
         with prepared(folder, names):  # before minutes of work, not behind them
             with console.progress(quiet=quiet) as progress:
                 runs = list(iter_measured(lineup.members, progress))
-            _write(runs, folder, pictures)
+            write_comparison(runs, folder, pictures)
         for run in runs:
             for warning in run.warnings:
                 console.warn(f"{run.label}: {warning}")
         if not quiet:
             _summarize(runs, [folder / name for name in names])
-
-
-def _pictures(flags: Mapping[str, Any], file: Path | None) -> tuple[Path, list[str]]:
-    from sppkit.config import load_toml, resolve_config
-
-    output = {"out", "name", "format"}
-    ignored = load_toml(file).keys() - output if file else ()
-    config = resolve_config({name: flags[name] for name in flags.keys() & output}, file, ignored=ignored).config
-    return Path(config.out), [f"{config.name or DEFAULT_NAME}.{suffix}" for suffix in config.format]
-
-
-def _write(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> None:
-    from sppkit.comparison.summary import common_subtitle, common_title
-    from sppkit.files import all_or_nothing
-    from sppkit.plot.comparison import plot_comparison
-    from sppkit.plot.save import save_figure
-    from sppkit.record import write_record
-    from sppkit.table import write_csv
-
-    records = [run.record for run in runs]
-    figure = plot_comparison(
-        {run.label: run.table for run in runs}, title=common_title(records), subtitle=common_subtitle(records)
-    )
-    with all_or_nothing(folder) as staging:
-        for run in runs:
-            if run.is_new:
-                write_csv(run.table, staging / f"{run.stem}.csv")
-                write_record(run.record, staging / f"{run.stem}.json")
-        for name in pictures:
-            save_figure(figure, staging / name)
 
 
 def _summarize(runs: Sequence[Measured], paths: Sequence[Path]) -> None:

@@ -30,6 +30,7 @@ class KeyFigures:
         ratio_block: Where.
         starts: Variance behind the first block of each stage.
         ends: Variance behind the last block of each stage.
+        lengths: Number of blocks of each stage.
         residuals: Mean residual variance of each stage.
         residual: Median residual variance of all blocks.
         nonfinite: The first block (from 0) with values that are not finite, or None.
@@ -39,6 +40,7 @@ class KeyFigures:
     ratio_block: int | None
     starts: tuple[float, ...]
     ends: tuple[float, ...]
+    lengths: tuple[int, ...]
     residuals: tuple[float, ...]
     residual: float
     nonfinite: int | None
@@ -66,6 +68,7 @@ def key_figures(table: pd.DataFrame) -> KeyFigures:
         ratio_block=where,
         starts=tuple(float(rows["channel_variance"].iloc[0]) for _, rows in groups),
         ends=tuple(float(rows["channel_variance"].iloc[-1]) for _, rows in groups),
+        lengths=tuple(len(rows) for _, rows in groups),
         residuals=tuple(float(np.mean(_floats(values))) for _, values in by_stage) if measured else (),
         residual=float(np.median(_floats(joins["residual_variance"]))) if measured else math.nan,
         nonfinite=None if lost.empty else int(lost.iloc[0]),

@@ -14,7 +14,7 @@ from sppkit.parsers import flag_of
 from sppkit.report.describe import file_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sppkit.config import Resolved
@@ -122,24 +122,46 @@ def _check_shared(flags: Mapping[str, object], specs: Iterable[Spec]) -> None:
         raise UsageError(f"{flag_of(unused[0])} means nothing for saved runs; only --out, --name and --format do.")
 
 
-def _resolve(spec: Spec, flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]) -> Member:
-    if spec.saved:
-        return Member(spec.text, spec.saved.stem, saved=spec.saved)
-    unused = _plainly_unused(spec, shared)
+def resolve_meaningful(
+    own: Mapping[str, object], flags: Mapping[str, object], file: Path | None, ignored: Collection[str] = ()
+) -> tuple[Resolved, frozenset[str]]:
+    """Resolve a network's own options together with shared ones, and leave out what means nothing for it.
+
+    Args:
+        own: Its own options as typed.
+        flags: Shared options as typed.
+        file: A TOML file of further shared options, or None.
+        ignored: Shared options, of flags and file, that are left out in any case.
+
+    Returns:
+        The configuration, and the shared options that mean nothing for the network.
+
+    Raises:
+        UsageError: If the network can't be built.
+        MeaninglessOptionError: If one of its own options means nothing for it.
+    """
+    unused: set[str] = set()
     while True:
-        ignored = _NOT_SHARED | unused | _said_otherwise(spec.options)
-        given = {name: value for name, value in flags.items() if name not in ignored}
-        resolved = resolve_config({**given, **spec.options}, file, ignored=ignored)
+        skipped = {*ignored, *unused, *_said_otherwise(own)}
+        given = {name: value for name, value in flags.items() if name not in skipped}
+        resolved = resolve_config({**given, **own}, file, ignored=skipped)
         try:
             if resolved.config.arch:
                 build_spec(resolved.config.arch, resolved.given())
         except MeaninglessOptionError as error:
-            if error.option in spec.options:
+            if error.option in own:
                 raise
             unused.add(error.option)
-            continue
-        resolved = replace(resolved, sources={**resolved.sources, **dict.fromkeys(spec.options, "SPEC")})
-        return Member(spec.text, file_stem(resolved), resolved, unused=frozenset(unused), own=tuple(spec.options))
+        else:
+            return replace(resolved, sources={**resolved.sources, **dict.fromkeys(own, "SPEC")}), frozenset(unused)
+
+
+def _resolve(spec: Spec, flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]) -> Member:
+    if spec.saved:
+        return Member(spec.text, spec.saved.stem, saved=spec.saved)
+    plainly = _plainly_unused(spec, shared)
+    resolved, unused = resolve_meaningful(spec.options, flags, file, _NOT_SHARED | plainly)
+    return Member(spec.text, file_stem(resolved), resolved, unused=unused | plainly, own=tuple(spec.options))
 
 
 def _plainly_unused(spec: Spec, shared: Mapping[str, object]) -> set[str]:

@@ -114,7 +114,7 @@ def _parse_options(text: str, written: str) -> dict[str, object]:
 
 
 def _with_arguments(own: Mapping[str, object]) -> dict[str, object]:
-    """Hand what is no option of ours to the function that builds a user's own model."""
+    # What is no option of ours is meant for the function that builds the model.
     known = {name: value for name, value in own.items() if name in options(RunConfig)}
     arguments = [f"{name}={value}" for name, value in own.items() if name not in known]
     return {**known, **({"kw": arguments} if arguments else {})}

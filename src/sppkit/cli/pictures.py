@@ -1,0 +1,58 @@
+"""What ``compare`` and ``suggest`` write: the runs that are new, and all of them in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sppkit.comparison.runs import Measured
+
+
+def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -> tuple[Path, list[str]]:
+    """Return where the files of a comparison go.
+
+    Args:
+        flags: Options as typed.
+        file: A TOML file of options, or None.
+        default: The pictures' name without ``--name``.
+
+    Returns:
+        The folder, and the pictures' file names.
+    """
+    from sppkit.config import load_toml, resolve_config
+
+    output = {"out", "name", "format"}
+    ignored = load_toml(file).keys() - output if file else ()
+    config = resolve_config({name: flags[name] for name in flags.keys() & output}, file, ignored=ignored).config
+    return Path(config.out), [f"{config.name or default}.{suffix}" for suffix in config.format]
+
+
+def write_comparison(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> None:
+    """Write tables and records of the new runs and a picture of all; all files or none.
+
+    Args:
+        runs: What was measured or read.
+        folder: Where the files go.
+        pictures: The pictures' file names.
+    """
+    from sppkit.comparison.summary import common_subtitle, common_title
+    from sppkit.files import all_or_nothing
+    from sppkit.plot.comparison import plot_comparison
+    from sppkit.plot.save import save_figure
+    from sppkit.record import write_record
+    from sppkit.table import write_csv
+
+    records = [run.record for run in runs]
+    figure = plot_comparison(
+        {run.label: run.table for run in runs}, title=common_title(records), subtitle=common_subtitle(records)
+    )
+    with all_or_nothing(folder) as staging:
+        for run in runs:
+            if run.is_new:
+                write_csv(run.table, staging / f"{run.stem}.csv")
+                write_record(run.record, staging / f"{run.stem}.json")
+        for name in pictures:
+            save_figure(figure, staging / name)
