@@ -79,16 +79,12 @@ def line_up(texts: Sequence[str], flags: Mapping[str, object], file: Path | None
     shared = {**(load_toml(file) if file else {}), **flags}
     specs = [parse_spec(text) for text in _texts(texts, flags, shared, file)]
     _check_shared(flags, specs)
-    members, notes = [], []
-    for spec in (every for given in specs for every in iter_all(given, shared)):
-        try:
-            members.append(_resolve(spec, flags, file, shared))
-        except UsageError as error:
-            if not spec.chosen:
-                raise UsageError(f"{spec.text}: {error}") from None
-            notes.append(f"{spec.text} is left out: {error}")
-    if not members:
-        raise UsageError(notes[0])
+    members: list[Member] = []
+    notes: list[str] = []
+    for spec in specs:
+        found, left_out = _resolve_all(list(iter_all(spec, shared)), flags, file, shared)
+        members += found
+        notes += left_out
     _refuse_repeated(members)
     _check_count(members)
     return Lineup(tuple(_name(members)), (*notes, *_iter_unused(members, shared, flags)))
@@ -154,6 +150,21 @@ def resolve_meaningful(
             unused.add(error.option)
         else:
             return replace(resolved, sources={**resolved.sources, **dict.fromkeys(own, "SPEC")}), frozenset(unused)
+
+
+def _resolve_all(
+    specs: Sequence[Spec], flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]
+) -> tuple[list[Member], list[str]]:
+    # The networks that ``all`` stands for, and what is said of those that can't be built.
+    members, refused = [], []
+    for spec in specs:
+        try:
+            members.append(_resolve(spec, flags, file, shared))
+        except UsageError as error:
+            refused.append((spec.text, str(error)))
+    if not members:
+        raise UsageError(": ".join(refused[0]))
+    return members, [f"{text} is left out: {reason}" for text, reason in refused]
 
 
 def _resolve(spec: Spec, flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]) -> Member:

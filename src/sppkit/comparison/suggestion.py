@@ -14,6 +14,7 @@ from sppkit.errors import UsageError
 from sppkit.models.spec import build_spec
 from sppkit.parsers import flag_of
 from sppkit.report.describe import file_stem
+from sppkit.table import STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +67,9 @@ def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:
         )
     resolved = resolve_config({name: value for name, value in flags.items() if name != "name"}, file, ignored={"name"})
     build_spec(resolved.config.arch, resolved.given())
+    missing = [name for name in STATISTIC_COLUMNS if name not in resolved.config.stats]
+    if missing:
+        raise UsageError(f"suggest judges by {missing[0]} too: leave out --stats, or name it there.")
     return Member(AS_IT_IS, file_stem(resolved), resolved)
 
 
@@ -191,10 +195,10 @@ def _changed(base: Resolved, resolved: Resolved) -> Iterator[str]:
 def _typed(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag_of(name) if value else f"--no-{flag_of(name)[2:]}"
-    written = (
-        ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
-    )
-    return f"{flag_of(name)} {shlex.quote(str(written))}"
+    items = value if isinstance(value, tuple) else (value,)
+    # The shortest text that is read as the same number.
+    written = ",".join(str(item).removesuffix(".0") if isinstance(item, float) else str(item) for item in items)
+    return f"{flag_of(name)} {shlex.quote(written)}"
 
 
 def _resolved(member: Member) -> Resolved:

@@ -81,7 +81,10 @@ def render_comparison(runs: Sequence[Measured]) -> list[RenderableType]:
 def _cells(figures: KeyFigures) -> Iterator[str]:
     where = "" if figures.ratio_block is None else f" (block {figures.ratio_block})"
     yield "" if math.isnan(figures.ratio) else f"{_short(figures.ratio)}{where}"
-    yield listed(figures.ends) if figures.nonfinite is None else f"non-finite from block {figures.nonfinite}"
+    if figures.nonfinite is not None:
+        yield f"non-finite from block {figures.nonfinite}"
+    else:
+        yield "" if all(map(math.isnan, figures.ends)) else listed(figures.ends)
     yield "" if math.isnan(figures.residual) else _short(figures.residual)
 
 
