@@ -42,7 +42,8 @@ MOST_PREDICTIONS = 4
 LEGEND_FONT = 8.5
 LEGEND_KEY = 4.5  # em: the line beside a label, and the gap to the next column
 LEGEND_ROW = 0.17  # inches
-LOST_STEP = 0.04  # of the panel, between the marks of networks that were lost
+# Of the panel: between the marks of networks that were lost, and for all of them, under the room that they have.
+LOST_STEP, LOST_ROOM = 0.04, 0.12
 LONGEST_LABEL = 70
 
 
@@ -126,15 +127,15 @@ def looks(count: int) -> list[Look]:
 
 
 def _draw_runs(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
-    stems, lost = [], 0
-    for table, look in zip(tables, looks(len(tables)), strict=True):
+    stems, marked = [], [has_lost(table, statistic) for table in tables]
+    step = min(LOST_STEP, LOST_ROOM / max(1, sum(marked)))
+    for index, (table, look) in enumerate(zip(tables, looks(len(tables)), strict=True)):
         scale = 1 / max(1, last_block(table)) if relative else 1.0
         stem = _draw_run(axes, table, statistic, look, scale)
         if stem is not None:
             stems.append(stem)
-        if has_lost(table, statistic):
-            _draw_lost(axes, table, statistic, look, scale, STEM_HEIGHT - LOST_STEP * lost)
-            lost += 1
+        if marked[index]:
+            _draw_lost(axes, table, statistic, look, scale, STEM_HEIGHT - step * sum(marked[:index]))
     for table in tables:
         _draw_predicted(axes, table, statistic, 1 / max(1, last_block(table)) if relative else 1.0)
     if stems:
