@@ -167,6 +167,14 @@ def test_all_architectures() -> None:
     assert labels(line_up(["all:se=true"], dict(TINY))) == [f"{name}:se=true" for name in registry.ARCHITECTURES]
 
 
+def test_all_types_and_modes_have_files_of_their_own() -> None:
+    lineup = line_up(["nf-resnet"], {**TINY, "dtype": "all"})
+    stem = "nf-resnet-stages1-2-width0.125-dtype"
+    types = ("float32", "bfloat16", "float16", "float64")
+    assert [member.stem for member in lineup.members] == [f"{stem}-{name}" for name in types]
+    assert labels(line_up(["nf-resnet:mode=all"], dict(TINY))) == ["nf-resnet:mode=train", "nf-resnet:mode=eval"]
+
+
 def test_all_passes_by_a_network_for_which_it_means_nothing() -> None:
     lineup = line_up(["bn-relu-conv", "nf-resnet"], {**TINY, "norm": "all"})
     assert labels(lineup) == [*(f"bn-relu-conv:norm={name}" for name in registry.NORMALIZERS), "nf-resnet"]
@@ -217,6 +225,22 @@ def test_what_can_not_be_compared_is_refused(texts: list[str], flags: dict[str, 
 def test_specs_of_a_file_are_a_list_of_texts(listed: str) -> None:
     with pytest.raises(UsageError, match=r"^c\.toml: specs must be a list of SPECs, as in specs = "):
         line_up([], {}, config_file(f"specs = {listed}"))
+
+
+def test_an_architecture_beside_the_networks_of_a_file_is_refused() -> None:
+    file = config_file('specs = ["nf-resnet", "he-resnet"]\ndepth = 50')
+    with pytest.raises(UsageError, match=r"^c\.toml lists networks as specs; --arch beside them means nothing\.$"):
+        line_up([], {"arch": "bn-relu-conv"}, file)
+
+
+@pytest.mark.parametrize("command", ["plot", "suggest", "inspect"])
+def test_a_file_of_several_networks_is_for_compare(command: str) -> None:
+    config_file('specs = ["nf-resnet", "he-resnet"]\ndepth = 50')
+    code, _, err = run(command, "--config", "c.toml")
+    assert (code, err) == (
+        2,
+        "error: c.toml lists several networks.\nTo compare them: sppkit compare --config c.toml\n",
+    )
 
 
 def test_a_name_that_an_architecture_refuses_is_left_out_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,7 +461,34 @@ def test_statistics_that_were_not_measured_are_empty_cells() -> None:
     assert "nan" not in out
 
 
-def test_help_lists_the_forms() -> None:
-    code, out, _ = run("compare", "--help")
-    assert code == 0
-    assert "SPEC" in out
+def test_names_are_printed_as_typed() -> None:
+    out = compare("he-resnet:name=[bold]x", "nf-resnet:name=_y")
+    assert "\n[bold]x  " in out
+    assert "\n_y  " in out
+    assert {"[bold]x.csv", "_y.json"} <= set(names())
+
+
+@pytest.mark.parametrize("command", ["compare", "suggest"])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    code = (
+        f"import sys; sys.argv = ['sppkit', '{command}', '--help']\n"
+        "from sppkit.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"sppkit {command} " in done.stdout
+
+
+def test_a_mistyped_spec_imports_no_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['sppkit', 'compare', 'nf-resnt', 'he-resnet', '--depth', '50']\n"
+        "from sppkit.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -215,6 +215,13 @@ def test_the_legend_is_below_the_panels_and_inside_the_figure(count: int) -> Non
     assert figure.axes[0].get_window_extent().height > 0.9 * alone  # rows of the legend take nothing from the panels
 
 
+def test_a_name_is_shown_as_typed() -> None:
+    names = ["_private", "$x_1$", "a_b", "100 % [bold]"]
+    figure = plot_comparison({name: table(1.0 + index) for index, name in enumerate(names)})
+    assert legend(figure) == names
+    assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
+
+
 def test_a_long_name_is_cut_in_its_middle() -> None:
     name = "nf-resnet:" + ",".join(f"option{index}={index}" for index in range(20))
     [label] = legend(plot_comparison({name: table()}))

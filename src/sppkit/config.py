@@ -252,6 +252,8 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ign
     """
     from_file = load_toml(file) if file else {}
     from_file = {key: value for key, value in from_file.items() if key not in ignored}
+    if "specs" in from_file:
+        raise UsageError(f"{file} lists several networks.\nTo compare them: sppkit compare --config {file}")
     # A flag for the size of a network replaces the file's, which may have said it the other way.
     if {"depth", "stages"} & flags.keys():
         from_file = {key: value for key, value in from_file.items() if key not in {"depth", "stages"}}

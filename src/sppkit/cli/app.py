@@ -28,6 +28,10 @@ Try:
 
   sppkit plot spp/nf-resnet-600.csv --format svg,pdf
 
+  sppkit compare bn-relu-conv relu-bn-conv --depth 50
+
+  sppkit suggest --arch he-resnet --depth 50
+
   sppkit gain silu
 """
 

@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 
     from sppkit.comparison.runs import Measured
 
+
+def _complete() -> list[str]:
+    from sppkit.registry import ARCHITECTURES
+
+    return list(ARCHITECTURES)
+
+
 Specs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="SPEC...",
+        metavar="SPEC",
         help="ARCH[:key=value,...], timm:NAME, package.module:factory, path/file.py:factory, or RUN.csv.",
         show_default=False,
+        autocompletion=_complete,
     ),
 ]
 DEFAULT_NAME = "compare"
@@ -36,8 +44,9 @@ def compare(
 ) -> None:
     """Measure several networks and lay their curves over each other.
 
-    Options are shared by all networks; a SPEC's own win. "all" in place of a name stands for one network for each
-    name. Writes CSV and JSON of each network, and compare.png, to spp/.
+    Options are shared by all networks; a SPEC's own win.
+    "all" in place of a name is one network for each name that there is.
+    Writes CSV and JSON of each network, and compare.png, to spp/.
 
     Try:
 

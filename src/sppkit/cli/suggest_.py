@@ -27,8 +27,9 @@ def suggest(
 ) -> None:
     """Try the standard remedies on a network and show which flattens the curve.
 
-    Measures the network, and again with each remedy that is legal for it, on the same seeds; says so if there is
-    nothing to mend. With --out DIR, CSV and JSON of each and suggest.png are written.
+    Measures the network as it is and with each remedy that is legal for it.
+    Says so if there is nothing to mend.
+    With --out DIR, writes CSV and JSON of each, and suggest.png.
 
     Try:
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 FORMS = "A SPEC is ARCH[:key=value,...], timm:NAME, package.module:factory, path/file.py:factory or RUN.csv."
 # In place of an option's name: one network for each name that the option knows.
 ALL = "all"
-# The options of a network that are a choice between names.
+# The options of a network, and of how it is run, that are a choice between names.
+_RUN_CHOICES = {"arch", "mode", "dtype"}
 CHOICES = {
     name: option.choices
     for name, option in options(RunConfig).items()
-    if len(option.choices) > 1 and (name == "arch" or name in options(ModelOptions))
+    if len(option.choices) > 1 and (name in _RUN_CHOICES or name in options(ModelOptions))
 }
 _OPTIONS = re.compile(r"(?P<network>.*?)(?::(?P<options>[A-Za-z][\w-]*=.*))?", re.DOTALL)
 _FACTORY = re.compile(r"[\w.]+|.*\.py")
@@ -156,6 +157,8 @@ def _choose(spec: Spec, chosen: Mapping[str, str]) -> Spec:
 
 
 def _has_meaning(spec: Spec, name: str) -> bool:
+    if name not in options(ModelOptions):
+        return True
     if "arch" not in spec.options:  # whatever else a model is, none of our architectures' options builds it
         return False
     try:

@@ -74,7 +74,7 @@ def render_comparison(runs: Sequence[Measured]) -> list[RenderableType]:
         table.add_column(heading, justify="right")
     table.add_column(_HEADINGS[-1])
     for run in runs:
-        table.add_row(run.label, *_cells(key_figures(run.table)), _parts(runs[0], run))
+        table.add_row(Text(run.label), *_cells(key_figures(run.table)), Text(_parts(runs[0], run)))
     return [table, Text(_legend(runs[0].label), style="dim"), "", *_iter_statements(runs)]
 
 

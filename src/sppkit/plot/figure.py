@@ -104,7 +104,12 @@ def finish(figure: Figure, entries: Mapping[str, Artist] | None = None, columns:
     """
     if entries is None:
         entries = labelled(figure)
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns or len(entries))
+    # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
+    names = [f"run {index}" for index in range(len(entries))]
+    legend = figure.legend(list(entries.values()), names, loc="outside lower center", ncols=columns or len(entries))
+    for text, label in zip(legend.get_texts(), entries, strict=True):
+        text.set_text(label)
+        text.set_parse_math(False)
     # The engine would lay each format out anew, at its own resolution and from where the last one left the panels.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
