@@ -330,7 +330,8 @@ def test_compare_writes_each_network_and_one_picture() -> None:
     stems = ["bn-relu-conv-stages1-2-width0.125", "nf-resnet-stages1-2-width0.125-alpha1"]
     files = [*(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")), "compare.png", "compare.svg"]
     assert names() == sorted(files)
-    assert out.endswith("".join(f"wrote spp/{name}\n" for name in files))
+    tables = "".join(f"wrote spp/{stem}.csv and .json\n" for stem in stems)
+    assert out.endswith(f"{tables}wrote spp/compare.png\nwrote spp/compare.svg\n")
     assert out.startswith("stages 1-2, width 0.125\nGaussian input 4×3×32×32 · train mode · float32 · seed 0\n")
     svg = Path("spp/compare.svg").read_text(encoding="utf-8")
     assert all(f">{label}</text>" in svg for label in ("bn-relu-conv", "nf-resnet:alpha=1", "stages 1-2, width 0.125"))
@@ -401,6 +402,13 @@ def test_an_exploding_network_exits_zero_and_says_so() -> None:
     out = compare("he-resnet", "nf-resnet", "--stages", "20,20", "--dtype", "float16")
     assert "non-finite from block" in out
     assert "BAD  he-resnet: The signal is not finite from block" in out
+
+
+def test_a_warning_is_said_once_with_the_networks_it_is_about() -> None:
+    code, _, err = run("compare", "nf-resnet", "bn-relu-conv", "relu-bn-conv", *SMALL, "--mode", "eval")
+    assert code == 0
+    [line] = err.splitlines()
+    assert line.startswith("warning: bn-relu-conv, relu-bn-conv: eval mode uses running statistics")
 
 
 def test_quiet_prints_nothing_and_a_pipe_gets_no_progress() -> None:

@@ -148,18 +148,58 @@ def test_an_exploding_run_beside_a_healthy_one_shows_both() -> None:
     assert axes.get_ylim()[1] > 2.0**160
 
 
+def exploding(base: float = 10.0) -> pd.DataFrame:
+    return table(signal=lambda block: (1.0, base**block, 1.0))
+
+
+@pytest.mark.parametrize("others", [2, 3, 10])
+def test_one_of_many_that_explodes_leaves_the_others_their_axis(others: int) -> None:
+    tables = {"he": exploding(), **{f"{index}": table(1.0 + index / 10) for index in range(others)}}
+    figure = plot_comparison(tables)
+    axes = figure.axes[1]
+    assert axes.get_yscale() == "linear"
+    assert 17 < axes.get_ylim()[1] < 50
+    [arrow] = [line for line in axes.lines if line.get_marker() == "^" and line.get_linestyle() == "None"]
+    assert arrow.get_color() == curves(axes)[0].get_color()
+    [x] = arrow.get_xdata()
+    assert 10 + 90 * (x - 1) == pytest.approx(axes.get_ylim()[1])  # from 10 at block 1 to 100 at block 2
+    assert legend(figure)[0] == "he (off the axis: channel variance up to 1e+16)"
+    np.testing.assert_array_equal(curves(axes)[0].get_ydata(), 10.0 ** np.arange(17))
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"he": exploding(), "bn": table()},
+        {"a": exploding(), "b": exploding(), "c": table(), "d": table(2.0), "e": table(3.0)},
+        {"a": exploding(5.0), "b": exploding(7.0), "c": exploding(9.0)},
+    ],
+    ids=["of two", "two of five", "all"],
+)
+def test_what_is_no_exception_stays_on_the_axis(tables: dict[str, pd.DataFrame]) -> None:
+    figure = plot_comparison(tables)
+    assert figure.axes[1].get_yscale() == "log"
+    assert not any("off the axis" in label for label in legend(figure))
+
+
+def test_a_run_that_is_off_the_axis_and_lost_says_both() -> None:
+    lost = table(signal=lambda block: (1.0, math.inf if block >= 9 else 100.0**block, 1.0))
+    figure = plot_comparison({"fine": table(), "other": table(2.0), "he": lost})
+    assert legend(figure)[2] == "he (off the axis: channel variance up to 1e+16; non-finite from block 9)"
+
+
 def test_a_lost_signal_is_marked_in_its_colour_and_told_in_the_legend() -> None:
     def lost_from(start: int) -> pd.DataFrame:
         return table(signal=lambda block: (1.0, math.inf if block >= start else 2.0**block, 1.0))
 
-    figure = plot_comparison({"fine": table(), "a": lost_from(9), "b": lost_from(12)})
+    figure = plot_comparison({"fine": table(), "a": lost_from(6), "b": lost_from(8)})
     marks = crosses(figure.axes[1])
     lines = curves(figure.axes[1])
-    assert [mark.get_xdata()[0] for mark in marks] == [9, 12]
+    assert [mark.get_xdata()[0] for mark in marks] == [6, 8]
     assert [mark.get_color() for mark in marks] == [line.get_color() for line in lines[1:]]
     assert marks[0].get_ydata()[0] != marks[1].get_ydata()[0]
     assert not crosses(figure.axes[0])
-    assert legend(figure) == ["fine", "a (non-finite from block 9)", "b (non-finite from block 12)"]
+    assert legend(figure) == ["fine", "a (non-finite from block 6)", "b (non-finite from block 8)"]
 
 
 def test_marks_of_many_lost_runs_stay_above_the_curves() -> None:

@@ -90,7 +90,7 @@ def trials(**flags: object) -> dict[str, Trial]:
 COMMON = ["skip gain 0 (SkipInit)"]
 LEGAL = {
     "bn-relu-conv": ({"arch": "bn-relu-conv"}, ["scaled weight standardization", "centred weights",
-                     "weight standardization", "ReLU before BatchNorm", "NF-ResNet", *COMMON]),
+                     "weight standardization", "ReLU before the normalizer", "NF-ResNet", *COMMON]),
     "relu-bn-conv": ({"arch": "relu-bn-conv"}, ["scaled weight standardization", "centred weights",
                      "weight standardization", "NF-ResNet", *COMMON]),
     "he-resnet": ({"arch": "he-resnet"}, ["scaled weight standardization", "centred weights", "no max-pool",
@@ -103,7 +103,7 @@ LEGAL = {
     "nf-resnet, gain": ({"arch": "nf-resnet", "gain": "1"}, ["scaled weight standardization", *COMMON,
                         "circular padding"]),  # the exact gain is the same network
     "scaled-ws, gain": ({"arch": "bn-relu-conv", "weights": "scaled-ws"}, ["scaled weight standardization",
-                        "ReLU before BatchNorm", "NF-ResNet", *COMMON]),
+                        "ReLU before the normalizer", "NF-ResNet", *COMMON]),
     "skip gain": ({"arch": "nf-resnet", "skip_gain": "3"}, ["skip gain 1", *COMMON, "circular padding"]),
     "lecun": ({"arch": "he-resnet", "init": "lecun", "stem": "cifar"}, ["scaled weight standardization", "He weights",
               "centred weights", "BatchNorm", "NF-ResNet", *COMMON, "circular padding"]),
@@ -193,7 +193,10 @@ def suggest(*arguments: object) -> str:
 FAULTS = {
     "mean shift": (["--arch", "nf-resnet", "--weights", "none"], {"scaled weight standardization", "centred weights"}),
     "no normalizer": (["--arch", "he-resnet", "--stages", "4,4,4"], {"NF-ResNet", "BatchNorm"}),
-    "BatchNorm before ReLU": (["--arch", "bn-relu-conv"], {"ReLU before BatchNorm", "scaled weight standardization"}),
+    "BatchNorm before ReLU": (
+        ["--arch", "bn-relu-conv"],
+        {"ReLU before the normalizer", "scaled weight standardization"},
+    ),
     "gain forgotten": (["--arch", "nf-resnet", "--gain", "1"], {"scaled weight standardization", "exact gain"}),
     "gain twice": (["--arch", "nf-resnet", "--gain", "2.9"], {"scaled weight standardization", "exact gain"}),
     "step too large": (["--arch", "nf-resnet", "--skip-gain", "9"], {"skip gain 1"}),
@@ -225,9 +228,11 @@ def test_nothing_is_written_unless_asked_for() -> None:
 def test_out_writes_every_run_and_the_picture() -> None:
     out = suggest("--arch", "relu-bn-conv", "--init", "he", "--gain", "2", "--out", "o")
     written = [line.removeprefix("wrote ") for line in out.splitlines() if line.startswith("wrote ")]
-    assert sorted(written) == sorted(str(path) for path in Path("o").iterdir())
-    assert "o/suggest.png" in written
-    assert "o/relu-bn-conv-stages2-2-width0.125-init-he-gain2.csv" in written
+    stems = [line.removesuffix(".csv and .json") for line in written[:-1]]
+    assert written[-1] == "o/suggest.png"
+    assert "o/relu-bn-conv-stages2-2-width0.125-init-he-gain2" in stems
+    files = [*(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")), "o/suggest.png"]
+    assert sorted(files) == sorted(str(path) for path in Path("o").iterdir())
 
 
 def test_every_row_is_told_with_its_source() -> None:

@@ -11,7 +11,6 @@ from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_optio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sppkit.comparison.runs import Measured
 
@@ -61,7 +60,7 @@ def compare(
       sppkit compare --config configs/figure-1.toml
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.cli.pictures import choose_pictures, write_comparison
+        from sppkit.cli.pictures import choose_pictures, list_written, warn_once, write_comparison
         from sppkit.comparison.members import line_up
         from sppkit.comparison.runs import iter_measured, target_names
         from sppkit.files import prepared
@@ -75,17 +74,15 @@ def compare(
             with console.progress(quiet=quiet) as progress:
                 runs = list(iter_measured(lineup.members, progress))
             write_comparison(runs, folder, pictures)
-        for run in runs:
-            for warning in run.warnings:
-                console.warn(f"{run.label}: {warning}")
+        warn_once(runs)
         if not quiet:
-            _summarize(runs, [folder / name for name in names])
+            _summarize(runs, list_written(runs, folder, pictures))
 
 
-def _summarize(runs: Sequence[Measured], paths: Sequence[Path]) -> None:
+def _summarize(runs: Sequence[Measured], written: Sequence[str]) -> None:
     from sppkit.comparison.summary import common_subtitle, common_title, render_comparison
 
     records = [run.record for run in runs]
     heading = [common_title(records), common_subtitle(records)]
     console.show(*filter(None, heading), *[""] * any(heading), *render_comparison(runs), "")
-    console.show(*(f"wrote {path}" for path in paths))
+    console.show(*written)

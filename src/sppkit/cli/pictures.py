@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sppkit.cli import console
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,6 +30,35 @@ def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -
     ignored = load_toml(file).keys() - output if file else ()
     config = resolve_config({name: flags[name] for name in flags.keys() & output}, file, ignored=ignored).config
     return Path(config.out), [f"{config.name or default}.{suffix}" for suffix in config.format]
+
+
+def warn_once(runs: Sequence[Measured]) -> None:
+    """Print the warnings of the runs, each once, with the networks that it is about.
+
+    Args:
+        runs: What was measured or read.
+    """
+    about: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.warnings:
+            about.setdefault(warning, []).append(run.label)
+    for warning, labels in about.items():
+        console.warn(warning if len(labels) == len(runs) else f"{', '.join(labels)}: {warning}")
+
+
+def list_written(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> list[str]:
+    """Return what to say of the files.
+
+    Args:
+        runs: What was measured or read.
+        folder: Where the files are.
+        pictures: The pictures' file names.
+
+    Returns:
+        One line per network that was measured, and one per picture.
+    """
+    tables = [f"wrote {folder / run.stem}.csv and .json" for run in runs if run.is_new]
+    return [*tables, *(f"wrote {folder / name}" for name in pictures)]
 
 
 def write_comparison(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> None:

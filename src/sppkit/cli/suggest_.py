@@ -72,15 +72,13 @@ def _destination(
 
 
 def _finish(outcomes: Sequence[Outcome], folder: Path, pictures: Sequence[str], *, quiet: bool) -> None:
-    from sppkit.cli.pictures import write_comparison
+    from sppkit.cli.pictures import list_written, warn_once, write_comparison
     from sppkit.comparison.advice import render_advice, render_healthy
     from sppkit.comparison.summary import common_subtitle
     from sppkit.report.describe import title
 
     runs = [outcome.run for outcome in outcomes]
-    for run in runs:
-        for warning in run.warnings:
-            console.warn(f"{run.label}: {warning}")
+    warn_once(runs)
     if pictures:
         write_comparison(runs, folder, pictures)
     if quiet:
@@ -89,5 +87,4 @@ def _finish(outcomes: Sequence[Outcome], folder: Path, pictures: Sequence[str], 
     shown = render_healthy(outcomes[0]) if is_healthy else render_advice(outcomes)
     console.show(title(runs[0].record), common_subtitle([run.record for run in runs]), "", *shown)
     if pictures:
-        new = [f"{run.stem}.{suffix}" for run in runs for suffix in ("csv", "json")]
-        console.show("", *(f"wrote {folder / name}" for name in [*new, *pictures]))
+        console.show("", *list_written(runs, folder, pictures))

@@ -138,8 +138,8 @@ REMEDIES = (
         _standardize,
     ),
     Remedy(
-        "ReLU before BatchNorm",
-        "the normalizer takes ReLU's mean out before the convolution can carry it on",
+        "ReLU before the normalizer",
+        "it takes ReLU's mean out before the convolution can carry it on",
         "Brock, De & Smith 2021, section 3",
         _normalize_behind_relu,
     ),

@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sppkit.errors import UsageError
-from sppkit.plot.curves import build_curve, count_seeds, has_lost, last_block, lost_rows
+from sppkit.plot.curves import build_curve, count_seeds, finite_values, has_lost, last_block, lost_rows
 from sppkit.plot.figure import LETTER, SIZE, build_figure, check_table, draw_panels, finish, labelled
 from sppkit.plot.save import styled
+from sppkit.plot.span import off_axis
 from sppkit.plot.spp import PREDICTED, STEM_HEIGHT, draw_zeros, is_geometric, split_stem, write_stem
 from sppkit.table import STATISTIC_COLUMNS
 
@@ -45,6 +46,9 @@ LEGEND_ROW = 0.17  # inches
 # Of the panel: between the marks of networks that were lost, and for all of them, under the room that they have.
 LOST_STEP, LOST_ROOM = 0.04, 0.12
 LONGEST_LABEL = 70
+SEEDS_NOTE = "line: mean over seeds; band: min to max"
+# What the legend may say besides the names of the runs.
+_NOTES = (SEEDS_NOTE, "predicted")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def plot_comparison(
     The x axis is the block index, or the fraction of the depth where the runs have different numbers of blocks. Several
     seeds are drawn as their mean (arithmetic on a linear axis, geometric on a logarithmic one) in a band from the
     smallest to the largest. Up to four runs with ``predicted_<statistic>`` columns show them as dotted lines. A run
-    whose values are not finite has a cross where that begins, and the legend says the block.
+    whose values are not finite has a cross where that begins, and the legend says the block. Where up to a third of the
+    runs would press all others into one line, they leave the panel at an arrow, and the legend says how far they go.
 
     Args:
         tables: What the legend calls a run, to its table as made by ``build_table`` or ``read_csv``; from 1 to 32 runs,
@@ -93,12 +98,16 @@ def plot_comparison(
         raise UsageError(f"a comparison takes from 1 to {most} tables, not {len(tables)}.")
     for table in tables.values():
         check_table(table)
-    drawn = list(map(_without_predictions, tables.values())) if len(tables) > MOST_PREDICTIONS else [*tables.values()]
-    labels = [_label(name, table) for name, table in tables.items()]
+    drawn = [_without_predictions(table, all_of_them=len(tables) > MOST_PREDICTIONS) for table in tables.values()]
+    off = {statistic: off_axis(drawn, statistic) for statistic in STATISTIC_COLUMNS}
+    labels = [
+        _label(name, table, [statistic for statistic in STATISTIC_COLUMNS if index in off[statistic]])
+        for index, (name, table) in enumerate(zip(tables, drawn, strict=True))
+    ]
     relative = len(set(map(last_block, drawn))) > 1
-    columns = _legend_columns([*labels, ""])
+    columns = _legend_columns([*labels, *_NOTES])
     with styled():
-        rows = math.ceil((len(labels) + 2) / columns)
+        rows = math.ceil((len(labels) + len(_NOTES)) / columns)
         figure = build_figure(title, subtitle, extra_height=LEGEND_ROW * (rows - 1))
         for axes, statistic in draw_panels(figure, drawn, relative=relative):
             _draw_runs(axes, drawn, statistic, relative=relative)
@@ -148,6 +157,7 @@ def _draw_run(axes: Axes, table: pd.DataFrame, statistic: str, look: Look, scale
     every = max(1, len(curve.blocks) // MARKS)
     mark: dict[str, Any] = {"marker": look.marker, "markersize": 4.0, "markevery": (int(look.offset * every), every)}
     axes.plot(curve.blocks, curve.centre, **look.line(), **mark)
+    _draw_leaving(axes, curve, look)
     if stem is not None:
         [arrow] = axes.plot([0], [STEM_HEIGHT], color=look.colour, transform=axes.get_xaxis_transform())
         arrow.set(linestyle="", marker="^", markersize=5)
@@ -156,6 +166,18 @@ def _draw_run(axes: Axes, table: pd.DataFrame, statistic: str, look: Look, scale
         axes.fill_between(curve.blocks, low, curve.high, color=look.colour, alpha=0.15, linewidth=0)
     draw_zeros(axes, curve, look.colour)
     return stem
+
+
+def _draw_leaving(axes: Axes, curve: Curve, look: Look) -> None:
+    top = axes.get_ylim()[1]
+    above = np.flatnonzero(curve.centre > top)
+    if not len(above):
+        return
+    # Where the line crosses the edge: between the first block above it and the one before.
+    at = slice(max(0, above[0] - 1), above[0] + 1)
+    x = np.interp(top, curve.centre[at], curve.blocks[at])
+    [arrow] = axes.plot([x], [STEM_HEIGHT], color=look.colour, transform=axes.get_xaxis_transform())
+    arrow.set(linestyle="", marker="^", markersize=7)
 
 
 def _build(axes: Axes, table: pd.DataFrame, column: str, scale: float) -> Curve:
@@ -185,23 +207,33 @@ def _entries(figure: Figure, labels: Sequence[str], tables: Sequence[pd.DataFram
         for label, look in zip(labels, looks(len(labels)), strict=True)
     }
     if any(count_seeds(table) > 1 for table in tables):
-        lines["line: mean over seeds; band: min to max"] = Patch(facecolor="0.4", alpha=0.25)
+        lines[SEEDS_NOTE] = Patch(facecolor="0.4", alpha=0.25)
     return lines | labelled(figure)
 
 
-def _label(name: str, table: pd.DataFrame) -> str:
-    label = (
-        name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL // 2 - 2]} ... {name[3 - LONGEST_LABEL // 2 :]}"
-    )
+def _label(name: str, table: pd.DataFrame, off: Sequence[str]) -> str:
+    half = LONGEST_LABEL // 2
+    said = [name if len(name) <= LONGEST_LABEL else f"{name[: half - 2]} ... {name[3 - half :]}"]
+    if off:  # the last of them is the nearest to the signal's strength
+        said.append(f"off the axis: {off[-1].replace('_', ' ')} up to {finite_values(table, off[-1]).max():.3g}")
     lost = [int(lost_rows(table, statistic)["block"].min()) for statistic in STATISTIC_COLUMNS
             if has_lost(table, statistic)]  # fmt: skip
-    return f"{label} (non-finite from block {min(lost)})" if lost else label
+    if lost:
+        said.append(f"non-finite from block {min(lost)}")
+    return said[0] + (f" ({'; '.join(said[1:])})" if said[1:] else "")
 
 
 def _legend_columns(labels: Sequence[str]) -> int:
-    longest = max(len(label) * LETTER + LEGEND_KEY for label in labels) * LEGEND_FONT / 72
-    return max(1, min(len(labels), int(SIZE[0] / longest)))
+    # matplotlib fills column by column, the first ones with one label more; each is as wide as its longest label.
+    widths = [(len(label) * LETTER + LEGEND_KEY) * LEGEND_FONT / 72 for label in labels]
+    fitting = (
+        columns for columns in range(len(labels), 1, -1)
+        if sum(float(max(part)) for part in np.array_split(widths, columns)) <= SIZE[0]
+    )  # fmt: skip
+    return next(fitting, 1)
 
 
-def _without_predictions(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[:, [column for column in table if not str(column).startswith("predicted_")]]
+def _without_predictions(table: pd.DataFrame, *, all_of_them: bool) -> pd.DataFrame:
+    # Their bands are never drawn here: several of them would cover each other.
+    predicted = [column for column in table if str(column).startswith("predicted_")]
+    return table.drop(columns=[column for column in predicted if all_of_them or str(column).endswith("_spread")])

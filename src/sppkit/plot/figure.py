@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,8 +10,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from sppkit.errors import UsageError
-from sppkit.plot.curves import finite_values, has_lost, last_block, stage_starts
-from sppkit.plot.scale import dwarfs, needs_log, scale_y
+from sppkit.plot.curves import has_lost, last_block, stage_starts
+from sppkit.plot.scale import scale_y
+from sppkit.plot.span import off_axis, span
 from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from sppkit.plot.curves import Values
-
 SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
 PANEL_POINTS = 240  # the width of a panel
@@ -31,11 +30,6 @@ STAGE_FONT = 7.5
 PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind text, where stage lines would cross it
 # What a linear axis should show besides 0: a branch that preserves variance has 1.
 REFERENCE = {"residual_variance": 1.0}
-# Beside a larger one, a squared mean below this share of its own variance is drawn as what it is: zero. A mean over
-# N·H·W values is never less than about that (docs/statistics.md), and a logarithmic axis would show nothing but it.
-NO_MEAN = 0.01
-# Theory's band is this many standard deviations to either side: about 95 % of a normal distribution.
-BAND_SPREADS = 2.0
 
 
 def check_table(table: pd.DataFrame) -> None:
@@ -135,12 +129,10 @@ def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relat
     axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
     axes.set_xlabel("fraction of the depth (block / last block)" if relative else "block index")
     _scale_x(axes, 1 if relative else max(map(last_block, tables)), whole=not relative)
-    stem, blocks = _values(tables, statistic)
-    leaves_out = dwarfs(stem, blocks)
-    values = blocks if leaves_out else np.concatenate([stem, blocks])
+    off = off_axis(tables, statistic)
+    values, leaves_out = span([table for index, table in enumerate(tables) if index not in off], statistic)
     lost = any(has_lost(table, statistic) for table in tables)
-    if len(tables) > 1 and statistic == "channel_squared_mean":
-        values = _without_noise(tables, values)
+    leaves_out |= bool(off)
     scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=lost or leaves_out)
     starts = [stage_starts(table) for table in tables]
     if all(other == starts[0] for other in starts) and not relative:
@@ -148,41 +140,6 @@ def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relat
     if np.isnan(values).all() and not lost:
         text = _why_empty(tables, statistic)
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
-
-
-def _values(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, Values]:
-    """Return everything that will be drawn at the stem, and at the other blocks."""
-    stems, blocks = [], []
-    for table in tables:
-        at_stem = (table["block"] == 0).to_numpy()
-        for values in _iter_drawn(table, statistic):
-            stems.append(values[at_stem])
-            blocks.append(values[~at_stem])
-    return np.concatenate(stems), np.concatenate(blocks)
-
-
-def _without_noise(tables: Sequence[pd.DataFrame], values: Values) -> Values:
-    """Return the values without squared means that are noise, if a linear axis can then show the others."""
-    largest = np.nanmax(values, initial=0.0)
-    kept = []
-    for table in tables:
-        squared_mean = finite_values(table, "channel_squared_mean").to_numpy()
-        variance = finite_values(table, "channel_variance").to_numpy()
-        noise = (squared_mean < NO_MEAN * variance) & (squared_mean < NO_MEAN * largest)
-        blocks = (table["block"] > 0).to_numpy()
-        kept.append(squared_mean[blocks & ~noise & np.isfinite(squared_mean)])
-    rest = np.append(np.concatenate(kept), largest)
-    return values if needs_log(rest) else rest
-
-
-def _iter_drawn(table: pd.DataFrame, statistic: str) -> Any:
-    predicted, spread = f"predicted_{statistic}", f"predicted_{statistic}_spread"
-    yield finite_values(table, statistic).to_numpy()
-    if predicted in table:
-        centre = finite_values(table, predicted).to_numpy()
-        yield centre
-        if spread in table:
-            yield centre + BAND_SPREADS * finite_values(table, spread).to_numpy()
 
 
 def _why_empty(tables: Sequence[pd.DataFrame], statistic: str) -> str:

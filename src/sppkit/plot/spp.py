@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.plot.curves import build_curve, count_seeds, has_nonpositive, lost_rows, stage_starts
-from sppkit.plot.figure import BAND_SPREADS, LETTER, PANEL_POINTS, PLAIN, build_figure, check_table, draw_panels, finish
+from sppkit.plot.figure import LETTER, PANEL_POINTS, PLAIN, build_figure, check_table, draw_panels, finish
 from sppkit.plot.save import styled
+from sppkit.plot.span import BAND_SPREADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
