@@ -221,7 +221,7 @@ def test_what_can_not_be_compared_is_refused(texts: list[str], flags: dict[str, 
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("listed", ['"nf-resnet"', "[1, 2]", '[""]'])
+@pytest.mark.parametrize("listed", ['"nf-resnet"', "[1, 2]", '[""]', "[]"])
 def test_specs_of_a_file_are_a_list_of_texts(listed: str) -> None:
     with pytest.raises(UsageError, match=r"^c\.toml: specs must be a list of SPECs, as in specs = "):
         line_up([], {}, config_file(f"specs = {listed}"))

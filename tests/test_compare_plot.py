@@ -262,6 +262,27 @@ def test_a_name_is_shown_as_typed() -> None:
     assert not any(text.get_parse_math() for text in figure.legends[0].get_texts())
 
 
+def test_names_that_only_their_middles_tell_apart_and_words_of_the_legend_stay_apart() -> None:
+    long = [f"{'a' * 50}{index}{'b' * 50}" for index in range(2)]
+    figure = plot_comparison({name: table(1.0 + index, seeds=2) for index, name in enumerate([*long, "predicted"])})
+    assert len(legend(figure)) == 4  # and the note on the seeds
+    assert legend(figure)[2] == "predicted"
+
+
+def test_a_run_without_a_single_finite_value_is_drawn() -> None:
+    lost = table(signal=lambda _block: (math.nan, math.nan, math.nan))
+    figure = plot_comparison({"a": table(), "b": table(2.0), "lost": lost})
+    assert legend(figure)[2] == "lost (non-finite from block 0)"
+    assert figure.axes[1].get_yscale() == "linear"
+
+
+def test_an_exploding_run_whose_stem_is_off_the_axis_has_its_arrow() -> None:
+    he = table(signal=lambda block: (1.0, 100.0 * 10.0**block, 1.0))
+    axes = plot_comparison({"a": table(), "b": table(2.0), "he": he}).axes[1]
+    arrows = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "^" and line.get_linestyle() == "None"]
+    assert arrows == [1, 0]  # where the blocks leave the panel, and the stem
+
+
 def test_a_long_name_is_cut_in_its_middle() -> None:
     name = "nf-resnet:" + ",".join(f"option{index}={index}" for index in range(20))
     [label] = legend(plot_comparison({name: table()}))

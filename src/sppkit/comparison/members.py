@@ -102,7 +102,7 @@ def _texts(
     if listed is not None and network:
         raise UsageError(f"{file} lists networks as specs; {flag_of(network)} beside them means nothing.")
     if listed is not None:
-        if not isinstance(listed, list) or not all(isinstance(item, str) and item for item in listed):
+        if not isinstance(listed, list) or not listed or not all(isinstance(item, str) and item for item in listed):
             raise UsageError(f'{file}: specs must be a list of SPECs, as in specs = ["bn-relu-conv", "nf-resnet"].')
         return listed
     if network:
@@ -180,8 +180,8 @@ def _resolve(spec: Spec, flags: Mapping[str, object], file: Path | None, shared:
 def _plainly_unused(spec: Spec, shared: Mapping[str, object]) -> set[str]:
     if "model" in spec.options:  # it is built as it is
         return set(shared.keys() & options(ModelOptions).keys())
-    every = {name for name in CHOICES if shared.get(name) == ALL and name not in spec.options}
-    return every - {"arch"} | (_FOREIGN & shared.keys())
+    every = {name for name in CHOICES if shared.get(name) == ALL and name not in {"arch", *spec.options}}
+    return every | (_FOREIGN & shared.keys())
 
 
 def _said_otherwise(own: Mapping[str, object]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sppkit.errors import MeasurementError, UsageError
+from sppkit.errors import DoesNotFitError, MeasurementError, UsageError
 from sppkit.record import read_record
 from sppkit.table import read_csv
 
@@ -79,6 +79,7 @@ def iter_measured(members: Sequence[Member], progress: Progress | None = None) -
     Raises:
         UsageError: If an option can't be used, or a saved run can't be read.
         MeasurementError: If a forward pass fails.
+        DoesNotFitError: If a network would not fit into memory.
     """
     # Saved runs first: a broken file is said before minutes of work, not behind them.
     saved = {member.label: _read(member.saved) for member in members if member.saved}
@@ -89,8 +90,8 @@ def iter_measured(members: Sequence[Member], progress: Progress | None = None) -
             continue
         try:
             yield _measure(member, f"{number}/{len(members)} {member.label}: ", progress)
-        except MeasurementError as error:
-            raise MeasurementError(f"{member.label}: {error}") from error
+        except (MeasurementError, DoesNotFitError) as error:
+            raise type(error)(f"{member.label}: {error}") from error
         except UsageError as error:
             raise UsageError(f"{member.label}: {error}") from error
 

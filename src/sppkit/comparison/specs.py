@@ -39,13 +39,11 @@ class Spec:
         text: What the user knows it by: the legend's label.
         options: Its own options as typed, names with underscores; ``arch`` or ``model`` is among them.
         saved: The table of a saved run, instead of options.
-        chosen: Options that hold one of all their names, because ``all`` was asked for.
     """
 
     text: str
     options: dict[str, object] = field(default_factory=dict)
     saved: Path | None = None
-    chosen: tuple[str, ...] = ()
 
 
 def parse_spec(text: str) -> Spec:
@@ -153,7 +151,7 @@ def _choose(spec: Spec, chosen: Mapping[str, str]) -> Spec:
         else:
             text += f"{',' if '=' in text else ':'}{key}={value}"
     own = {name: value for name, value in spec.options.items() if name != "name"}
-    return replace(spec, text=text, options={**own, **chosen}, chosen=tuple(chosen))
+    return replace(spec, text=text, options={**own, **chosen})
 
 
 def _has_meaning(spec: Spec, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sppkit.comparison.members import Member, resolve_meaningful
 from sppkit.comparison.remedies import REMEDIES
 from sppkit.comparison.score import score_table
-from sppkit.config import RunConfig, options, resolve_config
+from sppkit.config import RunConfig, load_toml, options, resolve_config
 from sppkit.errors import UsageError
 from sppkit.models.spec import build_spec
 from sppkit.parsers import flag_of
@@ -60,7 +60,8 @@ def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:
     Raises:
         UsageError: If it can't be built, or is not one of the named architectures.
     """
-    if "model" in flags:
+    shared = {**(load_toml(file) if file else {}), **flags}
+    if "model" in shared and "arch" not in flags:
         raise UsageError(
             "suggest changes the options of a named architecture (--arch), and a model of your own has none of them.\n"
             "To see its curves: sppkit plot --model ..."

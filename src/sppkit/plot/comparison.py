@@ -175,7 +175,11 @@ def _draw_leaving(axes: Axes, curve: Curve, look: Look) -> None:
         return
     # Where the line crosses the edge: between the first block above it and the one before.
     at = slice(max(0, above[0] - 1), above[0] + 1)
-    x = np.interp(top, curve.centre[at], curve.blocks[at])
+    x = (
+        np.interp(top, curve.centre[at], curve.blocks[at])
+        if np.isfinite(curve.centre[at]).all()
+        else curve.blocks[at][-1]
+    )
     [arrow] = axes.plot([x], [STEM_HEIGHT], color=look.colour, transform=axes.get_xaxis_transform())
     arrow.set(linestyle="", marker="^", markersize=7)
 
@@ -201,14 +205,14 @@ def _draw_lost(axes: Axes, table: pd.DataFrame, statistic: str, look: Look, scal
     cross.set(linestyle="", marker="x", markersize=7, markeredgewidth=2.0)
 
 
-def _entries(figure: Figure, labels: Sequence[str], tables: Sequence[pd.DataFrame]) -> dict[str, Artist]:
-    lines: dict[str, Artist] = {
-        label: Line2D([], [], **look.line(), marker=look.marker, markersize=4.0)
+def _entries(figure: Figure, labels: Sequence[str], tables: Sequence[pd.DataFrame]) -> list[tuple[str, Artist]]:
+    entries: list[tuple[str, Artist]] = [
+        (label, Line2D([], [], **look.line(), marker=look.marker, markersize=4.0))
         for label, look in zip(labels, looks(len(labels)), strict=True)
-    }
+    ]
     if any(count_seeds(table) > 1 for table in tables):
-        lines[SEEDS_NOTE] = Patch(facecolor="0.4", alpha=0.25)
-    return lines | labelled(figure)
+        entries.append((SEEDS_NOTE, Patch(facecolor="0.4", alpha=0.25)))
+    return entries + labelled(figure)
 
 
 def _label(name: str, table: pd.DataFrame, off: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from sppkit.plot.span import off_axis, span
 from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from matplotlib.artist import Artist
@@ -88,20 +88,21 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
     return panels
 
 
-def finish(figure: Figure, entries: Mapping[str, Artist] | None = None, columns: int = 0) -> None:
+def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, columns: int = 0) -> None:
     """Draw one legend for all panels below them, each label once, and lay the figure out for good.
 
     Args:
         figure: With its panels drawn, inside ``styled``.
-        entries: Label to artist; what the panels' artists are labelled with, if nothing else is said.
+        entries: Labels with their artists; those of the panels' artists, if nothing else is said.
         columns: Columns of the legend; one row, if nothing else is said.
     """
     if entries is None:
         entries = labelled(figure)
     # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
     names = [f"run {index}" for index in range(len(entries))]
-    legend = figure.legend(list(entries.values()), names, loc="outside lower center", ncols=columns or len(entries))
-    for text, label in zip(legend.get_texts(), entries, strict=True):
+    artists = [artist for _, artist in entries]
+    legend = figure.legend(artists, names, loc="outside lower center", ncols=columns or len(entries))
+    for text, (label, _) in zip(legend.get_texts(), entries, strict=True):
         text.set_text(label)
         text.set_parse_math(False)
     # The engine would lay each format out anew, at its own resolution and from where the last one left the panels.
@@ -109,20 +110,20 @@ def finish(figure: Figure, entries: Mapping[str, Artist] | None = None, columns:
     figure.set_layout_engine("none")
 
 
-def labelled(figure: Figure) -> dict[str, Artist]:
+def labelled(figure: Figure) -> list[tuple[str, Artist]]:
     """Return the labels of all panels' artists, each once, in the order of drawing.
 
     Args:
         figure: With its panels drawn.
 
     Returns:
-        Label to the first artist that bears it.
+        Labels with the first artist that bears each.
     """
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    return entries
+    return list(entries.items())
 
 
 def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
