@@ -226,12 +226,14 @@ def test_nothing_is_written_unless_asked_for() -> None:
 
 
 def test_out_writes_every_run_and_the_picture() -> None:
-    out = suggest("--arch", "relu-bn-conv", "--init", "he", "--gain", "2", "--out", "o")
+    out = suggest("--arch", "relu-bn-conv", "--init", "he", "--gain", "2", "--out", "o", "--format", "svg")
     written = [line.removeprefix("wrote ") for line in out.splitlines() if line.startswith("wrote ")]
     stems = [line.removesuffix(".csv and .json") for line in written[:-1]]
-    assert written[-1] == "o/suggest.png"
+    assert written[-1] == "o/suggest.svg"
+    picture = Path("o/suggest.svg").read_text(encoding="utf-8")
+    assert ">remedies for relu-bn-conv, stages 2-2, width 0.125, init he, gain 2</text>" in picture
     assert "o/relu-bn-conv-stages2-2-width0.125-init-he-gain2" in stems
-    files = [*(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")), "o/suggest.png"]
+    files = [*(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")), "o/suggest.svg"]
     assert sorted(files) == sorted(str(path) for path in Path("o").iterdir())
 
 

@@ -61,13 +61,16 @@ def list_written(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]
     return [*tables, *(f"wrote {folder / name}" for name in pictures)]
 
 
-def write_comparison(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> None:
+def write_comparison(
+    runs: Sequence[Measured], folder: Path, pictures: Sequence[str], *, title: str | None = None
+) -> None:
     """Write tables and records of the new runs and a picture of all; all files or none.
 
     Args:
         runs: What was measured or read.
         folder: Where the files go.
         pictures: The pictures' file names.
+        title: Of the pictures; what the networks have in common if nothing else is said.
     """
     from sppkit.comparison.summary import common_subtitle, common_title
     from sppkit.files import all_or_nothing
@@ -78,7 +81,9 @@ def write_comparison(runs: Sequence[Measured], folder: Path, pictures: Sequence[
 
     records = [run.record for run in runs]
     figure = plot_comparison(
-        {run.label: run.table for run in runs}, title=common_title(records), subtitle=common_subtitle(records)
+        {run.label: run.table for run in runs},
+        title=title or common_title(records),
+        subtitle=common_subtitle(records),
     )
     with all_or_nothing(folder) as staging:
         for run in runs:

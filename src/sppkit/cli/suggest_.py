@@ -80,7 +80,7 @@ def _finish(outcomes: Sequence[Outcome], folder: Path, pictures: Sequence[str], 
     runs = [outcome.run for outcome in outcomes]
     warn_once(runs)
     if pictures:
-        write_comparison(runs, folder, pictures)
+        write_comparison(runs, folder, pictures, title=f"remedies for {title(runs[0].record)}")
     if quiet:
         return
     is_healthy = outcomes[0].score.is_healthy
