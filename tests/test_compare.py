@@ -68,6 +68,7 @@ PARSED = {
     "timm:resnet50": {"model": "timm:resnet50"},
     "timm:resnet50:seed=3": {"model": "timm:resnet50", "seed": "3"},
     "timm:resnet50:num_classes=10,seed=3": {"model": "timm:resnet50", "seed": "3", "kw": ["num_classes=10"]},
+    "nets.py:small:depth=6,name=mine": {"model": "nets.py:small", "name": "mine", "kw": ["depth=6"]},
     "my.package:factory": {"model": "my.package:factory"},
     "nets/my-net.py:factory:batch-size=2": {"model": "nets/my-net.py:factory", "batch_size": "2"},
 }
@@ -76,7 +77,7 @@ PARSED = {
 @pytest.mark.parametrize(("text", "expected"), PARSED.items(), ids=PARSED)
 def test_a_spec_is_a_network_and_its_options(text: str, expected: dict[str, object]) -> None:
     spec = parse_spec(text)
-    assert (spec.text, spec.options, spec.saved) == (text, expected, None)
+    assert (spec.text, spec.options, spec.saved) == (expected.get("name", text), expected, None)
 
 
 def test_a_name_is_the_label() -> None:

@@ -113,8 +113,9 @@ def _parse_options(text: str, written: str) -> dict[str, object]:
 
 
 def _with_arguments(own: Mapping[str, object]) -> dict[str, object]:
-    # What is no option of ours is meant for the function that builds the model.
-    known = {name: value for name, value in own.items() if name in options(RunConfig)}
+    # What is no option of a run is meant for the function that builds the model: its depth, its width.
+    of_a_run = options(RunConfig).keys() - options(ModelOptions).keys()
+    known = {name: value for name, value in own.items() if name in of_a_run}
     arguments = [f"{name}={value}" for name, value in own.items() if name not in known]
     return {**known, **({"kw": arguments} if arguments else {})}
 
