@@ -10,7 +10,7 @@ import torch
 
 import sppkit
 from sppkit.models.spec import describe
-from sppkit.run import _expect
+from sppkit.sources.named import _expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sppkit.config import resolve_config
+from sppkit.comparison.members import Member, line_up
+from sppkit.config import load_toml, resolve_config
 from sppkit.models.spec import build_spec
 
 ROOT = Path(__file__).parents[1]
@@ -62,8 +63,13 @@ def test_readme_has_the_two_set_up_commands() -> None:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
 def test_ready_made_configurations_are_valid(file: Path) -> None:
-    resolved = resolve_config({}, file)
-    assert sum(build_spec(resolved.config.arch, resolved.given()).stages) > 0
+    # A file of several networks is for sppkit compare.
+    members = (
+        line_up([], {}, file).members if "specs" in load_toml(file) else [Member("", "", resolve_config({}, file))]
+    )
+    for resolved in (member.resolved for member in members):
+        assert resolved is not None
+        assert sum(build_spec(resolved.config.arch, resolved.given()).stages) > 0
     assert file.read_text(encoding="utf-8").startswith("# ")
 
 

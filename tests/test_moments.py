@@ -210,6 +210,16 @@ def test_nonfinite_values_are_counted_and_not_dropped(value: float, variance: st
     assert not np.isfinite(float(channel_variance(found)))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [2, 16, 17])
+def test_infinities_of_both_signs_raise_no_warning(side: int) -> None:
+    x = normal(2, 2, side, side)
+    x[0, 0, 0, 0], x[0, 0, 1, 1], x[1, 0] = float("inf"), -float("inf"), float("nan")
+    found = channel_moments(x)
+    assert int(found.nonfinite) == 2 + side * side
+    assert torch.isfinite(found.variance).tolist() == [False, True]
+
+
 def test_known_values() -> None:
     # Channel 0: 1, 3 (mean 2, variance 1). Channel 1: -2, -2 (mean -2, variance 0).
     x = torch.tensor([[[1.0], [-2.0]], [[3.0], [-2.0]]])

@@ -433,6 +433,50 @@ def test_a_prediction_alone_has_a_residual_branch() -> None:
     np.testing.assert_array_equal(line(axes, "predicted").get_ydata(), 0.5)
 
 
+def bands(axes: Axes) -> list[PolyCollection]:
+    return [item for item in axes.collections if isinstance(item, PolyCollection)]
+
+
+def test_the_spread_of_a_prediction_is_a_band_of_two_standard_deviations() -> None:
+    table = synthetic((3, 4), reset_growth)
+    table["predicted_channel_variance"] = 5.0 + table["block"].astype(float)
+    table["predicted_channel_variance_spread"] = 0.5
+    figure = plot_spp(table)
+    [band] = bands(figure.axes[1])
+    points = band.get_paths()[0].vertices
+    for block in range(8):
+        edges = points[points[:, 0] == block][:, 1]
+        assert (edges.min(), edges.max()) == (4.0 + block, 6.0 + block)
+    assert figure.axes[1].get_ylim()[1] > 13  # the axis has room for it
+    assert not bands(figure.axes[0])
+    assert legend_labels(figure)[-2:] == ["predicted", "predicted ± 2 standard deviations of one seed"]
+
+
+@pytest.mark.parametrize("top", [1.0, 1e6], ids=["linear", "logarithmic"])
+def test_a_band_wider_than_its_prediction_ends_at_the_axis(top: float) -> None:
+    table = synthetic((3,), lambda _seed, block, _k: (1.0, top if block == 3 else 1.0, 1.0))
+    table["predicted_channel_variance"] = 1.0
+    table["predicted_channel_variance_spread"] = 2.0
+    axes = plot_spp(table).axes[1]
+    [band] = bands(axes)
+    box = band.get_paths()[0].get_extents()
+    assert (box.y0, box.y1) == (max(0.0, axes.get_ylim()[0]), 5.0)
+
+
+def test_a_spread_without_a_number_has_no_band() -> None:
+    table = synthetic((3,), reset_growth)
+    table["predicted_channel_variance"] = 1.0
+    table["predicted_channel_variance_spread"] = math.nan
+    assert not bands(plot_spp(table).axes[1])
+
+
+def test_a_predicted_stem_above_the_axis_is_no_line_across_the_panel() -> None:
+    table = with_stem(2.2, 0.01, 0.02)
+    table["predicted_channel_squared_mean"] = [2.1, 0.0, 0.0]
+    predicted = line(plot_spp(table).axes[0], "predicted")
+    np.testing.assert_array_equal(predicted.get_ydata(), [math.nan, 0.0, 0.0])
+
+
 def test_prediction_is_told_from_the_measurement_without_colour() -> None:
     table = synthetic((4,), reset_growth)
     table["predicted_channel_variance"] = table["channel_variance"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
     from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
+    from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
@@ -40,6 +41,7 @@ _HOME = {
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measurement",
     "measure": "measurement",
+    "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
     "predict_from_weights": "models.weights_prediction",
     "read_csv": "table",

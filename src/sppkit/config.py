@@ -16,7 +16,7 @@ from sppkit.errors import UsageError
 from sppkit.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -285,12 +285,13 @@ class Resolved:
         return {name: {"value": _plain(value), "source": self.sources[name]} for name, value in values.items()}
 
 
-def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Resolved:
+def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ignored: Collection[str] = ()) -> Resolved:
     """Merge defaults, a TOML file and flags, the later ones winning.
 
     Args:
         flags: Options given on the command line, as typed.
         file: A TOML file of options, or None.
+        ignored: Keys of the file that are not for this run, with underscores.
 
     Returns:
         The configuration, every value with its source.
@@ -298,7 +299,10 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None) -> Res
     Raises:
         UsageError: If the file can't be read or holds an unknown key, or a value is illegal.
     """
-    from_file = _load_toml(file) if file else {}
+    from_file = load_toml(file) if file else {}
+    from_file = {key: value for key, value in from_file.items() if key not in ignored}
+    if "specs" in from_file:
+        raise UsageError(f"{file} lists several networks.\nTo compare them: sppkit compare --config {file}")
     # A flag replaces what the file says of the same thing, which it may have said the other way.
     for same in ({"depth", "stages"}, {"shape", "image_size"}, {"arch", "model"}):
         if same & flags.keys():
@@ -341,7 +345,18 @@ def _refuse_meaningless(values: Mapping[str, Any]) -> None:
         raise UsageError(f"--streaming on means nothing with {other}: only --arch can draw its weights block by block.")
 
 
-def _load_toml(file: Path) -> dict[str, object]:
+def load_toml(file: Path) -> dict[str, object]:
+    """Read a TOML file of options, unchecked.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Option name, with underscores, to value.
+
+    Raises:
+        UsageError: If it can't be read, is not TOML, or gives an option in both spellings.
+    """
     try:
         loaded = tomllib.loads(read_text(file, "configuration", "Give --config a TOML file of options."))
     except tomllib.TOMLDecodeError as error:

@@ -16,6 +16,18 @@ class UsageError(SppkitError, ValueError):
     """An option, name, file or shape that can't be used as given."""
 
 
+class MeaninglessOptionError(UsageError):
+    """An option that means nothing for the chosen architecture.
+
+    Attributes:
+        option: The option's name, with underscores.
+    """
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class MeasurementError(SppkitError, RuntimeError):
     """The forward pass itself failed; the text names the last site that was reached."""
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sppkit.cli.compare_ import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
 from sppkit.cli.plot import plot
+from sppkit.cli.suggest_ import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
@@ -25,6 +27,10 @@ Try:
   sppkit plot --arch bn-relu-conv --depth 50 --seeds 4 --image-size 64
 
   sppkit plot spp/nf-resnet-600.csv --format svg,pdf
+
+  sppkit compare bn-relu-conv relu-bn-conv --depth 50
+
+  sppkit suggest --arch he-resnet --depth 50
 
   sppkit gain silu
 """
@@ -83,6 +89,8 @@ def program(
 
 
 app.command()(plot)
+app.command()(compare)
+app.command()(suggest)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sppkit import registry
 from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
-from sppkit.errors import UsageError
+from sppkit.errors import MeaninglessOptionError, UsageError
 from sppkit.models.layout import stage_layout
 
 if TYPE_CHECKING:
@@ -173,10 +173,14 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
         owners = ", ".join(
             name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm
         )
-        raise UsageError(f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}.")
+        raise MeaninglessOptionError(
+            "norm", f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}."
+        )
     for name in ("alpha", "stochastic_depth"):
         if values.get(name) is not None and not kind.scaled:
-            raise UsageError(f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet.")
+            raise MeaninglessOptionError(
+                name, f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet."
+            )
     if values.get("depth") is not None and values.get("stages") is not None:
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
 

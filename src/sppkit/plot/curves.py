@@ -91,6 +91,16 @@ def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
     return table.loc[lost & is_measured(table, statistic)]
 
 
+def has_lost(table: pd.DataFrame, statistic: str) -> bool:
+    """Return whether a statistic was lost anywhere."""
+    return not lost_rows(table, statistic).empty
+
+
+def last_block(table: pd.DataFrame) -> int:
+    """Return the largest block index."""
+    return int(table["block"].max())
+
+
 def stage_starts(table: pd.DataFrame) -> dict[int, int]:
     """Return the first block (the transition block) of each stage from 1 on, in order of the blocks."""
     staged = table[table["stage"].fillna(0) >= 1]

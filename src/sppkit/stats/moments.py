@@ -126,15 +126,18 @@ def _moments_of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _fast_moments(x: Tensor) -> ChannelMoments:
     """Reduce float32 (N, C, L) from row sums, then redo the channels that they are not good enough for."""  # noqa: DOC201
-    count = x.shape[0] * x.shape[2]
-    total, squares = _sums(x)
+    # What is not finite or overflows is found in the sums below, and needs no warning from NumPy.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return _checked_moments(x, x.shape[0] * x.shape[2], *_sums(x))
+
+
+def _checked_moments(x: Tensor, count: int, total: Floats, squares: Floats) -> ChannelMoments:
     # E x² <= MAX_AMPLIFICATION * var, in terms of the sums; false for nan, and for inf by the limit on squares.
     good = total * total <= squares * (count * (1 - 1 / MAX_AMPLIFICATION))
     if good.all() and squares.min() >= MIN_SECOND_MOMENT * count and squares.max() < math.inf:
         return _from_sums(count, total, squares)
     good &= (squares >= MIN_SECOND_MOMENT * count) & (squares < math.inf)
-    with np.errstate(invalid="ignore"):
-        return _redo(_from_sums(count, total, squares), x, torch.from_numpy(np.flatnonzero(~good)))
+    return _redo(_from_sums(count, total, squares), x, torch.from_numpy(np.flatnonzero(~good)))
 
 
 def _from_sums(count: int, total: Floats, squares: Floats) -> ChannelMoments:

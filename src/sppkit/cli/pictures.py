@@ -1,0 +1,94 @@
+"""What ``compare`` and ``suggest`` write: the runs that are new, and all of them in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sppkit.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sppkit.comparison.runs import Measured
+
+
+def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -> tuple[Path, list[str]]:
+    """Return where the files of a comparison go.
+
+    Args:
+        flags: Options as typed.
+        file: A TOML file of options, or None.
+        default: The pictures' name without ``--name``.
+
+    Returns:
+        The folder, and the pictures' file names.
+    """
+    from sppkit.config import load_toml, resolve_config
+
+    output = {"out", "name", "format"}
+    ignored = load_toml(file).keys() - output if file else ()
+    config = resolve_config({name: flags[name] for name in flags.keys() & output}, file, ignored=ignored).config
+    return Path(config.out), [f"{config.name or default}.{suffix}" for suffix in config.format]
+
+
+def warn_once(runs: Sequence[Measured]) -> None:
+    """Print the warnings of the runs, each once, with the networks that it is about.
+
+    Args:
+        runs: What was measured or read.
+    """
+    about: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.warnings:
+            about.setdefault(warning, []).append(run.label)
+    for warning, labels in about.items():
+        console.warn(warning if len(labels) == len(runs) else f"{', '.join(labels)}: {warning}")
+
+
+def list_written(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> list[str]:
+    """Return what to say of the files.
+
+    Args:
+        runs: What was measured or read.
+        folder: Where the files are.
+        pictures: The pictures' file names.
+
+    Returns:
+        One line per network that was measured, and one per picture.
+    """
+    tables = [f"wrote {folder / run.stem}.csv and .json" for run in runs if run.is_new]
+    return [*tables, *(f"wrote {folder / name}" for name in pictures)]
+
+
+def write_comparison(
+    runs: Sequence[Measured], folder: Path, pictures: Sequence[str], *, title: str | None = None
+) -> None:
+    """Write tables and records of the new runs and a picture of all; all files or none.
+
+    Args:
+        runs: What was measured or read.
+        folder: Where the files go.
+        pictures: The pictures' file names.
+        title: Of the pictures; what the networks have in common if nothing else is said.
+    """
+    from sppkit.comparison.summary import common_subtitle, common_title
+    from sppkit.files import all_or_nothing
+    from sppkit.plot.comparison import plot_comparison
+    from sppkit.plot.save import save_figure
+    from sppkit.record import write_record
+    from sppkit.table import write_csv
+
+    records = [run.record for run in runs]
+    figure = plot_comparison(
+        {run.label: run.table for run in runs},
+        title=title or common_title(records),
+        subtitle=common_subtitle(records),
+    )
+    with all_or_nothing(folder) as staging:
+        for run in runs:
+            if run.is_new:
+                write_csv(run.table, staging / f"{run.stem}.csv")
+                write_record(run.record, staging / f"{run.stem}.json")
+        for name in pictures:
+            save_figure(figure, staging / name)

@@ -1,0 +1,189 @@
+"""What every figure of tables shares: its header, three panels with their axes and stages, and one legend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from sppkit.errors import UsageError
+from sppkit.plot.curves import has_lost, last_block, stage_starts
+from sppkit.plot.scale import scale_y
+from sppkit.plot.span import off_axis, span
+from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
+DPI = 200
+PANEL_POINTS = 240  # the width of a panel
+LETTER = 0.6  # em: the mean width of a letter of DejaVu Sans
+STAGE_FONT = 7.5
+PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind text, where stage lines would cross it
+# What a linear axis should show besides 0: a branch that preserves variance has 1.
+REFERENCE = {"residual_variance": 1.0}
+
+
+def check_table(table: pd.DataFrame) -> None:
+    """Refuse a frame that is no table, or an empty one.
+
+    Args:
+        table: What should be a table.
+
+    Raises:
+        UsageError: If a column is missing, or there are no rows.
+    """
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise UsageError(f"this is not a table of sppkit: it has no column {missing[0]!r}.")
+    if table.empty:
+        raise UsageError("the table has no rows: there is nothing to plot.")
+
+
+def build_figure(title: str | None, subtitle: str | None, *, extra_height: float = 0.0) -> Figure:
+    """Return a figure with its header and room for three panels.
+
+    Args:
+        title: What was measured.
+        subtitle: How.
+        extra_height: Inches for a legend of more than one row.
+
+    Returns:
+        The figure, without panels.
+    """
+    figure = Figure(figsize=(SIZE[0], SIZE[1] + extra_height), dpi=DPI)
+    height = SIZE[1] + extra_height
+    top = 1.0  # of what is left for the panels; matplotlib's own suptitle has one font size only
+    for text, size, weight in ((title, 13, "bold"), (subtitle, 9.5, "normal")):
+        if text:
+            top -= 0.35 * size / 72 / height
+            figure.text(0.5, top, text, ha="center", va="top", fontsize=size, weight=weight, parse_math=False)
+            top -= 1.2 * size / 72 / height
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, wspace=0.03))
+    return figure
+
+
+def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: bool = False) -> list[tuple[Axes, str]]:
+    """Add the three panels in which the tables will be drawn: titles, both axes, and the stages.
+
+    Args:
+        figure: As made by ``build_figure``.
+        tables: All the tables that will be drawn.
+        relative: Whether the x axis is the fraction of the depth instead of the block index.
+
+    Returns:
+        Each panel with its statistic.
+    """
+    panels = list(zip(figure.subplots(1, len(STATISTIC_COLUMNS)), STATISTIC_COLUMNS, strict=True))
+    for axes, statistic in panels:
+        _set_up(axes, tables, statistic, relative=relative)
+    return panels
+
+
+def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, columns: int = 0) -> None:
+    """Draw one legend for all panels below them, each label once, and lay the figure out for good.
+
+    Args:
+        figure: With its panels drawn, inside ``styled``.
+        entries: Labels with their artists; those of the panels' artists, if nothing else is said.
+        columns: Columns of the legend; one row, if nothing else is said.
+    """
+    if entries is None:
+        entries = labelled(figure)
+    # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
+    names = [f"run {index}" for index in range(len(entries))]
+    artists = [artist for _, artist in entries]
+    legend = figure.legend(artists, names, loc="outside lower center", ncols=columns or len(entries))
+    for text, (label, _) in zip(legend.get_texts(), entries, strict=True):
+        text.set_text(label)
+        text.set_parse_math(False)
+    # The engine would lay each format out anew, at its own resolution and from where the last one left the panels.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def labelled(figure: Figure) -> list[tuple[str, Artist]]:
+    """Return the labels of all panels' artists, each once, in the order of drawing.
+
+    Args:
+        figure: With its panels drawn.
+
+    Returns:
+        Labels with the first artist that bears each.
+    """
+    entries: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    return list(entries.items())
+
+
+def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
+    axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
+    axes.set_xlabel("fraction of the depth (block / last block)" if relative else "block index")
+    _scale_x(axes, 1 if relative else max(map(last_block, tables)), whole=not relative)
+    off = off_axis(tables, statistic)
+    values, leaves_out = span([table for index, table in enumerate(tables) if index not in off], statistic)
+    lost = any(has_lost(table, statistic) for table in tables)
+    leaves_out |= bool(off)
+    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=lost or leaves_out)
+    starts = [stage_starts(table) for table in tables]
+    if all(other == starts[0] for other in starts) and not relative:
+        _draw_stages(axes, starts[0])
+    if np.isnan(values).all() and not lost:
+        text = _why_empty(tables, statistic)
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
+
+
+def _why_empty(tables: Sequence[pd.DataFrame], statistic: str) -> str:
+    # A run of --stats channel_squared_mean has no variance either; a model without joins lacks the branch alone.
+    others = [name for name in STATISTIC_COLUMNS if name != statistic]
+    everything_else = all(is_measured(table, name) for table in tables for name in others)
+    return "no residual branch" if statistic == "residual_variance" and everything_else else "not measured"
+
+
+def _scale_x(axes: Axes, last: int, *, whole: bool) -> None:
+    # Half a block, and never less than a marker needs.
+    margin = max(0.5, 0.02 * last) if whole else 0.02
+    axes.set_xlim(-margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
+
+
+def _draw_stages(axes: Axes, starts: dict[int, int]) -> None:
+    """Draw a light line before each stage and its number above the panel, as far as there is room."""
+    left, right = axes.get_xlim()
+    edges = [start - 0.5 for start in starts.values()]
+    axes.vlines(edges, 0, 1, color="0.8", linewidth=0.8, zorder=0.5, transform=axes.get_xaxis_transform())
+    widths = np.diff([*edges, right]) * PANEL_POINTS / (right - left)
+    labels = _stage_labels(list(starts), widths.tolist())
+    for middle, label in zip(edges + np.diff([*edges, right]) / 2, labels, strict=True):
+        if label:
+            _write_above(axes, float(middle), label)
+    if any(label.isdigit() for label in labels):
+        _write_above(axes, left, "stage", "right")
+
+
+def _stage_labels(stages: Sequence[int], widths: Sequence[float]) -> list[str]:
+    long, short = [f"stage {stage}" for stage in stages], [str(stage) for stage in stages]
+    if all(_fits(label, width) for label, width in zip(long, widths, strict=True)):
+        return long
+    return [label if _fits(label, width) else "" for label, width in zip(short, widths, strict=True)]
+
+
+def _fits(label: str, width: float) -> bool:
+    # One more letter is the gap to the neighbour.
+    return (len(label) + 1) * LETTER * STAGE_FONT <= width
+
+
+def _write_above(axes: Axes, x: float, label: str, align: str = "center") -> None:
+    axes.text(
+        x, 1.02, label, transform=axes.get_xaxis_transform(), ha=align, va="bottom", fontsize=STAGE_FONT, color="0.4"
+    )

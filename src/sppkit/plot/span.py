@@ -1,0 +1,101 @@
+"""Which of the values that are drawn decide how far the y axis of a panel goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.plot.curves import finite_values
+from sppkit.plot.scale import dwarfs, needs_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from sppkit.plot.curves import Values
+
+# Theory's band is this many standard deviations to either side: about 95 % of a normal distribution.
+BAND_SPREADS = 2.0
+# Beside a larger one, a squared mean below this share of its own variance is drawn as what it is: zero. A mean over
+# N·H·W values is never less than about that (docs/statistics.md), and a logarithmic axis would show nothing but it.
+NO_MEAN = 0.01
+# Of several runs, so many may leave the panel for the others to be seen: each third one.
+MOST_OFF = 3
+
+
+def span(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, bool]:
+    """Return the values that decide a panel's y axis.
+
+    Args:
+        tables: All the tables that stay in the panel.
+        statistic: One of ``STATISTIC_COLUMNS``.
+
+    Returns:
+        The values, and whether the stem's are left out because they would take most of the axis.
+    """
+    stem, blocks = _values(tables, statistic)
+    leaves_out = dwarfs(stem, blocks)
+    values = blocks if leaves_out else np.concatenate([stem, blocks])
+    if len(tables) > 1 and statistic == "channel_squared_mean":
+        values = _without_noise(tables, values)
+    return values, leaves_out
+
+
+def off_axis(tables: Sequence[pd.DataFrame], statistic: str) -> frozenset[int]:
+    """Return the runs that leave the panel upwards, so that the others can be told apart on a linear axis.
+
+    Among many networks, one that explodes would press all others into one line.
+
+    Args:
+        tables: All the tables that will be drawn.
+        statistic: One of ``STATISTIC_COLUMNS``.
+
+    Returns:
+        Indices of up to a third of the tables, those with the largest values; none where all of them fit, or where the
+        others would not fit either.
+    """
+    largest = [float(np.nanmax(_values([table], statistic)[1], initial=0.0)) for table in tables]
+    order = sorted(range(len(tables)), key=lambda index: -largest[index])
+    for count in range(len(tables) // MOST_OFF + 1):
+        off = frozenset(order[:count])
+        values, _ = span([table for index, table in enumerate(tables) if index not in off], statistic)
+        if not needs_log(values[np.isfinite(values)]):
+            return off
+    return frozenset()
+
+
+def _values(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, Values]:
+    """Return everything that will be drawn at the stem, and at the other blocks."""
+    stems, blocks = [], []
+    for table in tables:
+        at_stem = (table["block"] == 0).to_numpy()
+        for values in _iter_drawn(table, statistic):
+            stems.append(values[at_stem])
+            blocks.append(values[~at_stem])
+    return np.concatenate(stems), np.concatenate(blocks)
+
+
+def _without_noise(tables: Sequence[pd.DataFrame], values: Values) -> Values:
+    """Return the values without squared means that are noise, if a linear axis can then show the others."""
+    largest = np.nanmax(values, initial=0.0)
+    kept = []
+    for table in tables:
+        squared_mean = finite_values(table, "channel_squared_mean").to_numpy()
+        variance = finite_values(table, "channel_variance").to_numpy()
+        noise = (squared_mean < NO_MEAN * variance) & (squared_mean < NO_MEAN * largest)
+        blocks = (table["block"] > 0).to_numpy()
+        kept.append(squared_mean[blocks & ~noise & np.isfinite(squared_mean)])
+    rest = np.append(np.concatenate(kept), largest)
+    return values if needs_log(rest) else rest
+
+
+def _iter_drawn(table: pd.DataFrame, statistic: str) -> Iterator[Values]:
+    predicted, spread = f"predicted_{statistic}", f"predicted_{statistic}_spread"
+    yield np.asarray(finite_values(table, statistic), dtype=float)
+    if predicted in table:
+        centre = np.asarray(finite_values(table, predicted), dtype=float)
+        yield centre
+        if spread in table:
+            yield centre + BAND_SPREADS * np.asarray(finite_values(table, spread), dtype=float)
