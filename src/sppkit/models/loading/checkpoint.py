@@ -92,7 +92,10 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"can't read --checkpoint {path}: {error.strerror}.")
     # torch's own text on a refused pickle advises to switch the safe mode off.
-    fact = "it holds objects other than tensors" if "weights_only" in str(error) else short_reason(error)
+    # What an unpickler says of a file that is none, as "pop from empty list", helps nobody.
+    fact = short_reason(error) if isinstance(error, (RuntimeError, safetensors.SafetensorError)) else ""
+    if "weights_only" in str(error):
+        fact = "it holds objects other than tensors"
     return UsageError(
         f"--checkpoint {path} can't be read safely{f' ({fact})' if fact else ''}.\n"
         "Save the weights alone: torch.save(model.state_dict(), FILE). Pickled objects are never opened, because that "
