@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import sppkit
 from test_probe import ACTS, Net, batch, state, with_gradients
-from zoo.convolutional import ResNetV1Basic
+from zoo.convolutional import DropPath, DroppedPath, ResNetV1Basic
 from zoo.sequences import TorchPreNorm
 
 
@@ -307,6 +307,43 @@ def test_channels_last_memory_is_the_same_signal() -> None:
     columns = ["channel_squared_mean", "channel_variance", "residual_variance"]
     # Convolutions sum in another order.
     np.testing.assert_allclose(table[columns], expected[columns], rtol=1e-4)
+
+
+# What is taken off a branch, in train mode, where it is random.
+
+
+class FloorOfNoise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        kept = torch.floor(0.5 + torch.rand((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device))
+        return x.div(0.5) * kept
+
+
+DROPS = {
+    "stochastic depth": lambda: DropPath(0.5),
+    "stochastic depth, by floor": FloorOfNoise,
+    "dropout": lambda: nn.Dropout(0.5),
+    "dropout in place": lambda: nn.Dropout(0.5, inplace=True),
+    "dropout of channels": lambda: nn.Dropout2d(0.5),
+    "and a scale": lambda: nn.Sequential(nn.Dropout(0.5), nn.Upsample(scale_factor=1), DropPath(0.5)),
+}
+
+
+@pytest.mark.parametrize("grad", ["no_grad", "enable_grad", "inference_mode"])
+@pytest.mark.parametrize("build", DROPS.values(), ids=DROPS)
+def test_residual_variance_is_that_before_what_drops_the_branch(build: Callable[[], nn.Module], grad: str) -> None:
+    net = DroppedPath().train()
+    net.drop = build()
+    x = net.example()
+    branch = net.f(net.stem(x)).detach().double()
+    with sppkit.Probe(net) as probe, getattr(torch, grad)():
+        net(x)
+    (_, row) = probe.table().to_dict("records")
+    expected = branch.var((0, 2, 3), correction=0).mean().item()
+    if isinstance(net.drop, nn.Sequential):
+        # A resampling between is no scale: what is behind it is the branch, and half of its values are dropped there.
+        assert row["residual_variance"] > 1.2 * expected
+    else:
+        np.testing.assert_allclose(row["residual_variance"], expected, rtol=1e-4)
 
 
 # Several passes.

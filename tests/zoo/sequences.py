@@ -531,3 +531,26 @@ class Auxiliary(Zoo):
         heads = self.head1(towers), self.head2(towers)
         found = zip(("left", "right", "head1", "head2"), (left, right, *heads), strict=True)
         return [(name, None, value, 1) for name, value in found]
+
+
+@zoo
+class NormalizedBranch(Zoo):
+    """A branch that ends in a norm, torch's own and one by hand, whose weight is no scale of the branch."""
+
+    example = staticmethod(tokens)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm, self.own = nn.Linear(8, 8), nn.RMSNorm(8), RMSNorm(8)
+        nn.init.uniform_(self.norm.weight, 0.5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.norm(self.fc(x))
+        return x + self.own(torch.tanh(x))
+
+    def rows(self, x: Tensor) -> list[Row]:
+        # torch's own takes the type's epsilon, that of float32 in the network that is measured.
+        y = self.fc(x)
+        a = self.norm.weight * y / (y.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps).sqrt()
+        b = self.own(torch.tanh(x + a))
+        return [("input", None, x, 2), ("NormalizedBranch#1", a, x + a, 2), ("NormalizedBranch#2", b, x + a + b, 2)]

@@ -259,8 +259,8 @@ def _is_scale(node: Node) -> bool:
         return False
     if "dropout" in operation.name:
         return True
-    # Inside a normalization layer the product with its weight is no scale of the branch.
-    return operation.name in {"mul", "div"} and not node.frame.internal and not _is_normalized(parent)
+    # The product with the weight of a norm is no scale of the branch.
+    return operation.name in {"mul", "div"} and not _is_normalized(parent)
 
 
 def _is_normalized(node: Node) -> bool:
