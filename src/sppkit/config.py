@@ -88,7 +88,12 @@ class ModelOptions:
     activation: str | Callable[[Any], Any] = _option(
         "relu", parsers.name_or_callable, "NAME", _MODEL, "See sppkit list activations.", registry.ACTIVATIONS
     )
-    norm: str | None = _registered(None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: bn or none.")
+    norm: str | None = _registered(
+        None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: see sppkit list normalizers."
+    )
+    norm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of the normalizer, for instance groups=16."
+    )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
     )

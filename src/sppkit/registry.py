@@ -42,9 +42,23 @@ ARCHITECTURES: dict[str, Entry] = {
     ),
 }
 
+_NORMALIZERS = "sppkit.models.normalizers"
 NORMALIZERS: dict[str, Entry] = {
-    "bn": Entry("sppkit.models.normalizers.batch:batch_norm", "batch normalization over batch and space"),
-    "none": Entry("sppkit.models.normalizers.none:no_norm", "no normalizer"),
+    "bcn": Entry(
+        f"{_NORMALIZERS}.batch_channel:batch_channel_norm", "Batch-Channel: over the batch, then within each sample"
+    ),
+    "bcn-est": Entry(
+        f"{_NORMALIZERS}.batch_channel:estimated_batch_channel_norm", "bcn by running estimates, for micro-batches"
+    ),
+    "bn": Entry(f"{_NORMALIZERS}.batch:batch_norm", "batch normalization over batch and space"),
+    "gn": Entry(f"{_NORMALIZERS}.group:group_norm", "group normalization: 32 groups of channels, each sample alone"),
+    "ibn-a": Entry(
+        f"{_NORMALIZERS}.instance_batch:instance_batch_norm", "IBN-Net a: half in, half bn behind the first convolution"
+    ),
+    "ibn-b": Entry(f"{_NORMALIZERS}.instance:instance_norm", "IBN-Net b: bn, and in behind stages 1 and 2"),
+    "in": Entry(f"{_NORMALIZERS}.instance:instance_norm", "instance normalization: each channel of each sample"),
+    "ln": Entry(f"{_NORMALIZERS}.layer:layer_norm", "layer normalization: each sample over channels and space"),
+    "none": Entry(f"{_NORMALIZERS}.none:no_norm", "no normalizer"),
 }
 
 WEIGHTS: dict[str, Entry] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ from sppkit.inputs.load import load_inputs
 from sppkit.measurement import Probe, run_probe
 from sppkit.models.build import build_from_spec, lay_out
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
+from sppkit.models.normalizers.traits import TRAITS, groups_note
 from sppkit.models.resnet import INPUT_CHANNELS
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec, describe
@@ -64,9 +65,10 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         DoesNotFitError: If the network would not fit into memory.
         MeasurementError: If the forward pass fails.
     """
-    config = resolved.config
     started = time.perf_counter()
-    spec = build_spec(config.arch, resolved.given())
+    spec = build_spec(resolved.config.arch, resolved.given())
+    resolved = _with_warmup(resolved, spec)
+    config = resolved.config
     device = choose_device(config.device)
     # Before minutes of work, not behind them: it refuses a gain that overflows.
     expected = _expect(spec)
@@ -162,6 +164,13 @@ def _measure_model(
         raise MeasurementError(f"{error}\nThe input was {shape}; try a larger --image-size or --batch-size.") from error
 
 
+def _with_warmup(resolved: Resolved, spec: ModelSpec) -> Resolved:
+    if resolved.sources["warmup"] != "default":
+        return resolved
+    # What normalizes by running estimates is shown with estimates that mean something.
+    return replace(resolved, config=replace(resolved.config, warmup=TRAITS[spec.norm].warmup))
+
+
 def _load_inputs(config: RunConfig, seed: int) -> Inputs:
     shape = config.shape or (INPUT_CHANNELS, config.image_size, config.image_size)
     if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
@@ -188,8 +197,11 @@ def _seeds(config: RunConfig) -> range:
 def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs, streaming: bool) -> Iterator[str]:
     if streaming and config.streaming == "auto":
         yield "the weights do not fit into the free memory together, so one block's were held at a time."
-    if config.mode == "eval" and config.warmup == 0 and spec.norm != "none":
+    if config.mode == "eval" and config.warmup == 0 and TRAITS[spec.norm].running:
         yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
+    note = groups_note(spec.norm, spec.norm_kw, spec.stem_channels)
+    if note is not None:
+        yield note
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."

@@ -13,6 +13,7 @@ from sppkit import registry
 from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import UsageError
 from sppkit.models.layout import stage_layout
+from sppkit.models.normalizers.traits import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,7 @@ class ModelSpec:
     Attributes:
         stages: Blocks per stage.
         stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
+        norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
     """
@@ -72,6 +74,7 @@ class ModelSpec:
     block: str
     activation: Any
     norm: str
+    norm_kw: str | None
     norm_first: bool
     scaled: bool
     weights: str
@@ -115,13 +118,16 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
     _refuse_meaningless(arch, kind, values)
     chosen = ModelOptions(**values)
+    norm = chosen.norm or kind.norm
+    read_settings(norm, chosen.norm_kw)
     return ModelSpec(
         arch=arch,
         stages=_stages(chosen),
         stem_channels=_stem_channels(chosen.width),
         block=chosen.block,
         activation=chosen.activation,
-        norm=chosen.norm or kind.norm,
+        norm=norm,
+        norm_kw=chosen.norm_kw,
         norm_first=kind.norm_first,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
@@ -150,8 +156,15 @@ def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
     return {
         name: given[name]
         for name in options(ModelOptions)
-        if name in given and name not in {"depth", "stages"} and build_spec(arch, rest[name]) != spec
+        if name in given and name not in {"depth", "stages"} and _differs(arch, rest[name], spec)
     }
+
+
+def _differs(arch: str, given: Mapping[str, object], spec: ModelSpec) -> bool:
+    try:
+        return build_spec(arch, given) != spec
+    except UsageError:  # what was left out is what gave another option its meaning
+        return True
 
 
 def describe(spec: ModelSpec) -> dict[str, object]:

@@ -1,0 +1,146 @@
+"""The pre-activation residual block that the named architectures are made of.
+
+``output = shortcut + alpha * skip_gain * branch``, where the branch is a chain of (prepare, convolve) and *prepare* is
+the activation with the normalizer before it, behind it, or without one. The first block of each stage projects its
+shortcut, from the prepared input (He et al. 2016, arXiv:1603.05027; Brock et al. 2021, App. E).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sppkit import registry
+from sppkit.models.layers import Convolution, ScaledActivation, SqueezeExcite, StochasticDepth
+from sppkit.models.normalizers.placement import branch_norm, normalizes_output
+from sppkit.models.normalizers.traits import read_settings
+
+if TYPE_CHECKING:
+    from sppkit.models.spec import ModelSpec
+
+# Kernel sizes of a block's convolutions; the stride sits on the first 3x3 convolution.
+KERNELS = {"bottleneck": (1, 3, 1), "basic": (3, 3)}
+
+
+class ResidualBlock(nn.Module):
+    """One pre-activation block, bottleneck or basic.
+
+    Children ``norm{k}``, ``activation{k}`` and ``conv{k}`` prepare and convolve in turn; ``residual`` marks the end of
+    the branch, where the residual variance is read.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        channels: tuple[int, ...],
+        *,
+        activations: tuple[ScaledActivation, ...],
+        stage: int,
+        stride: int,
+        projects: bool,
+        closes_stage: bool,
+        drop_rate: float,
+    ) -> None:
+        super().__init__()
+        self.convolutions = len(channels) - 1
+        self.norm_first = spec.norm_first
+        self.alpha = spec.alpha
+        self.shortcut: Convolution | None = (
+            build_convolution(spec, channels[0], channels[-1], 1, stride) if projects else None
+        )
+        self._add_branch(spec, channels, activations, stage, stride)
+        self.se = SqueezeExcite(channels[-1], spec.se_factor) if spec.se else None
+        self.residual = nn.Identity()
+        self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else None
+        self.initial_skip_gain = spec.skip_gain
+        self.skip_gain = nn.Parameter(torch.empty(()))
+        normalized = normalizes_output(spec.norm, stage, closes_stage=closes_stage)
+        self.output_norm = _build_norm(spec, spec.norm, channels[-1]) if normalized else None
+
+    def _add_branch(
+        self,
+        spec: ModelSpec,
+        channels: tuple[int, ...],
+        activations: tuple[ScaledActivation, ...],
+        stage: int,
+        stride: int,
+    ) -> None:
+        kernels = KERNELS[spec.block]
+        layers = zip(pairwise(channels), activations, kernels, strict=True)
+        for index, ((incoming, outgoing), activation, kernel) in enumerate(layers):
+            takes_stride = index == kernels.index(3)
+            conv = build_convolution(spec, incoming, outgoing, kernel, stride if takes_stride else 1)
+            self.add_module(f"norm{index}", _build_norm(spec, branch_norm(spec.norm, stage, index), incoming))
+            self.add_module(f"activation{index}", activation)
+            self.add_module(f"conv{index}", conv)
+
+    def reset_parameters(self) -> None:
+        """Set the skip gain to its initial value."""
+        nn.init.constant_(self.skip_gain, self.initial_skip_gain)
+
+    def _prepare(self, index: int, x: Tensor) -> Tensor:
+        norm, activation = getattr(self, f"norm{index}"), getattr(self, f"activation{index}")
+        if norm is not None and self.norm_first:
+            x = norm(x)
+        prepared: Tensor = activation(x)
+        return norm(prepared) if norm is not None and not self.norm_first else prepared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the scaled branch to the shortcut.
+
+        Args:
+            x: Shape (N, C, H, W).
+
+        Returns:
+            Shape (N, C', H', W').
+        """
+        prepared = self._prepare(0, x)
+        shortcut = x if self.shortcut is None else self.shortcut(prepared)
+        branch = prepared
+        for index in range(self.convolutions):
+            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
+        return self._join(shortcut, branch)
+
+    def _join(self, shortcut: Tensor, branch: Tensor) -> Tensor:
+        if self.se is not None:
+            branch = self.se(branch)
+        branch = self.residual(branch)
+        if self.stochastic_depth is not None:
+            branch = self.stochastic_depth(branch)
+        # shortcut + alpha * skip_gain * branch in one pass over memory.
+        output = torch.addcmul(shortcut, branch, self.skip_gain, value=self.alpha)
+        return output if self.output_norm is None else self.output_norm(output)
+
+
+def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int) -> Convolution:
+    """Return a convolution with the network's padding and weight parametrization.
+
+    Args:
+        spec: The network.
+        incoming: Input channels.
+        outgoing: Output channels.
+        kernel: Height and width of the kernel.
+        stride: Stride.
+
+    Returns:
+        The convolution.
+    """
+    parametrization = None if spec.weights == "none" else registry.resolve("weight parametrization", spec.weights)
+    return Convolution(
+        incoming,
+        outgoing,
+        kernel,
+        stride=stride,
+        padding_mode=spec.padding,
+        parametrization=parametrization,
+        c=spec.weight_scale,
+    )
+
+
+def _build_norm(spec: ModelSpec, norm: str, channels: int) -> nn.Module | None:
+    settings = read_settings(norm, spec.norm_kw) if norm == spec.norm else {}
+    module: nn.Module | None = registry.resolve("normalizer", norm)(channels, **settings)
+    return module
