@@ -45,6 +45,7 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
+_ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -93,6 +94,9 @@ class ModelOptions:
     )
     norm_kw: str | None = _option(
         None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of the normalizer, for instance groups=16."
+    )
+    order: str | None = _choice(
+        None, _ORDERS, _MODEL, f"Order of a branch with --norm ic, if not the architecture's own: {', '.join(_ORDERS)}."
     )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."

@@ -50,14 +50,23 @@ NORMALIZERS: dict[str, Entry] = {
     "bcn-est": Entry(
         f"{_NORMALIZERS}.batch_channel:estimated_batch_channel_norm", "bcn by running estimates, for micro-batches"
     ),
+    "bkn": Entry(
+        f"{_NORMALIZERS}.kalman:batch_kalman_norm", "Batch Kalman: bn mixed with what the layers before predict"
+    ),
     "bn": Entry(f"{_NORMALIZERS}.batch:batch_norm", "batch normalization over batch and space"),
     "gn": Entry(f"{_NORMALIZERS}.group:group_norm", "group normalization: 32 groups of channels, each sample alone"),
     "ibn-a": Entry(
         f"{_NORMALIZERS}.instance_batch:instance_batch_norm", "IBN-Net a: half in, half bn behind the first convolution"
     ),
     "ibn-b": Entry(f"{_NORMALIZERS}.instance:instance_norm", "IBN-Net b: bn, and in behind stages 1 and 2"),
+    "ic": Entry(
+        f"{_NORMALIZERS}.independent_component:independent_component", "independent component: bn, then dropout"
+    ),
     "in": Entry(f"{_NORMALIZERS}.instance:instance_norm", "instance normalization: each channel of each sample"),
     "ln": Entry(f"{_NORMALIZERS}.layer:layer_norm", "layer normalization: each sample over channels and space"),
+    "noise-aware-bn": Entry(
+        f"{_NORMALIZERS}.noise_aware:noise_aware_batch_norm", "bn with statistics taken under noisy weights"
+    ),
     "none": Entry(f"{_NORMALIZERS}.none:no_norm", "no normalizer"),
 }
 

@@ -1,7 +1,8 @@
 """The pre-activation residual block that the named architectures are made of.
 
 ``output = shortcut + alpha * skip_gain * branch``, where the branch is a chain of (prepare, convolve) and *prepare* is
-the activation with the normalizer before it, behind it, or without one. The first block of each stage projects its
+the activation with the normalizer before it, behind it, or without one; the independent-component layer has orders of
+its own. The first block of each stage projects its
 shortcut, from the prepared input (He et al. 2016, arXiv:1603.05027; Brock et al. 2021, App. E).
 """
 
@@ -28,8 +29,8 @@ KERNELS = {"bottleneck": (1, 3, 1), "basic": (3, 3)}
 class ResidualBlock(nn.Module):
     """One pre-activation block, bottleneck or basic.
 
-    Children ``norm{k}``, ``activation{k}`` and ``conv{k}`` prepare and convolve in turn; ``residual`` marks the end of
-    the branch, where the residual variance is read.
+    Children ``norm{k}``, ``activation{k}`` and ``conv{k}`` prepare and convolve in turn, in the order of
+    ``spec.operations``; ``residual`` marks the end of the branch, where the residual variance is read.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.convolutions = len(channels) - 1
         self.norm_first = spec.norm_first
+        position = spec.operations.index("conv")
+        self.before, self.behind = spec.operations[:position], spec.operations[position + 1 :]
         self.alpha = spec.alpha
         self.shortcut: Convolution | None = (
             build_convolution(spec, channels[0], channels[-1], 1, stride) if projects else None
@@ -73,7 +76,8 @@ class ResidualBlock(nn.Module):
         for index, ((incoming, outgoing), activation, kernel) in enumerate(layers):
             takes_stride = index == kernels.index(3)
             conv = build_convolution(spec, incoming, outgoing, kernel, stride if takes_stride else 1)
-            self.add_module(f"norm{index}", _build_norm(spec, branch_norm(spec.norm, stage, index), incoming))
+            normalized = outgoing if "norm" in self.behind else incoming
+            self.add_module(f"norm{index}", _build_norm(spec, branch_norm(spec.norm, stage, index), normalized))
             self.add_module(f"activation{index}", activation)
             self.add_module(f"conv{index}", conv)
 
@@ -81,12 +85,11 @@ class ResidualBlock(nn.Module):
         """Set the skip gain to its initial value."""
         nn.init.constant_(self.skip_gain, self.initial_skip_gain)
 
-    def _prepare(self, index: int, x: Tensor) -> Tensor:
-        norm, activation = getattr(self, f"norm{index}"), getattr(self, f"activation{index}")
-        if norm is not None and self.norm_first:
-            x = norm(x)
-        prepared: Tensor = activation(x)
-        return norm(prepared) if norm is not None and not self.norm_first else prepared
+    def _run(self, operations: tuple[str, ...], index: int, x: Tensor) -> Tensor:
+        for operation in operations:
+            module = getattr(self, f"{operation}{index}")
+            x = x if module is None else module(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the scaled branch to the shortcut.
@@ -97,11 +100,12 @@ class ResidualBlock(nn.Module):
         Returns:
             Shape (N, C', H', W').
         """
-        prepared = self._prepare(0, x)
+        prepared = self._run(self.before, 0, x)
         shortcut = x if self.shortcut is None else self.shortcut(prepared)
         branch = prepared
         for index in range(self.convolutions):
-            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
+            branch = branch if index == 0 else self._run(self.before, index, branch)
+            branch = self._run(("conv", *self.behind), index, branch)
         return self._join(shortcut, branch)
 
     def _join(self, shortcut: Tensor, branch: Tensor) -> Tensor:

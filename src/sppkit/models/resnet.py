@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sppkit.activations import activation_gain, load_activation
 from sppkit.models.block import KERNELS, ResidualBlock, build_convolution
+from sppkit.models.kalman_block import KalmanBlock, SideChannel
 from sppkit.models.layers import ScaledActivation
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import EXPANSION
@@ -47,8 +48,9 @@ class PreActivationResNet(nn.Module):
             Shape (N, C, H', W').
         """
         x = self.stem_pool(self.stem(x))
+        beside = (SideChannel(),) if self.spec.norm == "bkn" else ()
         for block in self.blocks:
-            x = block(x)
+            x = block(x, *beside)
         return x
 
     def signal_sites(self) -> list[Site]:
@@ -72,11 +74,12 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
     activation = load_activation(spec.activation)
     gain = activation_gain(activation) if spec.gain == "exact" else float(spec.gain)
     convolutions = len(KERNELS[spec.block])
+    kind = KalmanBlock if spec.norm == "bkn" else ResidualBlock
     for index, (stage, position, channels) in enumerate(iter_places(spec)):
         beta = next(variances) ** 0.5 if spec.scaled else 1.0
         # beta is what the input's standard deviation should be: only the first activation sees the input.
         scales = (gain / beta, *[gain] * (convolutions - 1))
-        yield ResidualBlock(
+        yield kind(
             spec,
             channels,
             activations=tuple(ScaledActivation(activation, scale) for scale in scales),

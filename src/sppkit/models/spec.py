@@ -54,6 +54,9 @@ BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
 RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
 NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
 HE_RESNET = Architecture(norm="none")
+# The words of --order, and those of its values where the normalizer comes before the activation.
+_OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
+_NORM_FIRST = frozenset({"ic-conv-relu"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class ModelSpec:
     Attributes:
         stages: Blocks per stage.
         stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
+        order: Order of operations where it is not the architecture's own, for instance ``"ic-conv-relu"``.
         norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
@@ -75,6 +79,7 @@ class ModelSpec:
     activation: Any
     norm: str
     norm_kw: str | None
+    order: str | None
     norm_first: bool
     scaled: bool
     weights: str
@@ -86,6 +91,13 @@ class ModelSpec:
     se: bool
     skip_gain: float
     stochastic_depth: float
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The order of ``norm``, ``activation`` and ``conv`` in a branch."""
+        if self.order is not None:
+            return tuple(_OPERATIONS[word] for word in self.order.split("-"))
+        return ("norm", "activation", "conv") if self.norm_first else ("activation", "norm", "conv")
 
     @property
     def weight_scale(self) -> float:
@@ -120,6 +132,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     chosen = ModelOptions(**values)
     norm = chosen.norm or kind.norm
     read_settings(norm, chosen.norm_kw)
+    _refuse_combinations(norm, chosen)
     return ModelSpec(
         arch=arch,
         stages=_stages(chosen),
@@ -128,7 +141,8 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         activation=chosen.activation,
         norm=norm,
         norm_kw=chosen.norm_kw,
-        norm_first=kind.norm_first,
+        order=chosen.order,
+        norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
         stem=chosen.stem,
@@ -192,6 +206,13 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
             raise UsageError(f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet.")
     if values.get("depth") is not None and values.get("stages") is not None:
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
+
+
+def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
+    if chosen.order is not None and norm != "ic":
+        raise UsageError(f"--order means nothing for the normalizer {norm}; it belongs to --norm ic.")
+    if norm == "bkn" and chosen.se:
+        raise UsageError("--norm bkn predicts moments through convolutions and not through gates: leave out --se.")
 
 
 def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 GROUPS = 32
 # Beyond any network's channels.
 _MOST_GROUPS = 1_000_000
+_MOST_SAMPLES = 1_000_000
+# What is kept is divided by one minus the share that is dropped.
+_MOST_DROPPED = 0.999
 # Running statistics that move by a tenth per batch have forgotten all but 0.5 % of their initial values behind so many.
 _WARMUP = 50
 
@@ -43,12 +46,22 @@ _SHARE = real_number(0, 1)
 TRAITS: dict[str, Traits] = {
     "bcn": Traits(_CHANNEL_PART),
     "bcn-est": Traits(_CHANNEL_PART | {"rate": _SHARE}, warmup=_WARMUP),
+    "bkn": Traits(
+        {
+            "p": _SHARE,
+            "propagate": one_of("normalized", "reference"),
+            "sub-batch": whole_number(0, _MOST_SAMPLES),
+        },
+        everywhere=False,
+    ),
     "bn": Traits(),
     "gn": Traits(_GROUPS, running=False),
     "ibn-a": Traits({"ratio": _SHARE}),
     "ibn-b": Traits(everywhere=False),
+    "ic": Traits({"drop": real_number(0, _MOST_DROPPED)}),
     "in": Traits(running=False),
     "ln": Traits(running=False),
+    "noise-aware-bn": Traits({"statistics": one_of("calibrated", "frozen", "batch", "ema")}, warmup=_WARMUP),
     "none": Traits(running=False),
 }
 
