@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
@@ -35,6 +36,7 @@ _HOME = {
     "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",
+    "replace_normalizers": "models.replace",
     "write_csv": "table",
 }
 
