@@ -46,6 +46,8 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
+# Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -97,6 +99,17 @@ class ModelOptions:
     )
     order: str | None = _choice(
         None, _ORDERS, _MODEL, f"Order of a branch with --norm ic, if not the architecture's own: {', '.join(_ORDERS)}."
+    )
+    add_on: str | None = _option(
+        None,
+        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        "NAME@PLACE+...",
+        _MODEL,
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        registry.ADD_ONS,
+    )
+    add_on_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
     )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."

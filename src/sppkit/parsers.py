@@ -188,6 +188,22 @@ def split_settings(name: str, value: str) -> list[tuple[str, str]]:
     return [(key.replace("_", "-"), item) for key, item in pairs]
 
 
+def placed(kind: str, places: tuple[str, ...], default: str) -> Callable[[str, object], str]:
+    """Return a parser of registered names with a place each, as ``name@place+name@place``, in one spelling."""
+
+    def parse(name: str, value: object) -> str:
+        found: dict[str, str] = {}
+        for item in text(name, value).split("+"):
+            word, _, place = (part.strip() for part in item.partition("@"))
+            registry.check_name(kind, word, registry.KINDS[kind])
+            if word in found:
+                raise UsageError(f"{flag_of(name)} gives {word} twice; each can stand in one place.")
+            found[word] = registry.check_name(f"place in {flag_of(name)}", place or default, places)
+        return "+".join(f"{word}@{found[word]}" for word in registry.KINDS[kind] if word in found)
+
+    return parse
+
+
 def name_or_callable(name: str, value: object) -> Any:
     """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
     return value if callable(value) else registered("activation")(name, value)

@@ -70,6 +70,16 @@ NORMALIZERS: dict[str, Entry] = {
     "none": Entry(f"{_NORMALIZERS}.none:no_norm", "no normalizer"),
 }
 
+ADD_ONS: dict[str, Entry] = {
+    # In the order in which they run where they share a position.
+    "crossnorm": Entry(
+        "sppkit.models.addons.crossnorm:crossnorm", "samples swap the mean and deviation of their channels (train mode)"
+    ),
+    "selfnorm": Entry(
+        "sppkit.models.addons.selfnorm:selfnorm", "a gate per channel and sample, from its mean and deviation"
+    ),
+}
+
 WEIGHTS: dict[str, Entry] = {
     "none": Entry("sppkit.models.weights:unchanged", "the weight itself, N(0, c/fan_in)"),
     "ws": Entry("sppkit.models.weights:ws", "weight standardization: zero mean, unit variance per filter"),
@@ -121,6 +131,7 @@ STATISTICS: dict[str, Entry] = {
 KINDS: dict[str, Mapping[str, Entry]] = {
     "architecture": ARCHITECTURES,
     "normalizer": NORMALIZERS,
+    "add-on": ADD_ONS,
     "weight parametrization": WEIGHTS,
     "activation": ACTIVATIONS,
     "statistic": STATISTICS,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sppkit import registry
+from sppkit.models.addons.settings import positions, read_add_on_settings
 from sppkit.models.layers import Convolution, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
 from sppkit.models.normalizers.traits import read_settings
@@ -60,6 +61,7 @@ class ResidualBlock(nn.Module):
         self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else None
         self.initial_skip_gain = spec.skip_gain
         self.skip_gain = nn.Parameter(torch.empty(()))
+        self._add_add_ons(spec, channels, projects=projects)
         normalized = normalizes_output(spec.norm, stage, closes_stage=closes_stage)
         self.output_norm = _build_norm(spec, spec.norm, channels[-1]) if normalized else None
 
@@ -81,6 +83,14 @@ class ResidualBlock(nn.Module):
             self.add_module(f"activation{index}", activation)
             self.add_module(f"conv{index}", conv)
 
+    def _add_add_ons(self, spec: ModelSpec, channels: tuple[int, ...], *, projects: bool) -> None:
+        # Where the block projects, branch and shortcut share what prepares them: "pre" then means behind it.
+        self.projects = projects
+        self.positions = positions(spec.add_on)
+        for name, settings in read_add_on_settings(spec.add_on, spec.add_on_kw).items():
+            size = channels[0] if self.positions[name] == "pre" else channels[-1]
+            self.add_module(name, registry.resolve("add-on", name)(size, **settings))
+
     def reset_parameters(self) -> None:
         """Set the skip gain to its initial value."""
         nn.init.constant_(self.skip_gain, self.initial_skip_gain)
@@ -100,23 +110,30 @@ class ResidualBlock(nn.Module):
         Returns:
             Shape (N, C', H', W').
         """
-        prepared = self._run(self.before, 0, x)
-        shortcut = x if self.shortcut is None else self.shortcut(prepared)
-        branch = prepared
+        branch = self._run(self.before, 0, x if self.projects else self._add_on("pre", x))
+        shortcut = x if self.shortcut is None else self.shortcut(branch)
+        if self.projects:
+            branch = self._add_on("pre", branch)
         for index in range(self.convolutions):
             branch = branch if index == 0 else self._run(self.before, index, branch)
             branch = self._run(("conv", *self.behind), index, branch)
         return self._join(shortcut, branch)
 
+    def _add_on(self, position: str, x: Tensor) -> Tensor:
+        for name, place in self.positions.items():
+            if place == position:
+                x = getattr(self, name)(x)
+        return x
+
     def _join(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         if self.se is not None:
             branch = self.se(branch)
-        branch = self.residual(branch)
+        branch = self.residual(self._add_on("residual", branch))
         if self.stochastic_depth is not None:
             branch = self.stochastic_depth(branch)
         # shortcut + alpha * skip_gain * branch in one pass over memory.
-        output = torch.addcmul(shortcut, branch, self.skip_gain, value=self.alpha)
-        return output if self.output_norm is None else self.output_norm(output)
+        output = torch.addcmul(self._add_on("identity", shortcut), branch, self.skip_gain, value=self.alpha)
+        return self._add_on("post", output if self.output_norm is None else self.output_norm(output))
 
 
 def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int) -> Convolution:

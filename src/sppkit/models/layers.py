@@ -1,7 +1,8 @@
 """The layers that the named architectures are made of.
 
 A layer whose weights are random says so in ``normal_std`` (parameter name to standard deviation) and initializes
-nothing itself: ``initialize.materialize`` draws each weight once, from its own stream.
+nothing itself: ``initialize.materialize`` draws each weight once, from its own stream. ``uniform_bound`` says the same
+of uniform weights.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sppkit import registry
 from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import UsageError
+from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
 from sppkit.models.normalizers.traits import read_settings
 
@@ -67,6 +68,8 @@ class ModelSpec:
         stages: Blocks per stage.
         stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
         order: Order of operations where it is not the architecture's own, for instance ``"ic-conv-relu"``.
+        add_on: Add-ons and their positions, as ``crossnorm@post+selfnorm@post``, or None.
+        add_on_kw: Settings of the add-ons as ``key=value,...``, or None.
         norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
@@ -80,6 +83,8 @@ class ModelSpec:
     norm: str
     norm_kw: str | None
     order: str | None
+    add_on: str | None
+    add_on_kw: str | None
     norm_first: bool
     scaled: bool
     weights: str
@@ -132,6 +137,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     chosen = ModelOptions(**values)
     norm = chosen.norm or kind.norm
     read_settings(norm, chosen.norm_kw)
+    read_add_on_settings(chosen.add_on, chosen.add_on_kw)
     _refuse_combinations(norm, chosen)
     return ModelSpec(
         arch=arch,
@@ -142,6 +148,8 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         norm=norm,
         norm_kw=chosen.norm_kw,
         order=chosen.order,
+        add_on=chosen.add_on,
+        add_on_kw=chosen.add_on_kw,
         norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
@@ -211,8 +219,9 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
 def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
     if chosen.order is not None and norm != "ic":
         raise UsageError(f"--order means nothing for the normalizer {norm}; it belongs to --norm ic.")
-    if norm == "bkn" and chosen.se:
-        raise UsageError("--norm bkn predicts moments through convolutions and not through gates: leave out --se.")
+    if norm == "bkn" and (chosen.se or chosen.add_on):
+        gate = "--se" if chosen.se else "--add-on"
+        raise UsageError(f"--norm bkn predicts moments through convolutions and not through gates: leave out {gate}.")
 
 
 def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
