@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.models.enorm import equi_normalize as equi_normalize
+    from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.sites import Site as Site
@@ -33,10 +35,12 @@ _HOME = {
     "UsageError": "errors",
     "activation_gain": "activations",
     "build_model": "models.build",
+    "equi_normalize": "models.enorm",
     "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",
     "replace_normalizers": "models.replace",
+    "weight_noise": "models.noise",
     "write_csv": "table",
 }
 

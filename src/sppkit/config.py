@@ -48,6 +48,7 @@ _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
 # Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
 _POSITIONS = ("pre", "residual", "identity", "post")
+_NOISES = ("multiplicative", "additive-max", "additive-std")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -115,6 +116,19 @@ class ModelOptions:
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
     )
     init: str | None = _choice(None, _INITS, _MODEL, "Weight variance c/fan_in: he (c = 2) or lecun (c = 1).")
+    noise: float | None = _option(
+        None,
+        parsers.real_number(0, _LARGEST_FACTOR),
+        "ETA",
+        _MODEL,
+        "Strength of the noise on every convolution's weights.",
+    )
+    noise_kind: str | None = _choice(
+        None, _NOISES, _MODEL, f"Kind of the noise: {', '.join(_NOISES)}; the first unless said."
+    )
+    enorm: bool = _option(
+        False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
+    )
     padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
     stem: str = _choice(
         "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."

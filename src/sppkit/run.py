@@ -208,8 +208,8 @@ def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs, streaming
 
 
 def _expect(spec: ModelSpec) -> dict[str, float | None]:
-    if spec.add_on is not None:
-        return {"residual_variance": None}  # theory knows no gates that look at single samples
+    if not spec.textbook:
+        return {"residual_variance": None}
     gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
     value = expected_residual_variance(
         spec.activation,

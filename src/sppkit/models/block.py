@@ -158,6 +158,8 @@ def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int
         padding_mode=spec.padding,
         parametrization=parametrization,
         c=spec.weight_scale,
+        noise=(spec.noise, spec.noise_kind) if spec.noise else None,
+        noise_in_training=not spec.clean_training,
     )
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from sppkit.models.perturb import perturb
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,7 +28,10 @@ class Convolution(nn.Conv2d):
     Attributes:
         weight: The raw weight, shape (out, in, k, k).
         gain: Per filter, 1 at initialization; absent where the raw weight is applied as it is.
-        normal_std: Standard deviation of the raw weight, sqrt(c/fan_in).
+        noise: One draw of N(0, 1) per weight, not trained; absent where the weights are clean.
+        noise_strength: Strength and kind of the noise, or None.
+        noise_in_training: Whether train mode has the noise too.
+        normal_std: Standard deviation of the raw weight, sqrt(c/fan_in), and of the noise, 1.
     """
 
     def __init__(
@@ -39,6 +44,8 @@ class Convolution(nn.Conv2d):
         padding_mode: Literal["zeros", "circular"] = "zeros",
         parametrization: Parametrization | None = None,
         c: float = 1.0,
+        noise: tuple[float, str] | None = None,
+        noise_in_training: bool = True,
     ) -> None:
         super().__init__(
             in_channels,
@@ -54,6 +61,11 @@ class Convolution(nn.Conv2d):
         self.normal_std = {"weight": (c / self.weight[0].numel()) ** 0.5}
         if parametrization is not None:
             self.gain = nn.Parameter(torch.empty(out_channels))
+        self.noise_strength = noise
+        self.noise_in_training = noise_in_training
+        if noise is not None:
+            self.noise = nn.Parameter(torch.empty_like(self.weight), requires_grad=False)
+            self.normal_std["noise"] = 1.0
 
     def reset_parameters(self) -> None:
         """Set gain to 1 and bias to 0; the weight is drawn by its name elsewhere."""
@@ -68,7 +80,10 @@ class Convolution(nn.Conv2d):
         Returns:
             Shape (out, in, k, k).
         """
-        return self.weight if self.parametrization is None else self.parametrization(self.weight, self.gain, self.c)
+        stored = self.weight if self.parametrization is None else self.parametrization(self.weight, self.gain, self.c)
+        if self.noise_strength is None or (self.training and not self.noise_in_training):
+            return stored
+        return perturb(stored, self.noise, *self.noise_strength)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the effective weight.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from sppkit.errors import DoesNotFitError
+from sppkit.errors import DoesNotFitError, UsageError
 from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.spec import EXPANSION
 
@@ -77,8 +77,14 @@ def check_fits(
         streamed: Whether one block's weights are held at a time.
 
     Raises:
+        UsageError: If it can't be held one block at a time.
         DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
     """
+    if streamed and spec.enorm:
+        raise UsageError(
+            "--enorm balances the weights of all layers together, so they must fit into memory together; "
+            "one block's at a time can't be."
+        )
     weights, activations = needed_bytes(spec, input_shape, itemsize=itemsize, streamed=streamed)
     available = available_bytes()
     if weights + activations > available:

@@ -58,6 +58,9 @@ HE_RESNET = Architecture(norm="none")
 # The words of --order, and those of its values where the normalizer comes before the activation.
 _OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
 _NORM_FIRST = frozenset({"ic-conv-relu"})
+# For equi-normalization: normalizers with one scale for each channel, and activations with f(d x) = d f(x) for d > 0.
+_SCALED_PER_CHANNEL = frozenset({"bn", "gn", "ic", "in", "ln", "noise-aware-bn"})
+_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,9 @@ class ModelSpec:
         order: Order of operations where it is not the architecture's own, for instance ``"ic-conv-relu"``.
         add_on: Add-ons and their positions, as ``crossnorm@post+selfnorm@post``, or None.
         add_on_kw: Settings of the add-ons as ``key=value,...``, or None.
+        noise: Strength of the noise on the weights.
+        noise_kind: ``"multiplicative"``, ``"additive-max"`` or ``"additive-std"``.
+        enorm: Whether the weights are balanced.
         norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
@@ -89,6 +95,9 @@ class ModelSpec:
     scaled: bool
     weights: str
     init: str
+    noise: float
+    noise_kind: str
+    enorm: bool
     padding: Literal["zeros", "circular"]
     stem: str
     gain: float | str
@@ -103,6 +112,17 @@ class ModelSpec:
         if self.order is not None:
             return tuple(_OPERATIONS[word] for word in self.order.split("-"))
         return ("norm", "activation", "conv") if self.norm_first else ("activation", "norm", "conv")
+
+    @property
+    def clean_training(self) -> bool:
+        """Whether train mode has no noise, so that running statistics are those of the clean network."""
+        settings = read_settings(self.norm, self.norm_kw)
+        return self.norm == "noise-aware-bn" and settings.get("statistics") == "frozen"
+
+    @property
+    def textbook(self) -> bool:
+        """Whether the network is one that theory describes: no gates that see single samples, no noise."""
+        return self.add_on is None and not self.noise
 
     @property
     def weight_scale(self) -> float:
@@ -139,7 +159,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     read_settings(norm, chosen.norm_kw)
     read_add_on_settings(chosen.add_on, chosen.add_on_kw)
     _refuse_combinations(norm, chosen)
-    return ModelSpec(
+    spec = ModelSpec(
         arch=arch,
         stages=_stages(chosen),
         stem_channels=_stem_channels(chosen.width),
@@ -150,6 +170,9 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         order=chosen.order,
         add_on=chosen.add_on,
         add_on_kw=chosen.add_on_kw,
+        noise=chosen.noise or 0.0,
+        noise_kind=chosen.noise_kind or "multiplicative",
+        enorm=chosen.enorm,
         norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
@@ -160,6 +183,9 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         stochastic_depth=chosen.stochastic_depth or 0.0,
         **_signal_defaults(kind, chosen),
     )
+    if spec.enorm:
+        _refuse_enorm(spec)
+    return spec
 
 
 def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
@@ -199,8 +225,11 @@ def describe(spec: ModelSpec) -> dict[str, object]:
         Field name to value; a callable activation stands by its name.
     """
     values = {item.name: getattr(spec, item.name) for item in fields(spec)}
-    name = getattr(spec.activation, "__name__", str(spec.activation)) if callable(spec.activation) else spec.activation
-    return values | {"activation": name, "stages": list(spec.stages)}
+    return values | {"activation": _name(spec.activation), "stages": list(spec.stages)}
+
+
+def _name(activation: Any) -> str:
+    return getattr(activation, "__name__", str(activation)) if callable(activation) else activation
 
 
 def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, object]) -> None:
@@ -222,6 +251,23 @@ def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
     if norm == "bkn" and (chosen.se or chosen.add_on):
         gate = "--se" if chosen.se else "--add-on"
         raise UsageError(f"--norm bkn predicts moments through convolutions and not through gates: leave out {gate}.")
+    if chosen.noise_kind is not None and not chosen.noise:
+        raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
+
+
+def _refuse_enorm(spec: ModelSpec) -> None:
+    scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
+    homogeneous = isinstance(spec.activation, str) and spec.activation in _HOMOGENEOUS
+    reasons = (
+        (spec.weights != "none", f"--weights {spec.weights} gives every filter a scale of its own"),
+        (spec.add_on is not None or (spec.se and spec.norm == "none"), "a gate sees the scale of what it gates"),
+        (spec.norm not in {"none", *_SCALED_PER_CHANNEL}, f"{spec.norm} has not one scale for every channel"),
+        (spec.operations[-1] != "conv", f"in the order {spec.order} no scale precedes a convolution"),
+        (not scale_behind and not homogeneous, f"{_name(spec.activation)} does not commute with scaling, as relu does"),
+    )
+    for applies, reason in reasons:
+        if applies:
+            raise UsageError(f"--enorm can't be exact here: {reason}.")
 
 
 def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
