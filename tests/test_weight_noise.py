@@ -134,8 +134,8 @@ def branches(statistics: str | None, eta: float) -> np.ndarray:
 def test_calibration_takes_out_the_drift_and_leaves_the_gain_of_the_last_convolution() -> None:
     eta = 0.3
     clean, frozen, calibrated = branches(None, 0), branches("frozen", eta), branches("calibrated", eta)
-    # 128 channels and eight blocks, each with noise of its own.
-    assert np.mean(calibrated / clean) == pytest.approx(1 + eta**2, rel=0.03)
+    # Eight blocks, each with noise of its own: 12 % scatter at 32 inner channels, so 4 % in the mean.
+    assert np.mean(calibrated / clean) == pytest.approx(1 + eta**2, rel=0.08)
     drift, rest = np.abs(np.log(frozen / clean)).max(), np.abs(np.log(calibrated / clean)).max()
     assert drift > 2 * rest
     np.testing.assert_allclose(branches("calibrated", 0), clean)
