@@ -145,12 +145,12 @@ class ModelOptions:
         None, parsers.real_number(0, _LARGEST_FACTOR), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
     )
     se: bool = _option(False, parsers.true_or_false, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
-    skip_gain: float = _option(
-        1.0,
+    skip_gain: float | None = _option(
+        None,
         parsers.real_number(-_LARGEST_FACTOR, _LARGEST_FACTOR),
         "X",
         _MODEL,
-        "Initial value of the scalar gain on every branch.",
+        "Initial value of the scalar gain on every branch: 1, but 0 for skipinit.",
     )
     stochastic_depth: float | None = _option(
         None, parsers.real_number(0, 1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."

@@ -40,6 +40,13 @@ ARCHITECTURES: dict[str, Entry] = {
     "he-resnet": Entry(
         "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
     ),
+    "skipinit": Entry(
+        "sppkit.models.spec:SKIPINIT", "he-resnet whose branches start silent, behind a gain of 0 (De & Smith 2020)"
+    ),
+    "fixup": Entry(
+        "sppkit.models.spec:FIXUP",
+        "he-resnet with smaller weights in the branches and 0 at their end (Zhang et al. 2019)",
+    ),
 }
 
 _NORMALIZERS = "sppkit.models.normalizers"

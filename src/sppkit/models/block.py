@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sppkit import registry
 from sppkit.models.addons.settings import positions, read_add_on_settings
-from sppkit.models.layers import Convolution, ScaledActivation, SqueezeExcite, StochasticDepth
+from sppkit.models.layers import Convolution, ScalarBias, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
 from sppkit.models.normalizers.traits import read_settings
 
@@ -77,11 +77,15 @@ class ResidualBlock(nn.Module):
         layers = zip(pairwise(channels), activations, kernels, strict=True)
         for index, ((incoming, outgoing), activation, kernel) in enumerate(layers):
             takes_stride = index == kernels.index(3)
-            conv = build_convolution(spec, incoming, outgoing, kernel, stride if takes_stride else 1)
+            step, scale = stride if takes_stride else 1, spec.branch_scale(index, self.convolutions)
+            conv = build_convolution(spec, incoming, outgoing, kernel, step, scale)
             normalized = outgoing if "norm" in self.behind else incoming
             self.add_module(f"norm{index}", _build_norm(spec, branch_norm(spec.norm, stage, index), normalized))
             self.add_module(f"activation{index}", activation)
             self.add_module(f"conv{index}", conv)
+            if spec.fixup:
+                self.add_module(f"activation_bias{index}", ScalarBias())
+                self.add_module(f"conv_bias{index}", ScalarBias())
 
     def _add_add_ons(self, spec: ModelSpec, channels: tuple[int, ...], *, projects: bool) -> None:
         # Where the block projects, branch and shortcut share what prepares them: "pre" then means behind it.
@@ -136,7 +140,9 @@ class ResidualBlock(nn.Module):
         return self._add_on("post", output if self.output_norm is None else self.output_norm(output))
 
 
-def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int) -> Convolution:
+def build_convolution(
+    spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int, scale: float = 1.0
+) -> Convolution:
     """Return a convolution with the network's padding and weight parametrization.
 
     Args:
@@ -145,6 +151,7 @@ def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int
         outgoing: Output channels.
         kernel: Height and width of the kernel.
         stride: Stride.
+        scale: What the weight variance is multiplied by.
 
     Returns:
         The convolution.
@@ -157,7 +164,8 @@ def build_convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int
         stride=stride,
         padding_mode=spec.padding,
         parametrization=parametrization,
-        c=spec.weight_scale,
+        c=spec.weight_scale * scale,
+        bias=spec.bias,
         noise=(spec.noise, spec.noise_kind) if spec.noise else None,
         noise_in_training=not spec.clean_training,
     )

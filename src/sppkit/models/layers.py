@@ -44,6 +44,7 @@ class Convolution(nn.Conv2d):
         padding_mode: Literal["zeros", "circular"] = "zeros",
         parametrization: Parametrization | None = None,
         c: float = 1.0,
+        bias: bool = False,
         noise: tuple[float, str] | None = None,
         noise_in_training: bool = True,
     ) -> None:
@@ -53,7 +54,7 @@ class Convolution(nn.Conv2d):
             kernel,
             stride=stride,
             padding=kernel // 2,
-            bias=parametrization is not None,
+            bias=bias or parametrization is not None,
             padding_mode=padding_mode,
         )
         self.parametrization = parametrization
@@ -105,6 +106,29 @@ class Convolution(nn.Conv2d):
         """
         name = getattr(self.parametrization, "__name__", "none")
         return f"{super().extra_repr()}, weights={name}"  # type: ignore[no-untyped-call]
+
+
+class ScalarBias(nn.Module):
+    """``x + value``, one learnable number for all channels, 0 at initialization (Zhang et al. 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+    def reset_parameters(self) -> None:
+        """Set the number to 0."""
+        nn.init.zeros_(self.value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the number.
+
+        Args:
+            x: Any shape.
+
+        Returns:
+            The same shape.
+        """
+        return x + self.value
 
 
 class ScaledActivation(nn.Module):

@@ -39,6 +39,9 @@ class Architecture:
         weights: Weight parametrization by default.
         init: Weight variance by default, c/fan_in with c = 2 (``he``) or 1 (``lecun``).
         gain: Factor behind every activation by default.
+        skip_gain: Scalar gain on every branch by default.
+        bias: Whether convolutions have a bias whatever their weights are.
+        fixup: Fixup's weights and scalar biases.
     """
 
     norm: str
@@ -48,6 +51,9 @@ class Architecture:
     weights: str = "none"
     init: str = "he"
     gain: float | str = 1.0
+    skip_gain: float = 1.0
+    bias: bool = False
+    fixup: bool = False
 
 
 BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
@@ -55,6 +61,10 @@ BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
 RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
 NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
 HE_RESNET = Architecture(norm="none")
+# De & Smith 2020, arXiv:2002.10444, section 3.
+SKIPINIT = Architecture(norm="none", skip_gain=0.0, bias=True)
+# Zhang et al. 2019, arXiv:1901.09321, section 4: its scalar biases replace those of the convolutions.
+FIXUP = Architecture(norm="none", fixup=True)
 # The words of --order, and those of its values where the normalizer comes before the activation.
 _OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
 _NORM_FIRST = frozenset({"ic-conv-relu"})
@@ -79,6 +89,9 @@ class ModelSpec:
         norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
+        bias: Whether convolutions have a bias whatever their weights are.
+        fixup: Whether branches have Fixup's weights and scalar biases.
+        silent: Whether the last convolution of each branch starts at 0.
     """
 
     arch: str
@@ -105,10 +118,15 @@ class ModelSpec:
     se: bool
     skip_gain: float
     stochastic_depth: float
+    bias: bool
+    fixup: bool
+    silent: bool
 
     @property
     def operations(self) -> tuple[str, ...]:
-        """The order of ``norm``, ``activation`` and ``conv`` in a branch."""
+        """The order of ``norm``, ``activation``, ``conv`` and Fixup's scalar biases in a branch."""
+        if self.fixup:
+            return ("activation_bias", "activation", "conv_bias", "conv")
         if self.order is not None:
             return tuple(_OPERATIONS[word] for word in self.order.split("-"))
         return ("norm", "activation", "conv") if self.norm_first else ("activation", "norm", "conv")
@@ -128,6 +146,21 @@ class ModelSpec:
     def weight_scale(self) -> float:
         """C in the weight variance c/fan_in: 2 (``he``) or 1 (``lecun``)."""
         return 2.0 if self.init == "he" else 1.0
+
+    def branch_scale(self, index: int, convolutions: int) -> float:
+        """Return what the weight variance of one of a branch's convolutions is multiplied by.
+
+        Args:
+            index: Which convolution, from 0.
+            convolutions: How many the branch has, m.
+
+        Returns:
+            1 outside Fixup; there L^(-1/(m - 1)) with L blocks, and for the last convolution 0 (or 1, if the branch is
+            to be seen).
+        """
+        if index == convolutions - 1:
+            return 0.0 if self.silent else 1.0
+        return float(sum(self.stages) ** (-1 / (convolutions - 1))) if self.fixup else 1.0
 
     @property
     def se_factor(self) -> float:
@@ -179,8 +212,12 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         stem=chosen.stem,
         alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
         se=chosen.se,
-        skip_gain=chosen.skip_gain,
+        skip_gain=_or(chosen.skip_gain, kind.skip_gain),
         stochastic_depth=chosen.stochastic_depth or 0.0,
+        bias=kind.bias,
+        fixup=kind.fixup,
+        # A skip gain that was given is there to let the branch be seen.
+        silent=kind.fixup and chosen.skip_gain is None,
         **_signal_defaults(kind, chosen),
     )
     if spec.enorm:
@@ -262,6 +299,7 @@ def _refuse_enorm(spec: ModelSpec) -> None:
         (spec.weights != "none", f"--weights {spec.weights} gives every filter a scale of its own"),
         (spec.add_on is not None or (spec.se and spec.norm == "none"), "a gate sees the scale of what it gates"),
         (spec.norm not in {"none", *_SCALED_PER_CHANNEL}, f"{spec.norm} has not one scale for every channel"),
+        (spec.fixup, "fixup's scalar biases are shared by all units of a layer"),
         (spec.operations[-1] != "conv", f"in the order {spec.order} no scale precedes a convolution"),
         (not scale_behind and not homogeneous, f"{_name(spec.activation)} does not commute with scaling, as relu does"),
     )
