@@ -49,6 +49,7 @@ _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
 # Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
 _POSITIONS = ("pre", "residual", "identity", "post")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
+_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -83,6 +84,7 @@ class ModelOptions:
         _MODEL,
         "Blocks per stage, for instance 3,4,6,3, instead of --depth.",
     )
+    variant: str | None = _choice(None, _VARIANTS, _MODEL, f"Size of nf-regnet: {', '.join(_VARIANTS)}.")
     block: str = _choice(
         "bottleneck", ("bottleneck", "basic"), _MODEL, "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18, 34)."
     )

@@ -37,6 +37,9 @@ ARCHITECTURES: dict[str, Entry] = {
     "nf-resnet": Entry(
         "sppkit.models.spec:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"
     ),
+    "nf-regnet": Entry(
+        "sppkit.models.spec:NF_REGNET", "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch"
+    ),
     "he-resnet": Entry(
         "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
     ),

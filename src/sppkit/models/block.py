@@ -19,6 +19,7 @@ from sppkit.models.addons.settings import positions, read_add_on_settings
 from sppkit.models.layers import Convolution, ScalarBias, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
 from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.regnet import GROUP, SE_RATIO
 
 if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
@@ -53,10 +54,14 @@ class ResidualBlock(nn.Module):
         self.before, self.behind = spec.operations[:position], spec.operations[position + 1 :]
         self.alpha = spec.alpha
         self.shortcut: Convolution | None = (
-            build_convolution(spec, channels[0], channels[-1], 1, stride) if projects else None
+            build_convolution(spec, channels[0], channels[-1], 1, 1 if spec.variant else stride) if projects else None
         )
         self._add_branch(spec, channels, activations, stage, stride)
-        self.se = SqueezeExcite(channels[-1], spec.se_factor) if spec.se else None
+        # NF-RegNets have the gate before the last convolution, and pool instead of stepping over what is skipped.
+        self.gates_inside = spec.variant is not None
+        gated, ratio = (channels[-2], SE_RATIO) if self.gates_inside else (channels[-1], 0.25)
+        self.se = SqueezeExcite(gated, spec.se_factor, ratio) if spec.se else None
+        self.shortcut_pool = _halve() if self.gates_inside and stride > 1 else None
         self.residual = nn.Identity()
         self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else None
         self.initial_skip_gain = spec.skip_gain
@@ -115,10 +120,14 @@ class ResidualBlock(nn.Module):
             Shape (N, C', H', W').
         """
         branch = self._run(self.before, 0, x if self.projects else self._add_on("pre", x))
-        shortcut = x if self.shortcut is None else self.shortcut(branch)
+        shortcut = x
+        if self.shortcut is not None:
+            shortcut = self.shortcut(branch if self.shortcut_pool is None else self.shortcut_pool(branch))
         if self.projects:
             branch = self._add_on("pre", branch)
         for index in range(self.convolutions):
+            if self.gates_inside and index == self.convolutions - 1 and self.se is not None:
+                branch = self.se(branch)
             branch = branch if index == 0 else self._run(self.before, index, branch)
             branch = self._run(("conv", *self.behind), index, branch)
         return self._join(shortcut, branch)
@@ -130,7 +139,7 @@ class ResidualBlock(nn.Module):
         return x
 
     def _join(self, shortcut: Tensor, branch: Tensor) -> Tensor:
-        if self.se is not None:
+        if self.se is not None and not self.gates_inside:
             branch = self.se(branch)
         branch = self.residual(self._add_on("residual", branch))
         if self.stochastic_depth is not None:
@@ -162,6 +171,7 @@ def build_convolution(
         outgoing,
         kernel,
         stride=stride,
+        groups=outgoing // GROUP if spec.variant is not None and kernel > 1 and incoming == outgoing else 1,
         padding_mode=spec.padding,
         parametrization=parametrization,
         c=spec.weight_scale * scale,
@@ -169,6 +179,11 @@ def build_convolution(
         noise=(spec.noise, spec.noise_kind) if spec.noise else None,
         noise_in_training=not spec.clean_training,
     )
+
+
+def _halve() -> nn.Module:
+    # An odd map keeps its last row and column, as "SAME" padding does that is left out of the average.
+    return nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
 
 
 def _build_norm(spec: ModelSpec, norm: str, channels: int) -> nn.Module | None:

@@ -41,6 +41,7 @@ class Convolution(nn.Conv2d):
         kernel: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         padding_mode: Literal["zeros", "circular"] = "zeros",
         parametrization: Parametrization | None = None,
         c: float = 1.0,
@@ -54,6 +55,7 @@ class Convolution(nn.Conv2d):
             kernel,
             stride=stride,
             padding=kernel // 2,
+            groups=groups,
             bias=bias or parametrization is not None,
             padding_mode=padding_mode,
         )
@@ -181,9 +183,9 @@ class SqueezeExcite(nn.Module):
     NF-ResNets take factor 2, which restores the variance that a gate near 1/2 takes away (Brock et al. 2021, App. C).
     """
 
-    def __init__(self, channels: int, factor: float) -> None:
+    def __init__(self, channels: int, factor: float, ratio: float = 0.25) -> None:
         super().__init__()
-        hidden = max(1, channels // 4)
+        hidden = max(1, int(channels * ratio))
         self.fc0 = KeyedLinear(channels, hidden)
         self.fc1 = KeyedLinear(hidden, channels)
         self.factor = factor

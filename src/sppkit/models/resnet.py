@@ -10,6 +10,7 @@ from sppkit.activations import activation_gain, load_activation
 from sppkit.models.block import KERNELS, ResidualBlock, build_convolution
 from sppkit.models.kalman_block import KalmanBlock, SideChannel
 from sppkit.models.layers import ScaledActivation
+from sppkit.models.regnet import bottleneck_width
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import EXPANSION
 from sppkit.sites import Site
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 INPUT_CHANNELS = 3
 # Kernel and stride of the stem's convolution.
-_STEMS = {"imagenet": (7, 2), "no-pool": (7, 2), "cifar": (3, 1)}
+_STEMS = {"imagenet": (7, 2), "no-pool": (7, 2), "cifar": (3, 1), "regnet": (3, 2)}
 
 
 class PreActivationResNet(nn.Module):
@@ -84,7 +85,7 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
             channels,
             activations=tuple(ScaledActivation(activation, scale) for scale in scales),
             stage=stage,
-            stride=2 if position == 0 and stage > 0 else 1,
+            stride=stride_of(spec, stage, position),
             projects=position == 0,
             closes_stage=position == spec.stages[stage] - 1,
             # The published schedule: from 0 at the first block; the full rate would be at block number `total`.
@@ -107,5 +108,22 @@ def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         inner = spec.stem_channels * 2**stage
         outgoing = inner * EXPANSION[spec.block]
         for position in range(blocks):
+            if spec.widths is not None:
+                inner = bottleneck_width(incoming, first=stage == 0 and position == 0)
+                outgoing = spec.widths[stage]
             yield stage, position, (incoming, *[inner] * (len(KERNELS[spec.block]) - 1), outgoing)
             incoming = outgoing
+
+
+def stride_of(spec: ModelSpec, stage: int, position: int) -> int:
+    """Return the stride of a block.
+
+    Args:
+        spec: The network.
+        stage: From 0.
+        position: In the stage, from 0.
+
+    Returns:
+        2 at the start of every stage but the first, where only NF-RegNets have it; else 1.
+    """
+    return 2 if position == 0 and (stage > 0 or spec.variant is not None) else 1

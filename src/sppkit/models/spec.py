@@ -15,6 +15,7 @@ from sppkit.errors import UsageError
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
 from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,8 @@ class Architecture:
         skip_gain: Scalar gain on every branch by default.
         bias: Whether convolutions have a bias whatever their weights are.
         fixup: Fixup's weights and scalar biases.
+        activation: Activation by default, if not that of all others.
+        has_variants: Whether ``--variant`` says how deep and wide it is, instead of ``--depth`` and the like.
     """
 
     norm: str
@@ -54,12 +57,23 @@ class Architecture:
     skip_gain: float = 1.0
     bias: bool = False
     fixup: bool = False
+    activation: str | None = None
+    has_variants: bool = False
 
 
 BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
 # 1/fan_in: the residual variance of 1 that Brock et al. 2021 print for this order needs it; with 2/fan_in it is 2.
 RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
 NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
+NF_REGNET = Architecture(
+    norm="none",
+    scaled=True,
+    weights="scaled-ws",
+    init="lecun",
+    gain="exact",
+    activation="silu",
+    has_variants=True,
+)
 HE_RESNET = Architecture(norm="none")
 # De & Smith 2020, arXiv:2002.10444, section 3.
 SKIPINIT = Architecture(norm="none", skip_gain=0.0, bias=True)
@@ -91,6 +105,8 @@ class ModelSpec:
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
         bias: Whether convolutions have a bias whatever their weights are.
         fixup: Whether branches have Fixup's weights and scalar biases.
+        variant: Which NF-RegNet it is, or None.
+        widths: Channels at the output of each stage of an NF-RegNet, or None.
         silent: Whether the last convolution of each branch starts at 0.
     """
 
@@ -121,6 +137,8 @@ class ModelSpec:
     bias: bool
     fixup: bool
     silent: bool
+    variant: str | None
+    widths: tuple[int, ...] | None
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -139,8 +157,8 @@ class ModelSpec:
 
     @property
     def textbook(self) -> bool:
-        """Whether the network is one that theory describes: no gates that see single samples, no noise."""
-        return self.add_on is None and not self.noise
+        """Whether the network is one that theory describes: no gates inside, no noise."""
+        return self.add_on is None and not self.noise and self.variant is None
 
     @property
     def weight_scale(self) -> float:
@@ -187,7 +205,8 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
     _refuse_meaningless(arch, kind, values)
-    chosen = ModelOptions(**values)
+    chosen = ModelOptions(**_with_variant(kind, values))
+    widths = stage_widths(chosen.variant, chosen.width) if chosen.variant is not None else None
     norm = chosen.norm or kind.norm
     read_settings(norm, chosen.norm_kw)
     read_add_on_settings(chosen.add_on, chosen.add_on_kw)
@@ -195,7 +214,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     spec = ModelSpec(
         arch=arch,
         stages=_stages(chosen),
-        stem_channels=_stem_channels(chosen.width),
+        stem_channels=_stem_channels(chosen.width) if widths is None else _check_widths(widths, chosen.width),
         block=chosen.block,
         activation=chosen.activation,
         norm=norm,
@@ -209,7 +228,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
-        stem=chosen.stem,
+        stem=chosen.stem if widths is None else "regnet",
         alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
         se=chosen.se,
         skip_gain=_or(chosen.skip_gain, kind.skip_gain),
@@ -217,6 +236,8 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         bias=kind.bias,
         fixup=kind.fixup,
         # A skip gain that was given is there to let the branch be seen.
+        variant=chosen.variant,
+        widths=widths,
         silent=kind.fixup and chosen.skip_gain is None,
         **_signal_defaults(kind, chosen),
     )
@@ -233,7 +254,7 @@ def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
         given: Model options that were given.
 
     Returns:
-        Option name to value; the size (depth or stages) is left out, since every name carries it.
+        Option name to value; the size (depth, stages or variant) is left out, since every name carries it.
     """
     given = {name: value for name, value in given.items() if value is not None}
     spec = build_spec(arch, given)
@@ -241,7 +262,7 @@ def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
     return {
         name: given[name]
         for name in options(ModelOptions)
-        if name in given and name not in {"depth", "stages"} and _differs(arch, rest[name], spec)
+        if name in given and name not in {"depth", "stages", "variant"} and _differs(arch, rest[name], spec)
     }
 
 
@@ -262,7 +283,8 @@ def describe(spec: ModelSpec) -> dict[str, object]:
         Field name to value; a callable activation stands by its name.
     """
     values = {item.name: getattr(spec, item.name) for item in fields(spec)}
-    return values | {"activation": _name(spec.activation), "stages": list(spec.stages)}
+    widths = None if spec.widths is None else list(spec.widths)
+    return values | {"activation": _name(spec.activation), "stages": list(spec.stages), "widths": widths}
 
 
 def _name(activation: Any) -> str:
@@ -275,9 +297,16 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
             name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm
         )
         raise UsageError(f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}.")
+    decided = [name for name in ("depth", "stages", "block", "stem", "se") if name in values]
+    if kind.has_variants and decided:
+        raise UsageError(f"--{decided[0]} means nothing for {arch}: --variant decides it.")
+    if values.get("variant") is not None and not kind.has_variants:
+        raise UsageError(f"--variant means nothing for {arch}; it belongs to nf-regnet.")
     for name in ("alpha", "stochastic_depth"):
         if values.get(name) is not None and not kind.scaled:
-            raise UsageError(f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet.")
+            raise UsageError(
+                f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet and nf-regnet."
+            )
     if values.get("depth") is not None and values.get("stages") is not None:
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
 
@@ -316,6 +345,24 @@ def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]
         # gain of ReLU in the weights (the "NF, He init" curve of Brock et al. 2021, figure 2).
         init, gain = "he", 1.0
     return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain)}
+
+
+def _with_variant(kind: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:
+    # What an architecture with variants has decided.
+    if not kind.has_variants:
+        return dict(values)
+    if "variant" not in values:
+        raise UsageError(f"which size? Say --variant, one of {', '.join(VARIANTS)}.")
+    decided = {"stages": VARIANTS[values["variant"]].stages, "se": True}
+    return {"activation": kind.activation, **values, **decided}
+
+
+def _check_widths(widths: tuple[int, ...], width: float) -> int:
+    if bottleneck_width(widths[0], first=True) == 0:
+        raise UsageError(
+            f"--width {width:g} leaves {widths[0]} channels; the first block needs {GROUP}, a group of its convolution."
+        )
+    return widths[0]
 
 
 def _stages(chosen: ModelOptions) -> tuple[int, ...]:
