@@ -12,6 +12,7 @@ import sppkit
 from sppkit.models.normalizers.batch import batch_norm
 from sppkit.models.normalizers.independent_component import IndependentComponent
 from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm, calibrate
+from sppkit.models.spec import build_spec
 
 Q = 0.05
 
@@ -71,7 +72,7 @@ def test_ic_without_dropping_is_bn_bit_for_bit() -> None:
 def test_ic_shrinks_correlation_and_keeps_the_mean() -> None:
     common, own = torch.randn(64, 1, 32, 32), torch.randn(64, 2, 32, 32)
     x = math.sqrt(0.6) * common + math.sqrt(0.4) * own
-    y = IndependentComponent(2, drop=Q)(x)
+    y = IndependentComponent(2, drop=Q)(x).detach()
     # 65,536 positions: a standard error of 0.4 %.
     assert y.var((0, 2, 3)).tolist() == pytest.approx([1 / (1 - Q)] * 2, rel=0.02)
     assert y.mean((0, 2, 3)).tolist() == pytest.approx([0, 0], abs=0.02)
@@ -84,6 +85,11 @@ def test_orders_belong_to_ic() -> None:
         sppkit.build_model("bn-relu-conv", depth=14, order="relu-ic-conv")
     with pytest.raises(sppkit.UsageError, match="unknown --order 'ic-relu'"):
         sppkit.build_model("bn-relu-conv", depth=14, norm="ic", order="ic-relu")
+
+
+def test_an_architectures_own_order_is_no_other_network() -> None:
+    own = build_spec("relu-bn-conv", {"depth": 50, "norm": "ic"})
+    assert build_spec("relu-bn-conv", {"depth": 50, "norm": "ic", "order": "relu-ic-conv"}) == own
 
 
 def trained(statistics: str) -> NoiseAwareBatchNorm:

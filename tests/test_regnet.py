@@ -11,9 +11,10 @@ from torch.nn import functional
 
 import sppkit
 from sppkit.activations import activation_gain
-from sppkit.config import resolve_config
+from sppkit.config import ModelOptions, options, resolve_config
 from sppkit.models.memory import count_parameters
 from sppkit.models.outline import outline
+from sppkit.models.perturb import KINDS
 from sppkit.models.regnet import VARIANTS, stage_widths
 from sppkit.models.spec import build_spec
 from sppkit.run import run
@@ -125,6 +126,12 @@ def test_streaming_names_and_outline() -> None:
     rows = outline(build_spec("nf-regnet", {"variant": "b0"}), every=True)
     assert [row.stride for row in rows[1:6]] == [2, 2, 1, 1, 2]
     assert rows[2].channels == (36, 80, 80, 78)
+
+
+def test_options_offer_what_there_is() -> None:
+    offered = {name: option.choices for name, option in options(ModelOptions).items()}
+    assert offered["variant"] == tuple(VARIANTS)
+    assert offered["noise_kind"] == KINDS
 
 
 REFUSED = {

@@ -120,7 +120,7 @@ def test_a_copy_leaves_the_model_alone() -> None:
 
 def test_only_what_is_chosen() -> None:
     done = sppkit.replace_normalizers(Users(), "in", where=lambda path, module: path.startswith("branch"))
-    assert done.replaced[0] == Replaced("branch.first", "GroupNorm(12)", "InstanceNorm2d(12)")
+    assert done.replaced[0] == Replaced("branch.first", "GroupNorm(12, 4 groups)", "InstanceNorm2d(12)")
     assert done.kept[0] == Kept("stem.1", "not chosen")
 
 
@@ -193,6 +193,18 @@ class PreNorm(nn.Module):
 
 def test_a_block_named_after_a_normalizer_is_looked_into() -> None:
     assert [item.name for item in sppkit.replace_normalizers(nn.Sequential(PreNorm()), "gn").replaced] == ["0.norm"]
+
+
+def test_groups_that_had_to_give_way_are_said() -> None:
+    done = sppkit.replace_normalizers(nn.Sequential(nn.BatchNorm2d(48)), "gn")
+    assert done.replaced[0].after == "GroupNorm(48, 16 groups)"
+
+
+def test_statistics_of_single_samples_are_no_batch_statistics() -> None:
+    model = nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True))
+    model(X)
+    sppkit.replace_normalizers(model, "bn")
+    assert not model[0].running_mean.any()
 
 
 def test_named_architectures_can_be_changed_too() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from sppkit import parsers, registry
 from sppkit.errors import UsageError
-from sppkit.models.normalizers.affine import carry_affine, channels_of, is_known
+from sppkit.models.normalizers.affine import carry_affine, channels_of, groups_of, is_known
 from sppkit.models.normalizers.traits import TRAITS, read_settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _TORCHS = (
 
 
 class Replaced(NamedTuple):
-    """One module that was replaced: its qualified name, and what it was and is, with its channels."""
+    """One module that was replaced: its qualified name, and what it was and is, with its channels and groups."""
 
     name: str
     before: str
@@ -89,7 +89,7 @@ def replace_normalizers(
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
     >>> replace_normalizers(model, "gn", groups=4).replaced
-    (Replaced(name='1', before='BatchNorm2d(8)', after='GroupNorm(8)'),)
+    (Replaced(name='1', before='BatchNorm2d(8)', after='GroupNorm(8, 4 groups)'),)
     """
     arguments = _check(norm, settings)
     target = copying.deepcopy(model) if copy else model
@@ -178,8 +178,10 @@ def _with_activation(old: nn.Module, new: nn.Module) -> nn.Module:
 def _describe(module: nn.Module) -> str:
     if isinstance(module, nn.Sequential):
         return f"{_describe(module[0])} with its activation"
-    size = "" if isinstance(module, nn.Identity) else f"({channels_of(module)})"
-    return f"{type(module).__name__}{size}"
+    if isinstance(module, nn.Identity):
+        return "Identity"
+    groups = groups_of(module)
+    return f"{type(module).__name__}({channels_of(module)}{f', {groups} groups' if groups else ''})"
 
 
 def _found(kept: list[Kept]) -> str:

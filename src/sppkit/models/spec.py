@@ -219,7 +219,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         activation=chosen.activation,
         norm=norm,
         norm_kw=chosen.norm_kw,
-        order=chosen.order,
+        order=None if chosen.order == _own_order(kind) else chosen.order,
         add_on=chosen.add_on,
         add_on_kw=chosen.add_on_kw,
         noise=chosen.noise or 0.0,
@@ -235,9 +235,9 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         stochastic_depth=chosen.stochastic_depth or 0.0,
         bias=kind.bias,
         fixup=kind.fixup,
-        # A skip gain that was given is there to let the branch be seen.
         variant=chosen.variant,
         widths=widths,
+        # A skip gain that was given is there to let the branch be seen.
         silent=kind.fixup and chosen.skip_gain is None,
         **_signal_defaults(kind, chosen),
     )
@@ -345,6 +345,10 @@ def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]
         # gain of ReLU in the weights (the "NF, He init" curve of Brock et al. 2021, figure 2).
         init, gain = "he", 1.0
     return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain)}
+
+
+def _own_order(kind: Architecture) -> str:
+    return "ic-relu-conv" if kind.norm_first else "relu-ic-conv"
 
 
 def _with_variant(kind: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,20 @@ def channels_of(module: nn.Module) -> int:
     return int(module.num_channels if isinstance(module, nn.GroupNorm) else cast("nn.BatchNorm2d", module).num_features)
 
 
+def groups_of(module: nn.Module) -> int | None:
+    """Return the number of groups of channels that a normalizer has, if it has groups.
+
+    Args:
+        module: A normalizer.
+
+    Returns:
+        The number, or None.
+    """
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups
+    return module.channel.groups if isinstance(module, BatchChannelNorm) else None
+
+
 def carry_affine(old: nn.Module, new: nn.Module) -> None:
     """Give a normalizer the scales and offsets, and where both have them the running statistics, of another.
 
@@ -87,8 +101,13 @@ def _running_parts(module: nn.Module) -> list[tuple[slice, nn.Module]]:
     """Return the part of a normalizer that keeps running statistics, and of which channels."""
     if isinstance(module, BatchChannelNorm):
         return [(slice(None), module.batch)]
-    parts = _scaled_parts(module)
-    return [(index, part) for index, part in parts if isinstance(getattr(part, "running_mean", None), Tensor)]
+    return [(index, part) for index, part in _scaled_parts(module) if _is_batch(part)]
+
+
+def _is_batch(module: nn.Module) -> bool:
+    # Instance normalization may keep running statistics too, which are those of single samples.
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, EstimatedBatchNorm)
+    return isinstance(module, kinds) and isinstance(module.running_mean, Tensor)
 
 
 def _gather(parts: list[tuple[slice, nn.Module]], name: str) -> Tensor | None:
