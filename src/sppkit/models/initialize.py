@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from sppkit.streams import fill_normal, fill_uniform
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
-    from torch import nn
 
 
 class _Draw(NamedTuple):
@@ -33,9 +33,30 @@ def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None
         on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
     for module in model.modules():
-        module.to_empty(device="cpu", recurse=False)
+        _allocate(module)
         reset_constants(module)
     draw_weights(model, seed, on_drawn=on_drawn)
+
+
+def _allocate(module: nn.Module) -> None:
+    # Not by to_empty: on the meta device it imports sympy, which takes as long as drawing 40 million numbers.
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(_memory(parameter), parameter.requires_grad))
+    allocate_buffers(module)
+
+
+def allocate_buffers(module: nn.Module) -> None:
+    """Give the buffers of one module memory on the CPU, without values.
+
+    Args:
+        module: A module on the meta device; its children are not touched.
+    """
+    for name, buffer in list(module.named_buffers(recurse=False)):
+        setattr(module, name, _memory(buffer))
+
+
+def _memory(like: Tensor) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu")
 
 
 def reset_constants(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sppkit.models.initialize import draw_weights, reset_constants
+from sppkit.models.initialize import allocate_buffers, draw_weights, reset_constants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,10 +109,8 @@ def _iter_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.M
 
 def _allocate_buffers(model: nn.Module) -> None:
     for module in model.modules():
-        names = [name for name, _ in module.named_buffers(recurse=False)]
-        for name in names:
-            setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
-        if names:
+        allocate_buffers(module)
+        if next(module.buffers(recurse=False), None) is not None:
             reset_constants(module)
 
 

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 # are redone in float64. A BN-ReLU-Conv network (mean² = 0.47 var on average) has one such channel in a million.
 MAX_AMPLIFICATION = 12.0
 MAX_ROW = 128
-MIN_ROW = 16
+MIN_ROW = 32
 # Below this second moment the squares of float32 values lose digits to underflow (2^-126 / 2^-23 is about 2^-103).
 MIN_SECOND_MOMENT = 2.0**-100
 # float64 copies are made of at most this many values at a time: 32 MiB.
 _CHUNK = 2**22
+# Values that are not finite, where the sums have shown that there are none.
+_NONE = torch.zeros((), dtype=torch.int64, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,12 @@ def channel_moments(x: Tensor) -> ChannelMoments:
         The moments, on the signal's device (for MPS: on the CPU).
     """
     device = x.device.type
-    with torch.no_grad():
-        x = x.detach().reshape(x.shape[0], x.shape[1], -1)
-        if torch.is_autocast_enabled(device):
-            # There, sums could be taken in half precision.
-            with torch.autocast(device, enabled=False):
-                return _moments_on(device, x)
-        return _moments_on(device, x)
+    x = x.detach().reshape(x.shape[0], x.shape[1], -1)
+    if torch.is_autocast_enabled(device):
+        # There, sums could be taken in half precision.
+        with torch.autocast(device, enabled=False):
+            return _moments_on(device, x)
+    return _moments_on(device, x)
 
 
 def _moments_on(device: str, x: Tensor) -> ChannelMoments:
@@ -126,8 +127,7 @@ def _moments_of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _fast_moments(x: Tensor) -> ChannelMoments:
     """Reduce float32 (N, C, L) from row sums, then redo the channels that they are not good enough for."""  # noqa: DOC201
     count = x.shape[0] * x.shape[2]
-    # On vectors this short NumPy's calls cost a third of torch's.
-    total, squares = _sums(x).numpy()
+    total, squares = _sums(x)
     # E x² <= MAX_AMPLIFICATION * var, in terms of the sums; false for nan, and for inf by the limit on squares.
     good = total * total <= squares * (count * (1 - 1 / MAX_AMPLIFICATION))
     if good.all() and squares.min() >= MIN_SECOND_MOMENT * count and squares.max() < math.inf:
@@ -139,30 +139,30 @@ def _fast_moments(x: Tensor) -> ChannelMoments:
 
 def _from_sums(count: int, total: Floats, squares: Floats) -> ChannelMoments:
     mean = total / count
-    none = torch.zeros((), dtype=torch.int64, device="cpu")
-    return ChannelMoments(count, torch.from_numpy(mean), torch.from_numpy(squares - total * mean), none)
+    return ChannelMoments(count, torch.from_numpy(mean), torch.from_numpy(squares - total * mean), _NONE)
 
 
-def _sums(x: Tensor) -> Tensor:
-    # Row 0: the sum of every channel of (N, C, L); row 1: the sum of its squares; shape (2, C), float64.
+def _sums(x: Tensor) -> tuple[Floats, Floats]:
+    # The sum of every channel of (N, C, L) and the sum of its squares, each of shape (C,).
     if x.shape[2] < MIN_ROW:
-        return torch.stack((_sum_samples(x), _sum_samples(x * x)))
-    return functools.reduce(torch.add, [_sum_rows(rows) for rows in _cut_rows(x)])
+        return _sum_samples(x), _sum_samples(x * x)
+    first, *rest = [_sum_rows(rows) for rows in _cut_rows(x)]
+    return (first[0] + rest[0][0], first[1] + rest[0][1]) if rest else first
 
 
-def _sum_samples(x: Tensor) -> Tensor:
+def _sum_samples(x: Tensor) -> Floats:
     # Over the samples first, where rows are too short to be worth summing; torch sums pairwise along this axis.
-    return x.sum(0).double().sum(1)
+    return x.sum(0).numpy().astype(np.float64) @ np.ones(x.shape[2])
 
 
-def _sum_rows(rows: Tensor) -> Tensor:
-    # (N, C, rows, length) to (2, C): float32 within a row, float64 from then on; samples first, along memory.
-    sums = torch.empty((2, *rows.shape[:3]), dtype=torch.float32, device=rows.device)
-    torch.sum(rows, 3, out=sums[0])
-    torch.linalg.vector_norm(rows, dim=3, out=sums[1])
-    wide = sums.double()
-    wide[1].square_()
-    return wide.sum(1) @ torch.ones(rows.shape[2], dtype=torch.float64, device=rows.device)
+def _sum_rows(rows: Tensor) -> tuple[Floats, Floats]:
+    # (N, C, rows, length) to (C,): float32 within a row, float64 from then on; samples first, along memory. On arrays
+    # this small NumPy's calls cost a third of torch's, and between two blocks of a network every call is a cold one.
+    totals = torch.sum(rows, 3).numpy()
+    roots = torch.linalg.vector_norm(rows, dim=3).numpy()
+    ones = np.ones(rows.shape[2])
+    squares = np.square(roots, dtype=np.float64)
+    return np.add.reduce(totals, 0, np.float64) @ ones, np.add.reduce(squares, 0) @ ones
 
 
 def _cut_rows(x: Tensor) -> list[Tensor]:
@@ -170,8 +170,9 @@ def _cut_rows(x: Tensor) -> list[Tensor]:
     samples, channels, length = x.shape
     row = _row_length(length)
     whole = length - length % row
-    parts = [x[:, :, :whole].view(samples, channels, -1, row)]
-    return parts if whole == length else [*parts, x[:, :, whole:].unsqueeze(2)]
+    if whole == length:
+        return [x.view(samples, channels, -1, row)]
+    return [x[:, :, :whole].view(samples, channels, -1, row), x[:, :, whole:].unsqueeze(2)]
 
 
 @functools.cache
