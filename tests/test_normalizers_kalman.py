@@ -10,7 +10,7 @@ import sppkit
 from sppkit.activations import load_activation
 from sppkit.models.kalman_block import SideChannel
 from sppkit.models.layers import Convolution, ScaledActivation
-from sppkit.models.moments import through_activation, through_convolution
+from sppkit.models.moments import through_activation, through_convolution, through_sample
 from sppkit.models.normalizers.batch import batch_norm
 from sppkit.models.normalizers.kalman import BatchKalmanNorm, Moments
 
@@ -113,6 +113,32 @@ def test_prediction_behind_bn_relu_conv() -> None:
     # E ReLU = 1/√(2π), Var ReLU = 1/2 - 1/(2π).
     torch.testing.assert_close(after.mean[0], 0.398942 * weight.sum((1, 2, 3)), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(after.variance[0], 0.340845 * weight.square().sum((1, 2, 3)), rtol=1e-5, atol=0)
+
+
+def test_a_random_map_predicts_the_same_on_average() -> None:
+    convolution = Convolution(8, 4, 3, padding_mode="circular").requires_grad_(False)
+    torch.nn.init.normal_(convolution.weight)
+    layer = ScaledActivation(load_activation("relu"))
+    before = Moments(torch.linspace(-1, 1, 8)[None], torch.linspace(0.5, 2, 8)[None])
+    expected = through_convolution(through_activation(before, layer), convolution)
+    sampled = through_sample(before, layer, convolution, (400, 400))
+    # 160,000 positions, of which nine share each value: a standard error of the mean of about 0.7 % of the deviation.
+    deviation = expected.variance.sqrt()
+    assert ((sampled.mean - expected.mean) / deviation).abs().max() < 0.04
+    torch.testing.assert_close(sampled.variance, expected.variance, rtol=0.04, atol=0)
+
+
+def test_the_released_prediction_in_a_network() -> None:
+    options = {"stages": (3,), "stem": "cifar", "width": 0.25, "norm": "bkn"}
+    expected, sampled = (
+        sppkit.build_model("bn-relu-conv", norm_kw={"p": 0.5, "prediction": kind}, **options)
+        for kind in ("expected", "sampled")
+    )
+    x = torch.randn(8, 3, 16, 16)
+    one, other = (sppkit.measure(model, x)["residual_variance"].to_list()[1:] for model in (expected, sampled))
+    assert one != other
+    # A map of 16 x 16 has sampling errors of some percent, and a border.
+    assert one == pytest.approx(other, rel=0.15)
 
 
 @pytest.mark.parametrize(("activation", "weights"), [("relu", "none"), ("silu", "none"), ("relu", "scaled-ws")])

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sppkit.models.block import ResidualBlock
-from sppkit.models.moments import through_activation, through_convolution
+from sppkit.models.moments import through_activation, through_convolution, through_sample
 from sppkit.models.normalizers.kalman import Moments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sppkit.models.layers import Convolution, ScaledActivation
     from sppkit.models.normalizers.kalman import BatchKalmanNorm
+
+    # The moments of a signal and the activation, if any, that it still has to go through.
+    _Told = tuple[Moments, ScaledActivation | None]
 
 
 @dataclass
@@ -45,29 +49,38 @@ class KalmanBlock(ResidualBlock):
         """
         if channel is None or not self.training:
             return super().forward(x)
-        branch, carried, stream = self._prepare_with(0, x, channel.stream)
+        branch, told, stream = self._prepare_with(0, x, channel.stream)
         shortcut = x
         if self.shortcut is not None:
-            shortcut, stream = self.shortcut(branch), through_convolution(carried, self.shortcut)
+            shortcut, stream = self.shortcut(branch), self._predict(told, self.shortcut, branch)
+        carried = stream
         for index in range(self.convolutions):
             if index > 0:
-                branch, carried, _ = self._prepare_with(index, branch, carried)
+                branch, told, _ = self._prepare_with(index, branch, carried)
             convolution = getattr(self, f"conv{index}")
-            branch, carried = convolution(branch), through_convolution(carried, convolution)
+            carried = self._predict(told, convolution, branch)
+            branch = convolution(branch)
         channel.stream = self._add(stream, carried)
         return self._join(shortcut, branch)
 
-    def _prepare_with(self, index: int, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments, Moments]:
-        """Return the prepared signal, the moments that are predicted for it, and those estimated for x itself."""
+    def _prepare_with(self, index: int, x: Tensor, predicted: Moments | None) -> tuple[Tensor, _Told, Moments]:
+        """Return the prepared signal, what the convolution behind it is told, and the moments estimated for x."""
         norm: BatchKalmanNorm = getattr(self, f"norm{index}")
         activation = getattr(self, f"activation{index}")
         if self.norm_first:
             y, fused = norm.fuse(x, predicted)
-            return activation(y), through_activation(norm.passed_on(fused), activation), fused
+            return activation(y), (norm.passed_on(fused), activation), fused
         known = norm.observe(x) if predicted is None else predicted
         behind = None if predicted is None else through_activation(predicted, activation)
         y, fused = norm.fuse(activation(x), behind)
-        return y, norm.passed_on(fused), known
+        return y, (norm.passed_on(fused), None), known
+
+    def _predict(self, told: _Told, convolution: Convolution, x: Tensor) -> Moments:
+        moments, activation = told
+        if self.get_submodule("norm0").prediction == "sampled":
+            return through_sample(moments, activation, convolution, tuple(x.shape[2:]))
+        behind = moments if activation is None else through_activation(moments, activation)
+        return through_convolution(behind, convolution)
 
     def _add(self, stream: Moments, branch: Moments) -> Moments:
         scale = self.alpha * self.skip_gain.to(stream.mean)

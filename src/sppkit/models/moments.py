@@ -56,6 +56,33 @@ def through_convolution(moments: Moments, convolution: Convolution) -> Moments:
     return Moments(mean, moments.variance @ weight.square().sum((2, 3)).T)
 
 
+def through_sample(
+    moments: Moments, activation: ScaledActivation | None, convolution: Convolution, size: tuple[int, ...]
+) -> Moments:
+    """Return the moments behind activation and convolution of one random map, as the released code predicts them.
+
+    Their expectation is what the closed forms return, but for borders and for the variance between positions, which a
+    finite map underestimates. Drawn on the CPU, so that every device draws the same.
+
+    Args:
+        moments: Of the map's channels, which are drawn as independent Gaussians.
+        activation: What the map goes through before the convolution, or None.
+        convolution: The convolution.
+        size: Height and width of the map.
+
+    Returns:
+        The moments over space of what the convolution returns.
+    """
+    mean, deviation = (value[:, :, None, None] for value in (moments.mean, moments.variance.sqrt()))
+    noise = torch.randn(*moments.mean.shape, *size, dtype=moments.mean.dtype, device="cpu").to(moments.mean.device)
+    z = mean + deviation * noise
+    if activation is not None:
+        z = activation(z)
+    y = convolution(z.to(convolution.weight.dtype)).to(moments.mean.dtype)
+    variance, center = torch.var_mean(y, dim=(2, 3), correction=0)
+    return Moments(center, variance)
+
+
 def _relu(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
     mean, variance = moments
     spread = variance.sqrt()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sppkit.models.normalizers.batch import EPSILON
 
 Propagate = Literal["normalized", "reference"]
+Prediction = Literal["expected", "sampled"]
 # Released for large batches; for micro-batches (sub-batches of 2) it is 0.9.
 PREDICTION_WEIGHT = 0.05
 # Released: where the predicted variance is on average so many times the observed one, the prediction is not used.
@@ -42,6 +43,8 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         sub_batch: Samples that share statistics; 0 for the whole batch. The first sub-batch's move the running ones.
         propagate: What the layer behind is told to expect. ``normalized``: N(offset, scale²), which is what this layer
             puts out. ``reference``, as released: the fused moments before normalization.
+        prediction: How it predicts. ``expected``: by the expectation over all maps with these moments. ``sampled``, as
+            released: by one random map.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         p: float = PREDICTION_WEIGHT,
         sub_batch: int = 0,
         propagate: Propagate = "normalized",
+        prediction: Prediction = "expected",
     ) -> None:
         super().__init__(channels, eps=EPSILON)
         self.p = p
         self.sub_batch = sub_batch
         self.propagate = propagate
+        self.prediction = prediction
 
     def fuse(self, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments]:
         """Normalize by fused statistics, and move the running ones.
@@ -128,7 +133,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         Returns:
             The text inside the brackets of ``repr``.
         """
-        own = f"p={self.p:g}, sub_batch={self.sub_batch}, propagate={self.propagate}"
+        own = f"p={self.p:g}, sub_batch={self.sub_batch}, propagate={self.propagate}, prediction={self.prediction}"
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{inherited}, {own}"
 
@@ -150,7 +155,11 @@ def _is_useless(predicted: Moments, observed: Moments) -> bool:
 
 
 def batch_kalman_norm(
-    channels: int, p: float = PREDICTION_WEIGHT, sub_batch: int = 0, propagate: Propagate = "normalized"
+    channels: int,
+    p: float = PREDICTION_WEIGHT,
+    sub_batch: int = 0,
+    propagate: Propagate = "normalized",
+    prediction: Prediction = "expected",
 ) -> nn.Module:
     """Return Batch Kalman Normalization of (N, C, H, W).
 
@@ -159,8 +168,9 @@ def batch_kalman_norm(
         p: Weight of the prediction, from 0 (batch normalization) to 1.
         sub_batch: Samples that share statistics; 0 for the whole batch.
         propagate: ``normalized``, or ``reference`` as released.
+        prediction: ``expected``, or ``sampled`` as released.
 
     Returns:
         The module.
     """
-    return BatchKalmanNorm(channels, p, sub_batch, propagate)
+    return BatchKalmanNorm(channels, p, sub_batch, propagate, prediction)

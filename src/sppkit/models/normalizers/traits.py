@@ -49,6 +49,7 @@ TRAITS: dict[str, Traits] = {
     "bkn": Traits(
         {
             "p": _SHARE,
+            "prediction": one_of("expected", "sampled"),
             "propagate": one_of("normalized", "reference"),
             "sub-batch": whole_number(0, _MOST_SAMPLES),
         },
