@@ -134,6 +134,11 @@ def test_an_own_size_replaces_the_flag_for_it(own: str, shared: str) -> None:
     assert getattr(first.resolved.config, shared) is None
 
 
+def test_a_comma_belongs_to_settings_as_well() -> None:
+    options = parse_spec("bn-relu-conv:norm=gn,norm-kw=groups=16,affine=channel,width=0.5").options
+    assert options == {"arch": "bn-relu-conv", "norm": "gn", "norm_kw": "groups=16,affine=channel", "width": "0.5"}
+
+
 def test_a_shared_option_is_used_where_it_means_something() -> None:
     lineup = line_up(["bn-relu-conv", "nf-resnet", "he-resnet"], {**TINY, "alpha": "1", "norm": "none"})
     settings = [member.resolved.config for member in lineup.members if member.resolved]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
+    from sppkit.models.enorm import equi_normalize as equi_normalize
+    from sppkit.models.noise import weight_noise as weight_noise
+    from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
@@ -40,11 +43,14 @@ _HOME = {
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measurement",
+    "equi_normalize": "models.enorm",
     "measure": "measurement",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
     "predict_from_weights": "models.weights_prediction",
     "read_csv": "table",
+    "replace_normalizers": "models.replace",
+    "weight_noise": "models.noise",
     "write_csv": "table",
 }
 

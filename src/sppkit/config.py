@@ -57,6 +57,11 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
+_ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
+# Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post")
+_NOISES = ("multiplicative", "additive-max", "additive-std")
+_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -94,6 +99,7 @@ class ModelOptions:
         _MODEL,
         "Blocks per stage, for instance 3,4,6,3, instead of --depth.",
     )
+    variant: str | None = _choice(None, _VARIANTS, _MODEL, f"Size of nf-regnet: {', '.join(_VARIANTS)}.")
     block: str = _choice(
         "bottleneck", ("bottleneck", "basic"), _MODEL, "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18, 34)."
     )
@@ -103,11 +109,43 @@ class ModelOptions:
     activation: str | Callable[[Any], Any] = _option(
         "relu", parsers.name_or_callable, "NAME", _MODEL, "See sppkit list activations.", registry.ACTIVATIONS
     )
-    norm: str | None = _registered(None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: bn or none.")
+    norm: str | None = _registered(
+        None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: see sppkit list normalizers."
+    )
+    norm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of the normalizer, for instance groups=16."
+    )
+    order: str | None = _choice(
+        None, _ORDERS, _MODEL, f"Order of a branch with --norm ic, if not the architecture's own: {', '.join(_ORDERS)}."
+    )
+    add_on: str | None = _option(
+        None,
+        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        "NAME@PLACE+...",
+        _MODEL,
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        registry.ADD_ONS,
+    )
+    add_on_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
+    )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
     )
     init: str | None = _choice(None, _INITS, _MODEL, "Weight variance c/fan_in: he (c = 2) or lecun (c = 1).")
+    noise: float | None = _option(
+        None,
+        parsers.real_number(0, _LARGEST_FACTOR),
+        "ETA",
+        _MODEL,
+        "Strength of the noise on every convolution's weights.",
+    )
+    noise_kind: str | None = _choice(
+        None, _NOISES, _MODEL, f"Kind of the noise: {', '.join(_NOISES)}; the first unless said."
+    )
+    enorm: bool = _option(
+        False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
+    )
     padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
     stem: str = _choice(
         "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."
@@ -124,12 +162,12 @@ class ModelOptions:
         None, parsers.real_number(0, _LARGEST_FACTOR), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
     )
     se: bool = _option(False, parsers.true_or_false, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
-    skip_gain: float = _option(
-        1.0,
+    skip_gain: float | None = _option(
+        None,
         parsers.real_number(-_LARGEST_FACTOR, _LARGEST_FACTOR),
         "X",
         _MODEL,
-        "Initial value of the scalar gain on every branch.",
+        "Initial value of the scalar gain on every branch: 1, but 0 for skipinit.",
     )
     stochastic_depth: float | None = _option(
         None, parsers.real_number(0, 1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."

@@ -164,6 +164,52 @@ def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
     return parse
 
 
+def settings(name: str, value: object) -> str:
+    """Take settings as ``key=value,key=value``, or as a mapping; return them in one spelling."""  # noqa: DOC201, DOC501
+    pairs = [(str(key), _plain(item)) for key, item in value.items()] if isinstance(value, Mapping) else None
+    if pairs is None:
+        pairs = split_settings(name, text(name, value))
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys) or not pairs:
+        raise UsageError(f"{flag_of(name)} must give each setting once, not {_shown(value)}.")
+    return ",".join(f"{key}={item}" for key, item in sorted(pairs))
+
+
+def split_settings(name: str, value: str) -> list[tuple[str, str]]:
+    """Split ``key=value,key=value`` into pairs.
+
+    Args:
+        name: The option's name, for the message.
+        value: The text.
+
+    Returns:
+        Keys, with dashes, and values.
+
+    Raises:
+        UsageError: If it is not of this form.
+    """
+    pairs = [tuple(part.strip() for part in item.partition("=")[::2]) for item in value.split(",")]
+    if not all(key and item for key, item in pairs):
+        raise UsageError(f"{flag_of(name)} must be settings as in groups=16,affine=channel, not {_shown(value)}.")
+    return [(key.replace("_", "-"), item) for key, item in pairs]
+
+
+def placed(kind: str, places: tuple[str, ...], default: str) -> Callable[[str, object], str]:
+    """Return a parser of registered names with a place each, as ``name@place+name@place``, in one spelling."""
+
+    def parse(name: str, value: object) -> str:
+        found: dict[str, str] = {}
+        for item in text(name, value).split("+"):
+            word, _, place = (part.strip() for part in item.partition("@"))
+            registry.check_name(kind, word, registry.KINDS[kind])
+            if word in found:
+                raise UsageError(f"{flag_of(name)} gives {word} twice; each can stand in one place.")
+            found[word] = registry.check_name(f"place in {flag_of(name)}", place or default, places)
+        return "+".join(f"{word}@{found[word]}" for word in registry.KINDS[kind] if word in found)
+
+    return parse
+
+
 def name_or_callable(name: str, value: object) -> Any:
     """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
     return value if callable(value) else registered("activation")(name, value)
@@ -216,6 +262,10 @@ def _real_number(legal: str, is_legal: Callable[[float], bool]) -> Callable[[str
         return number
 
     return parse
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read(kind: Callable[[str], _Number], value: object) -> _Number | None:

@@ -39,14 +39,57 @@ ARCHITECTURES: dict[str, Entry] = {
     "nf-resnet": Entry(
         "sppkit.models.spec:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"
     ),
+    "nf-regnet": Entry(
+        "sppkit.models.spec:NF_REGNET", "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch"
+    ),
     "he-resnet": Entry(
         "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
     ),
+    "skipinit": Entry(
+        "sppkit.models.spec:SKIPINIT", "he-resnet whose branches start silent, behind a gain of 0 (De & Smith 2020)"
+    ),
+    "fixup": Entry(
+        "sppkit.models.spec:FIXUP",
+        "he-resnet with smaller weights in the branches and 0 at their end (Zhang et al. 2019)",
+    ),
 }
 
+_NORMALIZERS = "sppkit.models.normalizers"
 NORMALIZERS: dict[str, Entry] = {
-    "bn": Entry("sppkit.models.normalizers.batch:batch_norm", "batch normalization over batch and space"),
-    "none": Entry("sppkit.models.normalizers.none:no_norm", "no normalizer"),
+    "bcn": Entry(
+        f"{_NORMALIZERS}.batch_channel:batch_channel_norm", "Batch-Channel: over the batch, then within each sample"
+    ),
+    "bcn-est": Entry(
+        f"{_NORMALIZERS}.batch_channel:estimated_batch_channel_norm", "bcn by running estimates, for micro-batches"
+    ),
+    "bkn": Entry(
+        f"{_NORMALIZERS}.kalman:batch_kalman_norm", "Batch Kalman: bn mixed with what the layers before predict"
+    ),
+    "bn": Entry(f"{_NORMALIZERS}.batch:batch_norm", "batch normalization over batch and space"),
+    "gn": Entry(f"{_NORMALIZERS}.group:group_norm", "group normalization: 32 groups of channels, each sample alone"),
+    "ibn-a": Entry(
+        f"{_NORMALIZERS}.instance_batch:instance_batch_norm", "IBN-Net a: half in, half bn behind the first convolution"
+    ),
+    "ibn-b": Entry(f"{_NORMALIZERS}.instance:instance_norm", "IBN-Net b: bn, and in behind stages 1 and 2"),
+    "ic": Entry(
+        f"{_NORMALIZERS}.independent_component:independent_component", "independent component: bn, then dropout"
+    ),
+    "in": Entry(f"{_NORMALIZERS}.instance:instance_norm", "instance normalization: each channel of each sample"),
+    "ln": Entry(f"{_NORMALIZERS}.layer:layer_norm", "layer normalization: each sample over channels and space"),
+    "noise-aware-bn": Entry(
+        f"{_NORMALIZERS}.noise_aware:noise_aware_batch_norm", "bn with statistics taken under noisy weights"
+    ),
+    "none": Entry(f"{_NORMALIZERS}.none:no_norm", "no normalizer"),
+}
+
+ADD_ONS: dict[str, Entry] = {
+    # In the order in which they run where they share a position.
+    "crossnorm": Entry(
+        "sppkit.models.addons.crossnorm:crossnorm", "samples swap the mean and deviation of their channels (train mode)"
+    ),
+    "selfnorm": Entry(
+        "sppkit.models.addons.selfnorm:selfnorm", "a gate per channel and sample, from its mean and deviation"
+    ),
 }
 
 WEIGHTS: dict[str, Entry] = {
@@ -100,6 +143,7 @@ STATISTICS: dict[str, Entry] = {
 KINDS: dict[str, Mapping[str, Entry]] = {
     "architecture": ARCHITECTURES,
     "normalizer": NORMALIZERS,
+    "add-on": ADD_ONS,
     "weight parametrization": WEIGHTS,
     "activation": ACTIVATIONS,
     "statistic": STATISTICS,

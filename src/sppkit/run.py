@@ -59,6 +59,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     started = time.perf_counter()
     device = choose_device(resolved.config.device)
     source = choose_source(resolved)
+    resolved = source.resolved
     tables = []
     for seed in _seeds(resolved.config):
         table, inputs = _measure_seed(source, resolved.config, seed, device, progress)

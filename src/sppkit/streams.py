@@ -53,3 +53,17 @@ def fill_normal(out: np.ndarray, seed: int, name: str, std: float = 1.0) -> None
     keyed_generator(seed, name).standard_normal(dtype=np.float32, out=out)
     if std != 1.0:
         out *= np.float32(std)
+
+
+def fill_uniform(out: np.ndarray, seed: int, name: str, bound: float) -> None:
+    """Overwrite an array with draws from [-bound, bound) of one stream, in C order.
+
+    Args:
+        out: C-contiguous float32 array of any shape; overwritten.
+        seed: The run's seed.
+        name: The stream's name.
+        bound: Half of the width.
+    """
+    keyed_generator(seed, name).random(dtype=np.float32, out=out)
+    out *= np.float32(2 * bound)
+    out -= np.float32(bound)

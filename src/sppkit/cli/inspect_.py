@@ -42,13 +42,18 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
         console.show(
             f"{spec.arch}: {sum(spec.stages)} {spec.block} blocks in stages of {layout}; "
             f"{parameters / 1e6:.1f} M parameters ({parameters * 4 / 2**30:.2f} GiB in float32)",
-            f"normalizer {spec.norm}, weights {spec.weights}, init {spec.init}, padding {spec.padding}, "
-            f"stem {spec.stem}, alpha {spec.alpha:g}",
+            f"normalizer {spec.norm}{_settings(spec.norm_kw)}, weights {spec.weights}, init {spec.init}, "
+            f"padding {spec.padding}, stem {spec.stem}, alpha {spec.alpha:g}",
+            *([f"add-ons {spec.add_on}{_settings(spec.add_on_kw)}"] if spec.add_on else []),
             "Each block N is read at its output, blocks.N-1, and at the end of its branch.",
             "",
             _render(outline(spec, every=every)),
             "* its shortcut is a convolution, with stride 2 from stage 2 on",
         )
+
+
+def _settings(text: str | None) -> str:
+    return f" ({text.replace(',', ', ')})" if text else ""
 
 
 def _render(rows: list[BlockOutline]) -> Table:

@@ -12,6 +12,7 @@ from sppkit.cli.options import Debug
 _PLURALS = {
     "architectures": "architecture",
     "normalizers": "normalizer",
+    "add-ons": "add-on",
     "weights": "weight parametrization",
     "activations": "activation",
     "statistics": "statistic",
@@ -25,7 +26,7 @@ Kind = Annotated[
 def list_(kind: Kind = None, debug: Debug = False) -> None:
     """List every name that can be typed.
 
-    Architectures, normalizers, weights, activations and statistics.
+    Architectures, normalizers, add-ons, weights, activations and statistics.
 
     Try:
 

@@ -94,22 +94,31 @@ def _parse_network(network: str) -> dict[str, object]:
 def _parse_options(text: str, written: str) -> dict[str, object]:
     items: list[str] = []
     for item in filter(None, written.split(",")):
-        # A comma may also belong to a value: stages=3,4,6,3.
-        if "=" in item:
+        # A comma may also belong to a value: stages=3,4,6,3 or norm_kw=groups=16,affine=channel.
+        if "=" in item and not (items and _continues(items[-1], item)):
             items.append(item)
         else:
             items[-1] += f",{item}"
     own: dict[str, object] = {}
     for item in items:
         key, _, value = item.partition("=")
-        name = key.strip().replace("-", "_")
-        if name in {"arch", "model", "out", "format"}:
+        name = _name_of(item)
+        if name in {"arch", "model", "kw", "out", "format"}:
             raise UsageError(f"{text}: {key} can't be an option of a SPEC. {FORMS}")
         if name in own:
             raise UsageError(f"{text}: {key} is given twice. Keep one of the two.")
         is_flag = isinstance(getattr(RunConfig, name, None), bool)
         own[name] = _TRUTHS.get(value, value) if is_flag else value
     return own
+
+
+def _continues(before: str, item: str) -> bool:
+    key, _, _ = before.partition("=")
+    return key.strip().endswith(("_kw", "-kw")) and _name_of(item) not in options(RunConfig)
+
+
+def _name_of(item: str) -> str:
+    return item.partition("=")[0].strip().replace("-", "_")
 
 
 def _with_arguments(own: Mapping[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sppkit.models.enorm import equi_normalize
 from sppkit.models.initialize import materialize
 from sppkit.models.memory import check_fits
 from sppkit.models.resnet import PreActivationResNet
@@ -23,8 +24,9 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
         arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet`` or ``he-resnet``.
         seed: Seed of the weights, from 0 to 2**63 - 1.
         **model_options: ``depth`` or ``stages``, and any of ``block``, ``width``, ``activation`` (a name or a
-            callable), ``norm``, ``weights``, ``init``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``,
-            ``skip_gain``, ``stochastic_depth``; the same as the command line's, with underscores.
+            callable), ``norm``, ``norm_kw``, ``order``, ``add_on``, ``add_on_kw``, ``weights``, ``init``, ``noise``,
+            ``noise_kind``, ``enorm``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``, ``skip_gain``,
+            ``stochastic_depth``; the same as the command line's, with underscores.
 
     Returns:
         The network in train mode, float32, on the CPU.
@@ -56,6 +58,8 @@ def build_from_spec(
     check_fits(spec)
     model = lay_out(spec)
     materialize(model, seed, on_drawn)
+    if spec.enorm:
+        equi_normalize(model)
     return model
 
 

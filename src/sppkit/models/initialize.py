@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sppkit.streams import fill_normal
+from sppkit.streams import fill_normal, fill_uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class _Draw(NamedTuple):
     out: np.ndarray
     name: str
-    std: float
+    fill: Callable[[np.ndarray, int, str, float], None]
+    scale: float
 
 
 def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None] | None = None) -> None:
@@ -85,7 +86,7 @@ def draw_weights(
     """
 
     def draw(item: _Draw) -> int:
-        fill_normal(item.out, seed, item.name, item.std)
+        item.fill(item.out, seed, item.name, item.scale)
         return int(item.out.size)
 
     # Large ones first, so that the cores finish together.
@@ -99,6 +100,7 @@ def draw_weights(
 
 def _iter_draws(part: nn.Module, prefix: str) -> Iterator[_Draw]:
     for path, module in part.named_modules(prefix=prefix):
-        for name, std in getattr(module, "normal_std", {}).items():
-            weight = getattr(module, name).detach().numpy()
-            yield _Draw(weight, f"{path}.{name}" if path else name, std)
+        for attribute, fill in (("normal_std", fill_normal), ("uniform_bound", fill_uniform)):
+            for name, scale in getattr(module, attribute, {}).items():
+                weight = getattr(module, name).detach().numpy()
+                yield _Draw(weight, f"{path}.{name}" if path else name, fill, scale)

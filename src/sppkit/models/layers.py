@@ -1,7 +1,8 @@
 """The layers that the named architectures are made of.
 
 A layer whose weights are random says so in ``normal_std`` (parameter name to standard deviation) and initializes
-nothing itself: ``initialize.materialize`` draws each weight once, from its own stream.
+nothing itself: ``initialize.materialize`` draws each weight once, from its own stream. ``uniform_bound`` says the same
+of uniform weights.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+
+from sppkit.models.perturb import perturb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +28,10 @@ class Convolution(nn.Conv2d):
     Attributes:
         weight: The raw weight, shape (out, in, k, k).
         gain: Per filter, 1 at initialization; absent where the raw weight is applied as it is.
-        normal_std: Standard deviation of the raw weight, sqrt(c/fan_in).
+        noise: One draw of N(0, 1) per weight, not trained; absent where the weights are clean.
+        noise_strength: Strength and kind of the noise, or None.
+        noise_in_training: Whether train mode has the noise too.
+        normal_std: Standard deviation of the raw weight, sqrt(c/fan_in), and of the noise, 1.
     """
 
     def __init__(
@@ -35,9 +41,13 @@ class Convolution(nn.Conv2d):
         kernel: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         padding_mode: Literal["zeros", "circular"] = "zeros",
         parametrization: Parametrization | None = None,
         c: float = 1.0,
+        bias: bool = False,
+        noise: tuple[float, str] | None = None,
+        noise_in_training: bool = True,
     ) -> None:
         super().__init__(
             in_channels,
@@ -45,7 +55,8 @@ class Convolution(nn.Conv2d):
             kernel,
             stride=stride,
             padding=kernel // 2,
-            bias=parametrization is not None,
+            groups=groups,
+            bias=bias or parametrization is not None,
             padding_mode=padding_mode,
         )
         self.parametrization = parametrization
@@ -53,6 +64,11 @@ class Convolution(nn.Conv2d):
         self.normal_std = {"weight": (c / self.weight[0].numel()) ** 0.5}
         if parametrization is not None:
             self.gain = nn.Parameter(torch.empty(out_channels))
+        self.noise_strength = noise
+        self.noise_in_training = noise_in_training
+        if noise is not None:
+            self.noise = nn.Parameter(torch.empty_like(self.weight), requires_grad=False)
+            self.normal_std["noise"] = 1.0
 
     def reset_parameters(self) -> None:
         """Set gain to 1 and bias to 0; the weight is drawn by its name elsewhere."""
@@ -67,7 +83,10 @@ class Convolution(nn.Conv2d):
         Returns:
             Shape (out, in, k, k).
         """
-        return self.weight if self.parametrization is None else self.parametrization(self.weight, self.gain, self.c)
+        stored = self.weight if self.parametrization is None else self.parametrization(self.weight, self.gain, self.c)
+        if self.noise_strength is None or (self.training and not self.noise_in_training):
+            return stored
+        return perturb(stored, self.noise, *self.noise_strength)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the effective weight.
@@ -89,6 +108,29 @@ class Convolution(nn.Conv2d):
         """
         name = getattr(self.parametrization, "__name__", "none")
         return f"{super().extra_repr()}, weights={name}"  # type: ignore[no-untyped-call]
+
+
+class ScalarBias(nn.Module):
+    """``x + value``, one learnable number for all channels, 0 at initialization (Zhang et al. 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+    def reset_parameters(self) -> None:
+        """Set the number to 0."""
+        nn.init.zeros_(self.value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the number.
+
+        Args:
+            x: Any shape.
+
+        Returns:
+            The same shape.
+        """
+        return x + self.value
 
 
 class ScaledActivation(nn.Module):
@@ -141,9 +183,9 @@ class SqueezeExcite(nn.Module):
     NF-ResNets take factor 2, which restores the variance that a gate near 1/2 takes away (Brock et al. 2021, App. C).
     """
 
-    def __init__(self, channels: int, factor: float) -> None:
+    def __init__(self, channels: int, factor: float, ratio: float = 0.25) -> None:
         super().__init__()
-        hidden = max(1, channels // 4)
+        hidden = max(1, int(channels * ratio))
         self.fc0 = KeyedLinear(channels, hidden)
         self.fc1 = KeyedLinear(hidden, channels)
         self.factor = factor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from sppkit.errors import DoesNotFitError
+from sppkit.errors import DoesNotFitError, UsageError
 from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.spec import EXPANSION
 
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 _LIVE_ACTIVATIONS = 6
 # What a block takes beside its weights: modules, sites, statistics (40 to 70 kB measured at width 1).
 _STRUCTURE_BYTES = 70_000
+# A stage's first block projects, its last may end in a normalizer, and those between are alike.
+_TELLING = 3
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def count_parameters(spec: ModelSpec) -> int:
     """Return the number of parameters of a network, without building it.
 
-    Every block of a stage but its first has the same shape, so two blocks per stage tell the rest.
+    Every block of a stage but its first and last has the same shape, so three blocks per stage tell the rest.
 
     Args:
         spec: The network.
@@ -39,8 +41,8 @@ def count_parameters(spec: ModelSpec) -> int:
     sizes = iter(_short_sizes(spec))
     total = next(sizes)
     for blocks in spec.stages:
-        stage = [next(sizes) for _ in range(min(blocks, 2))]
-        total += sum(stage) + stage[-1] * (blocks - len(stage))
+        stage = [next(sizes) for _ in range(min(blocks, _TELLING))]
+        total += sum(stage) + stage[len(stage) // 2] * (blocks - len(stage))
     return total
 
 
@@ -75,8 +77,14 @@ def check_fits(
         streamed: Whether one block's weights are held at a time.
 
     Raises:
+        UsageError: If it can't be held one block at a time.
         DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
     """
+    if streamed and spec.enorm:
+        raise UsageError(
+            "--enorm balances the weights of all layers together, so they must fit into memory together; "
+            "one block's at a time can't be."
+        )
     weights, activations = needed_bytes(spec, input_shape, itemsize=itemsize, streamed=streamed)
     available = available_bytes()
     if weights + activations > available:
@@ -102,8 +110,8 @@ def available_bytes() -> int:
 
 @functools.cache
 def _short_sizes(spec: ModelSpec) -> list[int]:
-    """Return the parameters of the stem and of the first two blocks of each stage."""
-    short = replace(spec, stages=tuple(min(blocks, 2) for blocks in spec.stages))
+    """Return the parameters of the stem and of a first, a middle and a last block of each stage."""
+    short = replace(spec, stages=tuple(min(blocks, _TELLING) for blocks in spec.stages))
     with torch.device("meta"):
         model = PreActivationResNet(short)
     stem = sum(parameter.numel() for parameter in model.stem.parameters())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sppkit.models.resnet import iter_places
+from sppkit.models.resnet import iter_places, stride_of
 from sppkit.models.scaling import iter_expected_variance
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def outline(spec: ModelSpec, *, every: bool = False) -> list[BlockOutline]:
     for stage, position, channels in iter_places(listed):
         first = rows[-1].last + 1
         last = first if every or position == 0 else first + spec.stages[stage] - 2
-        stride = 2 if position == 0 and stage > 0 else 1
+        stride = stride_of(spec, stage, position)
         ends = (betas[first - 1], betas[last - 1]) if spec.scaled else None
         rows.append(BlockOutline(first, last, stage + 1, channels, stride, position == 0, ends))
     return rows

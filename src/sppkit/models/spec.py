@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sppkit import registry
 from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import MeaninglessOptionError, UsageError
+from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
+from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +40,11 @@ class Architecture:
         weights: Weight parametrization by default.
         init: Weight variance by default, c/fan_in with c = 2 (``he``) or 1 (``lecun``).
         gain: Factor behind every activation by default.
+        skip_gain: Scalar gain on every branch by default.
+        bias: Whether convolutions have a bias whatever their weights are.
+        fixup: Fixup's weights and scalar biases.
+        activation: Activation by default, if not that of all others.
+        has_variants: Whether ``--variant`` says how deep and wide it is, instead of ``--depth`` and the like.
     """
 
     norm: str
@@ -46,13 +54,37 @@ class Architecture:
     weights: str = "none"
     init: str = "he"
     gain: float | str = 1.0
+    skip_gain: float = 1.0
+    bias: bool = False
+    fixup: bool = False
+    activation: str | None = None
+    has_variants: bool = False
 
 
 BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
 # 1/fan_in: the residual variance of 1 that Brock et al. 2021 print for this order needs it; with 2/fan_in it is 2.
 RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
 NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
+NF_REGNET = Architecture(
+    norm="none",
+    scaled=True,
+    weights="scaled-ws",
+    init="lecun",
+    gain="exact",
+    activation="silu",
+    has_variants=True,
+)
 HE_RESNET = Architecture(norm="none")
+# De & Smith 2020, arXiv:2002.10444, section 3.
+SKIPINIT = Architecture(norm="none", skip_gain=0.0, bias=True)
+# Zhang et al. 2019, arXiv:1901.09321, section 4: its scalar biases replace those of the convolutions.
+FIXUP = Architecture(norm="none", fixup=True)
+# The words of --order, and those of its values where the normalizer comes before the activation.
+_OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
+_NORM_FIRST = frozenset({"ic-conv-relu"})
+# For equi-normalization: normalizers with one scale for each channel, and activations with f(d x) = d f(x) for d > 0.
+_SCALED_PER_CHANNEL = frozenset({"bn", "gn", "ic", "in", "ln", "noise-aware-bn"})
+_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +94,20 @@ class ModelSpec:
     Attributes:
         stages: Blocks per stage.
         stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
+        order: Order of operations where it is not the architecture's own, for instance ``"ic-conv-relu"``.
+        add_on: Add-ons and their positions, as ``crossnorm@post+selfnorm@post``, or None.
+        add_on_kw: Settings of the add-ons as ``key=value,...``, or None.
+        noise: Strength of the noise on the weights.
+        noise_kind: ``"multiplicative"``, ``"additive-max"`` or ``"additive-std"``.
+        enorm: Whether the weights are balanced.
+        norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
+        bias: Whether convolutions have a bias whatever their weights are.
+        fixup: Whether branches have Fixup's weights and scalar biases.
+        variant: Which NF-RegNet it is, or None.
+        widths: Channels at the output of each stage of an NF-RegNet, or None.
+        silent: Whether the last convolution of each branch starts at 0.
     """
 
     arch: str
@@ -72,10 +116,17 @@ class ModelSpec:
     block: str
     activation: Any
     norm: str
+    norm_kw: str | None
+    order: str | None
+    add_on: str | None
+    add_on_kw: str | None
     norm_first: bool
     scaled: bool
     weights: str
     init: str
+    noise: float
+    noise_kind: str
+    enorm: bool
     padding: Literal["zeros", "circular"]
     stem: str
     gain: float | str
@@ -83,11 +134,51 @@ class ModelSpec:
     se: bool
     skip_gain: float
     stochastic_depth: float
+    bias: bool
+    fixup: bool
+    silent: bool
+    variant: str | None
+    widths: tuple[int, ...] | None
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The order of ``norm``, ``activation``, ``conv`` and Fixup's scalar biases in a branch."""
+        if self.fixup:
+            return ("activation_bias", "activation", "conv_bias", "conv")
+        if self.order is not None:
+            return tuple(_OPERATIONS[word] for word in self.order.split("-"))
+        return ("norm", "activation", "conv") if self.norm_first else ("activation", "norm", "conv")
+
+    @property
+    def clean_training(self) -> bool:
+        """Whether train mode has no noise, so that running statistics are those of the clean network."""
+        settings = read_settings(self.norm, self.norm_kw)
+        return self.norm == "noise-aware-bn" and settings.get("statistics") == "frozen"
+
+    @property
+    def textbook(self) -> bool:
+        """Whether the network is one that theory describes: no gates inside, no noise."""
+        return self.add_on is None and not self.noise and self.variant is None
 
     @property
     def weight_scale(self) -> float:
         """C in the weight variance c/fan_in: 2 (``he``) or 1 (``lecun``)."""
         return 2.0 if self.init == "he" else 1.0
+
+    def branch_scale(self, index: int, convolutions: int) -> float:
+        """Return what the weight variance of one of a branch's convolutions is multiplied by.
+
+        Args:
+            index: Which convolution, from 0.
+            convolutions: How many the branch has, m.
+
+        Returns:
+            1 outside Fixup; there L^(-1/(m - 1)) with L blocks, and for the last convolution 0 (or 1, if the branch is
+            to be seen).
+        """
+        if index == convolutions - 1:
+            return 0.0 if self.silent else 1.0
+        return float(sum(self.stages) ** (-1 / (convolutions - 1))) if self.fixup else 1.0
 
     @property
     def se_factor(self) -> float:
@@ -114,24 +205,45 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
     _refuse_meaningless(arch, kind, values)
-    chosen = ModelOptions(**values)
-    return ModelSpec(
+    chosen = ModelOptions(**_with_variant(kind, values))
+    widths = stage_widths(chosen.variant, chosen.width) if chosen.variant is not None else None
+    norm = chosen.norm or kind.norm
+    read_settings(norm, chosen.norm_kw)
+    read_add_on_settings(chosen.add_on, chosen.add_on_kw)
+    _refuse_combinations(norm, chosen)
+    spec = ModelSpec(
         arch=arch,
         stages=_stages(chosen),
-        stem_channels=_stem_channels(chosen.width),
+        stem_channels=_stem_channels(chosen.width) if widths is None else _check_widths(widths, chosen.width),
         block=chosen.block,
         activation=chosen.activation,
-        norm=chosen.norm or kind.norm,
-        norm_first=kind.norm_first,
+        norm=norm,
+        norm_kw=chosen.norm_kw,
+        order=None if chosen.order == _own_order(kind) else chosen.order,
+        add_on=chosen.add_on,
+        add_on_kw=chosen.add_on_kw,
+        noise=chosen.noise or 0.0,
+        noise_kind=chosen.noise_kind or "multiplicative",
+        enorm=chosen.enorm,
+        norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
         scaled=kind.scaled,
         padding=cast("Literal['zeros', 'circular']", chosen.padding),
-        stem=chosen.stem,
+        stem=chosen.stem if widths is None else "regnet",
         alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
         se=chosen.se,
-        skip_gain=chosen.skip_gain,
+        skip_gain=_or(chosen.skip_gain, kind.skip_gain),
         stochastic_depth=chosen.stochastic_depth or 0.0,
+        bias=kind.bias,
+        fixup=kind.fixup,
+        variant=chosen.variant,
+        widths=widths,
+        # A skip gain that was given is there to let the branch be seen.
+        silent=kind.fixup and chosen.skip_gain is None,
         **_signal_defaults(kind, chosen),
     )
+    if spec.enorm:
+        _refuse_enorm(spec)
+    return spec
 
 
 def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
@@ -142,7 +254,7 @@ def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
         given: Model options that were given.
 
     Returns:
-        Option name to value; the size (depth or stages) is left out, since every name carries it.
+        Option name to value; the size (depth, stages or variant) is left out, since every name carries it.
     """
     given = {name: value for name, value in given.items() if value is not None}
     spec = build_spec(arch, given)
@@ -150,8 +262,15 @@ def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
     return {
         name: given[name]
         for name in options(ModelOptions)
-        if name in given and name not in {"depth", "stages"} and build_spec(arch, rest[name]) != spec
+        if name in given and name not in {"depth", "stages", "variant"} and _differs(arch, rest[name], spec)
     }
+
+
+def _differs(arch: str, given: Mapping[str, object], spec: ModelSpec) -> bool:
+    try:
+        return build_spec(arch, given) != spec
+    except UsageError:  # what was left out is what gave another option its meaning
+        return True
 
 
 def describe(spec: ModelSpec) -> dict[str, object]:
@@ -164,8 +283,12 @@ def describe(spec: ModelSpec) -> dict[str, object]:
         Field name to value; a callable activation stands by its name.
     """
     values = {item.name: getattr(spec, item.name) for item in fields(spec)}
-    name = getattr(spec.activation, "__name__", str(spec.activation)) if callable(spec.activation) else spec.activation
-    return values | {"activation": name, "stages": list(spec.stages)}
+    widths = None if spec.widths is None else list(spec.widths)
+    return values | {"activation": _name(spec.activation), "stages": list(spec.stages), "widths": widths}
+
+
+def _name(activation: Any) -> str:
+    return getattr(activation, "__name__", str(activation)) if callable(activation) else activation
 
 
 def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, object]) -> None:
@@ -176,13 +299,47 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
         raise MeaninglessOptionError(
             "norm", f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}."
         )
+    decided = [name for name in ("depth", "stages", "block", "stem", "se") if name in values]
+    if kind.has_variants and decided:
+        raise MeaninglessOptionError(decided[0], f"--{decided[0]} means nothing for {arch}: --variant decides it.")
+    if values.get("variant") is not None and not kind.has_variants:
+        raise MeaninglessOptionError("variant", f"--variant means nothing for {arch}; it belongs to nf-regnet.")
     for name in ("alpha", "stochastic_depth"):
         if values.get(name) is not None and not kind.scaled:
+            flag = f"--{name.replace('_', '-')}"
             raise MeaninglessOptionError(
-                name, f"--{name.replace('_', '-')} means nothing for {arch}; it belongs to nf-resnet."
+                name, f"{flag} means nothing for {arch}; it belongs to nf-resnet and nf-regnet."
             )
     if values.get("depth") is not None and values.get("stages") is not None:
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
+
+
+def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
+    if chosen.order is not None and norm != "ic":
+        raise MeaninglessOptionError(
+            "order", f"--order means nothing for the normalizer {norm}; it belongs to --norm ic."
+        )
+    if norm == "bkn" and (chosen.se or chosen.add_on):
+        gate = "--se" if chosen.se else "--add-on"
+        raise UsageError(f"--norm bkn predicts moments through convolutions and not through gates: leave out {gate}.")
+    if chosen.noise_kind is not None and not chosen.noise:
+        raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
+
+
+def _refuse_enorm(spec: ModelSpec) -> None:
+    scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
+    homogeneous = isinstance(spec.activation, str) and spec.activation in _HOMOGENEOUS
+    reasons = (
+        (spec.weights != "none", f"--weights {spec.weights} gives every filter a scale of its own"),
+        (spec.add_on is not None or (spec.se and spec.norm == "none"), "a gate sees the scale of what it gates"),
+        (spec.norm not in {"none", *_SCALED_PER_CHANNEL}, f"{spec.norm} has not one scale for every channel"),
+        (spec.fixup, "fixup's scalar biases are shared by all units of a layer"),
+        (spec.operations[-1] != "conv", f"in the order {spec.order} no scale precedes a convolution"),
+        (not scale_behind and not homogeneous, f"{_name(spec.activation)} does not commute with scaling, as relu does"),
+    )
+    for applies, reason in reasons:
+        if applies:
+            raise UsageError(f"--enorm can't be exact here: {reason}.")
 
 
 def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
@@ -193,6 +350,28 @@ def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]
         # gain of ReLU in the weights (the "NF, He init" curve of Brock et al. 2021, figure 2).
         init, gain = "he", 1.0
     return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain)}
+
+
+def _own_order(kind: Architecture) -> str:
+    return "ic-relu-conv" if kind.norm_first else "relu-ic-conv"
+
+
+def _with_variant(kind: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:
+    # What an architecture with variants has decided.
+    if not kind.has_variants:
+        return dict(values)
+    if "variant" not in values:
+        raise UsageError(f"which size? Say --variant, one of {', '.join(VARIANTS)}.")
+    decided = {"stages": VARIANTS[values["variant"]].stages, "se": True}
+    return {"activation": kind.activation, **values, **decided}
+
+
+def _check_widths(widths: tuple[int, ...], width: float) -> int:
+    if bottleneck_width(widths[0], first=True) == 0:
+        raise UsageError(
+            f"--width {width:g} leaves {widths[0]} channels; the first block needs {GROUP}, a group of its convolution."
+        )
+    return widths[0]
 
 
 def _stages(chosen: ModelOptions) -> tuple[int, ...]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from sppkit.models.resnet import PreActivationResNet, ResidualBlock
+    from sppkit.models.block import ResidualBlock
+    from sppkit.models.resnet import PreActivationResNet
     from sppkit.theory.weights_propagation_moments import Floats
 
     Layers = tuple[theory.Layer, ...]

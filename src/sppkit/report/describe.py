@@ -167,7 +167,7 @@ def _shortened(stem: str) -> str:
 def _size(resolved: Resolved) -> str:
     stages = resolved.config.stages
     if stages is None:
-        return str(resolved.config.depth)
+        return str(resolved.config.depth or resolved.config.variant)
     return "stages" + "-".join(map(str, stages))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from sppkit.models.build import build_from_spec, lay_out
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.transfer import load_weights
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
+from sppkit.models.normalizers.traits import TRAITS, groups_note
 from sppkit.models.resnet import INPUT_CHANNELS
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec, describe
@@ -35,8 +37,9 @@ class NamedArchitecture:
     """A network of ours, with keyed weights or those of a checkpoint."""
 
     def __init__(self, resolved: Resolved) -> None:
-        self._config = resolved.config
         self.spec = build_spec(resolved.config.arch, resolved.given())
+        self.resolved = _with_warmup(resolved, self.spec)
+        self._config = self.resolved.config
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
         # Before minutes of work, not behind them: it refuses a gain that overflows. Trained weights follow no theory.
@@ -101,9 +104,12 @@ class NamedArchitecture:
         yield from self._notes
         if self._streamed and self._config.streaming == "auto":
             yield "the weights do not fit into the free memory together, so one block's were held at a time."
-        uncalibrated = self._checkpoint is None and self._config.warmup == 0 and self.spec.norm != "none"
+        uncalibrated = self._checkpoint is None and self._config.warmup == 0 and TRAITS[self.spec.norm].running
         if self._config.mode == "eval" and uncalibrated:
             yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
+        note = groups_note(self.spec.norm, self.spec.norm_kw, self.spec.stem_channels)
+        if note is not None:
+            yield note
 
     def explain(self, shape: str) -> str:
         """Return what to try where the forward pass failed.
@@ -135,7 +141,16 @@ class NamedArchitecture:
         return streaming
 
 
+def _with_warmup(resolved: Resolved, spec: ModelSpec) -> Resolved:
+    if resolved.sources["warmup"] != "default":
+        return resolved
+    # What normalizes by running estimates is shown with estimates that mean something.
+    return replace(resolved, config=replace(resolved.config, warmup=TRAITS[spec.norm].warmup))
+
+
 def _expect(spec: ModelSpec) -> dict[str, float | None]:
+    if not spec.textbook:
+        return {"residual_variance": None}
     gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
     value = expected_residual_variance(
         spec.activation,

@@ -42,6 +42,7 @@ class OwnNetwork:
     """What ``--model`` names: made anew under each seed, or once where its weights come from a checkpoint."""
 
     def __init__(self, resolved: Resolved) -> None:
+        self.resolved = resolved
         self._config = resolved.config
         self._given = {name for name, source in resolved.sources.items() if source != "default"}
         self._reference = parse_reference(resolved.config.model or "")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from sppkit.config import Resolved
     from sppkit.inputs.batches import Inputs
 
     # Called with how much of a network's weights is drawn and how much there is.
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 class Source(Protocol):
     """A network that comes to life once per seed, together with what goes into it."""
+
+    @property
+    def resolved(self) -> Resolved:
+        """The run's configuration, with the defaults that this network decides."""
+        ...
 
     @property
     def blocks(self) -> int | None:

@@ -1,0 +1,52 @@
+"""Which add-ons a network has, where, and with what settings; needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sppkit import parsers, registry
+from sppkit.errors import UsageError
+from sppkit.parsers import one_of, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SETTINGS: dict[str, Mapping[str, Callable[[str, object], Any]]] = {
+    "crossnorm": {"instances": whole_number(1, 2), "crop": one_of("neither", "style", "content", "both")},
+    "selfnorm": {"gates": whole_number(1, 2)},
+}
+
+
+def positions(text: str | None) -> dict[str, str]:
+    """Return where each add-on stands.
+
+    Args:
+        text: As ``parsers.placed`` returns it, for instance ``crossnorm@post+selfnorm@post``, or None.
+
+    Returns:
+        Add-on name to position, in the order in which those of one position run.
+    """
+    return dict(item.split("@") for item in text.split("+")) if text else {}
+
+
+def read_add_on_settings(add_on: str | None, text: str | None) -> dict[str, dict[str, Any]]:
+    """Return the settings of every add-on as its builder takes them.
+
+    Args:
+        add_on: As for ``positions``.
+        text: Settings as ``parsers.settings`` returns them, or None.
+
+    Returns:
+        Add-on name to its arguments.
+
+    Raises:
+        UsageError: If no add-on of the network has such a setting, or a value is illegal.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in positions(add_on)}
+    for key, value in parsers.split_settings("add_on_kw", text) if text else ():
+        owner = next((name for name in found if key in SETTINGS[name]), None)
+        if owner is None:
+            known = ", ".join(f"{key} ({name})" for name in registry.ADD_ONS for key in SETTINGS[name])
+            raise UsageError(f"--add-on-kw {key} means nothing for --add-on {add_on or '(none)'}; known: {known}.")
+        found[owner][key] = SETTINGS[owner][key](f"add_on_kw {key}", value)
+    return found

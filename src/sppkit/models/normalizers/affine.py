@@ -1,0 +1,131 @@
+"""What any two normalizers share: channels, a scale and an offset for each, and perhaps running statistics."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from sppkit.models.normalizers.batch_channel import BatchChannelNorm
+from sppkit.models.normalizers.estimated_batch import EstimatedBatchNorm
+from sppkit.models.normalizers.group import GroupNorm
+from sppkit.models.normalizers.independent_component import IndependentComponent
+from sppkit.models.normalizers.instance_batch import InstanceBatchNorm
+from sppkit.models.normalizers.kalman import BatchKalmanNorm
+from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm
+
+# Exactly these: a subclass may do anything in its forward.
+_TORCHS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
+_OURS = (
+    *(BatchChannelNorm, BatchKalmanNorm, EstimatedBatchNorm, GroupNorm),
+    *(IndependentComponent, InstanceBatchNorm, NoiseAwareBatchNorm),
+)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Return whether a module is a normalizer of (N, C, H, W) maps that is known to be nothing more.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        True for torch's own classes and this library's, False for their subclasses.
+    """
+    return type(module) in {*_TORCHS, *_OURS}
+
+
+def channels_of(module: nn.Module) -> int:
+    """Return the number of channels that a normalizer normalizes.
+
+    Args:
+        module: A normalizer.
+
+    Returns:
+        C.
+    """
+    if isinstance(module, InstanceBatchNorm):
+        return sum(module.sizes)
+    if isinstance(module, BatchChannelNorm):
+        return module.channel.channels
+    if isinstance(module, EstimatedBatchNorm):
+        return module.weight.numel()
+    return int(module.num_channels if isinstance(module, nn.GroupNorm) else cast("nn.BatchNorm2d", module).num_features)
+
+
+def groups_of(module: nn.Module) -> int | None:
+    """Return the number of groups of channels that a normalizer has, if it has groups.
+
+    Args:
+        module: A normalizer.
+
+    Returns:
+        The number, or None.
+    """
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups
+    return module.channel.groups if isinstance(module, BatchChannelNorm) else None
+
+
+def carry_affine(old: nn.Module, new: nn.Module) -> None:
+    """Give a normalizer the scales and offsets, and where both have them the running statistics, of another.
+
+    Args:
+        old: The normalizer that is replaced.
+        new: The normalizer in its place, or an ``nn.Identity``; changed. Its other values stay at their initial ones.
+    """
+    if isinstance(new, nn.Identity):
+        return
+    for index, part in _scaled_parts(new):
+        for name in ("weight", "bias"):
+            _copy(_gather(_scaled_parts(old), name), getattr(part, name), index)
+    for index, part in _running_parts(new):
+        for name in ("running_mean", "running_var"):
+            _copy(_gather(_running_parts(old), name), getattr(part, name), index)
+        _carry_constants(old, part)
+
+
+def _scaled_parts(module: nn.Module) -> list[tuple[slice, nn.Module]]:
+    """Return the parts of a normalizer whose scales and offsets are those of channels, and of which channels."""
+    if isinstance(module, InstanceBatchNorm):
+        first = module.sizes[0]
+        parts = [(slice(0, first), module.instance), (slice(first, None), module.batch)]
+        return [(index, part) for index, part in parts if part is not None]
+    if isinstance(module, BatchChannelNorm):
+        per_channel = module.channel.weight.numel() == module.channel.channels
+        return [(slice(None), module.channel if per_channel else module.batch)]
+    return [(slice(None), module)]
+
+
+def _running_parts(module: nn.Module) -> list[tuple[slice, nn.Module]]:
+    """Return the part of a normalizer that keeps running statistics, and of which channels."""
+    if isinstance(module, BatchChannelNorm):
+        return [(slice(None), module.batch)]
+    return [(index, part) for index, part in _scaled_parts(module) if _is_batch(part)]
+
+
+def _is_batch(module: nn.Module) -> bool:
+    # Instance normalization may keep running statistics too, which are those of single samples.
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, EstimatedBatchNorm)
+    return isinstance(module, kinds) and isinstance(module.running_mean, Tensor)
+
+
+def _gather(parts: list[tuple[slice, nn.Module]], name: str) -> Tensor | None:
+    """Return the values of all parts in the order of their channels; None where one of them has none."""
+    values = [getattr(part, name, None) for _, part in parts]
+    found = [value for value in values if isinstance(value, Tensor)]
+    return torch.cat(found) if found and len(found) == len(values) else None
+
+
+@torch.no_grad()
+def _copy(source: Tensor | None, target: Tensor, index: slice) -> None:
+    # Half of an IBN layer has no running statistics: then there are not as many as channels.
+    if source is not None and source[index].shape == target.shape:
+        target.copy_(source[index])
+        target.requires_grad_(source.requires_grad)
+
+
+def _carry_constants(old: nn.Module, new: nn.Module) -> None:
+    source = next((part for part in old.modules() if isinstance(part, (nn.BatchNorm2d, nn.SyncBatchNorm))), None)
+    if source is not None and isinstance(new, nn.BatchNorm2d):
+        new.eps, new.momentum = source.eps, source.momentum

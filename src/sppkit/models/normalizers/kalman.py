@@ -1,0 +1,176 @@
+"""Batch Kalman Normalization: a layer's statistics from what is seen and from what the layers before it predict.
+
+Wang et al. 2018, arXiv:1802.03133. A Kalman filter over depth: the moments of one layer's channels, carried through its
+weights, predict those of the next, and both are mixed. Letters: p is the weight of the prediction, (m, v) a mean and a
+variance per channel, o what is observed, f what is fused.
+
+The paper learns its transition, its noise and the mixing weight; the released code has the fixed p and the moments of
+this file, and so have we.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sppkit.models.normalizers.batch import EPSILON
+
+Propagate = Literal["normalized", "reference"]
+Prediction = Literal["expected", "sampled"]
+# Released for large batches; for micro-batches (sub-batches of 2) it is 0.9.
+PREDICTION_WEIGHT = 0.05
+# Released: where the predicted variance is on average so many times the observed one, the prediction is not used.
+_LARGEST_RATIO = 100.0
+
+
+class Moments(NamedTuple):
+    """Mean and variance of every channel of every sub-batch, each of shape (sub-batches, C)."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+class BatchKalmanNorm(nn.BatchNorm2d):
+    """Batch normalization that can mix a prediction into its statistics.
+
+    Called like any other normalizer it *is* batch normalization, as in eval mode and at a network's first normalizer;
+    ``fuse`` takes a prediction. Without a network that carries moments from layer to layer there is none.
+
+    Attributes:
+        p: Weight of the prediction.
+        sub_batch: Samples that share statistics; 0 for the whole batch. The first sub-batch's move the running ones.
+        propagate: What the layer behind is told to expect. ``normalized``: N(offset, scale²), which is what this layer
+            puts out. ``reference``, as released: the fused moments before normalization.
+        prediction: How it predicts. ``expected``: by the expectation over all maps with these moments. ``sampled``, as
+            released: by one random map.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        p: float = PREDICTION_WEIGHT,
+        sub_batch: int = 0,
+        propagate: Propagate = "normalized",
+        prediction: Prediction = "expected",
+    ) -> None:
+        super().__init__(channels, eps=EPSILON)
+        self.p = p
+        self.sub_batch = sub_batch
+        self.propagate = propagate
+        self.prediction = prediction
+
+    def fuse(self, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments]:
+        """Normalize by fused statistics, and move the running ones.
+
+        Args:
+            x: Shape (N, C, H, W), in train mode.
+            predicted: The moments that the layers before predict, or None.
+
+        Returns:
+            The normalized signal, of x's shape, and the fused moments of x.
+        """
+        observed = self.observe(x)
+        subs = observed.mean.shape[0]
+        if subs == 1 and (predicted is None or self.p == 0 or _is_useless(predicted, observed)):
+            return self(x), observed
+        fused = observed if predicted is None else _mix(predicted, observed, self.p)
+        self._move(fused)
+        return self._normalize(x, fused), fused
+
+    def observe(self, x: Tensor) -> Moments:
+        """Return the moments of every sub-batch.
+
+        Args:
+            x: Shape (N, C, H, W).
+
+        Returns:
+            The moments.
+
+        Raises:
+            ValueError: If the batch can't be divided into sub-batches.
+        """
+        size = self.sub_batch or x.shape[0]
+        if x.shape[0] % size:
+            raise ValueError(f"a batch of {x.shape[0]} can't be divided into sub-batches of {size}")
+        wide = x if x.dtype == torch.float64 else x.float()
+        variance, mean = torch.var_mean(torch.unflatten(wide, 0, (-1, size)), dim=(1, 3, 4), correction=0)
+        return Moments(mean, variance)
+
+    def passed_on(self, fused: Moments) -> Moments:
+        """Return what the layer behind is told about this one's output.
+
+        Args:
+            fused: The fused moments of this layer's input.
+
+        Returns:
+            Moments, of the same shapes.
+        """
+        if self.propagate == "reference":
+            return fused
+        mean, variance = self.bias.to(fused.mean), self.weight.to(fused.mean).square()
+        return Moments(mean.expand_as(fused.mean), variance.expand_as(fused.variance))
+
+    def _normalize(self, x: Tensor, fused: Moments) -> Tensor:
+        subs = fused.mean.shape[0]
+        # Of shape (sub-batches, 1, C, 1, 1), beside x of shape (sub-batches, samples, C, H, W).
+        mean, variance = (value[:, None, :, None, None] for value in fused)
+        weight, bias = (value.view(1, 1, -1, 1, 1) for value in (self.weight, self.bias))
+        y = (torch.unflatten(x, 0, (subs, -1)) - mean) * torch.rsqrt(variance + self.eps) * weight + bias
+        return y.flatten(0, 1).to(x.dtype)
+
+    @torch.no_grad()
+    def _move(self, fused: Moments) -> None:
+        rate = self.momentum or 0.0
+        if self.running_mean is not None and self.running_var is not None:
+            self.running_mean.lerp_(fused.mean[0].to(self.running_mean), rate)
+            self.running_var.lerp_(fused.variance[0].to(self.running_var), rate)
+
+    def extra_repr(self) -> str:
+        """Name the settings beside torch's own description.
+
+        Returns:
+            The text inside the brackets of ``repr``.
+        """
+        own = f"p={self.p:g}, sub_batch={self.sub_batch}, propagate={self.propagate}, prediction={self.prediction}"
+        inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{inherited}, {own}"
+
+
+def _mix(predicted: Moments, observed: Moments, p: float) -> Moments:
+    """Return the moments of the mixture ``p · predicted + (1 - p) · observed``; observed ones where that is useless."""
+    gap = observed.mean - predicted.mean
+    mean = p * predicted.mean + (1 - p) * observed.mean
+    variance = p * predicted.variance + (1 - p) * observed.variance + p * (1 - p) * gap.square()
+    if _is_useless(predicted, observed):
+        return observed
+    return Moments(mean, variance)
+
+
+def _is_useless(predicted: Moments, observed: Moments) -> bool:
+    # A variance of 0 makes the ratio infinite, or nan where both are 0: then too nothing is mixed in.
+    ratio = (predicted.variance / observed.variance).mean()
+    return not bool(ratio < _LARGEST_RATIO)
+
+
+def batch_kalman_norm(
+    channels: int,
+    p: float = PREDICTION_WEIGHT,
+    sub_batch: int = 0,
+    propagate: Propagate = "normalized",
+    prediction: Prediction = "expected",
+) -> nn.Module:
+    """Return Batch Kalman Normalization of (N, C, H, W).
+
+    Args:
+        channels: C.
+        p: Weight of the prediction, from 0 (batch normalization) to 1.
+        sub_batch: Samples that share statistics; 0 for the whole batch.
+        propagate: ``normalized``, or ``reference`` as released.
+        prediction: ``expected``, or ``sampled`` as released.
+
+    Returns:
+        The module.
+    """
+    return BatchKalmanNorm(channels, p, sub_batch, propagate, prediction)

@@ -1,0 +1,45 @@
+"""Which normalizer stands where in a pre-activation network: most stand everywhere, those of IBN-Net do not.
+
+Pan et al. 2018 (arXiv:1807.09441) and their released ResNets. Both forms leave the last stages alone, whose channels
+tell what is seen rather than how it looks.
+"""
+
+from __future__ import annotations
+
+# IBN-a keeps stage 4 as it is, IBN-b stages 3 and 4; stages count from 0.
+_IBN_A_STAGES = 3
+_IBN_B_STAGES = 2
+
+
+def branch_norm(norm: str, stage: int, index: int) -> str:
+    """Return the normalizer of one place of a branch.
+
+    Args:
+        norm: The network's normalizer.
+        stage: Stage, from 0.
+        index: Which of the branch's normalizers, from 0; number 1 normalizes what the first convolution returns.
+
+    Returns:
+        The name of a normalizer: ``ibn-a`` takes the place behind the first convolution of stages 1 to 3, as in the
+        published ResNets, and leaves batch normalization everywhere else; ``ibn-b`` replaces none of the branch's.
+
+    >>> [branch_norm("ibn-a", stage, 1) for stage in range(4)], branch_norm("ibn-a", 0, 0), branch_norm("gn", 3, 0)
+    (['ibn-a', 'ibn-a', 'ibn-a', 'bn'], 'bn', 'gn')
+    """
+    if norm == "ibn-b" or (norm == "ibn-a" and not (index == 1 and stage < _IBN_A_STAGES)):
+        return "bn"
+    return norm
+
+
+def normalizes_output(norm: str, stage: int, *, closes_stage: bool) -> bool:
+    """Return whether a normalizer follows a block's addition.
+
+    Args:
+        norm: The network's normalizer.
+        stage: Stage, from 0.
+        closes_stage: Whether the block is its stage's last.
+
+    Returns:
+        True for ``ibn-b`` at the end of stages 1 and 2.
+    """
+    return norm == "ibn-b" and closes_stage and stage < _IBN_B_STAGES
