@@ -247,8 +247,9 @@ REFUSED = {
 
 @pytest.mark.parametrize(("build", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_can_not_be_measured_is_refused(build: Callable[[], nn.Module], message: str) -> None:
-    with pytest.raises(sppkit.SppkitError, match=message):
-        sppkit.measure(build(), torch.randn(4, 6))
+    for act in (sppkit.measure, sppkit.find_joins):
+        with pytest.raises(sppkit.SppkitError, match=message):
+            act(build(), torch.randn(4, 6))
 
 
 def test_a_dynamically_quantized_layer_has_a_floating_point_signal() -> None:

@@ -92,7 +92,8 @@ class Probe:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
         corrections = None if sites is None else load_corrections(sites)
-        finds = corrections is not None or not isinstance(as_network(model), DeclaresSites)
+        declares = isinstance(as_network(model), DeclaresSites)
+        finds = corrections is not None or not declares
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         reduce = self._summarize if single else _moments_at
