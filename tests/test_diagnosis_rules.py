@@ -105,6 +105,8 @@ THRESHOLDS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "goes on, branch known": ({"variance": ((2, 3, 4), (3.9, 4.9)), "residual": 1.0}, BN, ["no-reset"]),
     "a weak branch": ({"residual": 1.1e-6, "variance": ((1, 1.0001), (1, 1.0001))}, {}, []),
     "a dead branch": ({"residual": 0.9e-6, "variance": ((1, 1.0001), (1, 1.0001))}, {}, ["dead-branch"]),
+    "a weak branch, scaled up": ({"residual": 0.9e-6}, BN | {"alpha": 500.0}, []),
+    "a branch, scaled down": ({"residual": 0.6}, BN | {"alpha": 1e-3}, ["dead-branch"]),
     "the same signal": ({"variance": ((1, 1), (1, 2))}, {}, ["dead-branch"]),
     "a strong branch": ({"variance": ((1, 9.9), (1, 2)), "residual": 9.0}, {}, []),
     "a dominant branch": ({"variance": ((1, 10.1), (1, 2)), "residual": 9.0}, {}, ["dominant-branch"]),

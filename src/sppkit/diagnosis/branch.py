@@ -29,16 +29,15 @@ def find_dead_branch(evidence: Evidence) -> Diagnosis | None:
     Returns:
         The diagnosis, or None.
     """
-    added = _added(evidence)
+    # Where the branch's scale is unknown, it counts as 1, but for an output that is the input.
+    scaled = _added(evidence) if evidence.network.branch_scale is not None else evidence.branch
+    added = np.where(_unchanged(evidence), 0.0, scaled)
     with np.errstate(invalid="ignore"):
-        silent = (evidence.branch <= _DEAD * evidence.variance) | (added <= _DEAD * evidence.variance)
-    silent |= _unchanged(evidence) & (evidence.branch > 0)
-    dead = np.flatnonzero(silent)
+        dead = np.flatnonzero((added <= _DEAD * evidence.variance) & np.isfinite(evidence.branch))
     if not len(dead):
         return None
     begins = int(dead[0])
     worst = int(dead[np.argmin(evidence.branch[dead])])
-    contributes = 0.0 if evidence.branch[worst] > _DEAD * evidence.variance[worst] else float(evidence.branch[worst])
     cause, remedy = _explain_dead(evidence, worst)
     total = int(np.isfinite(evidence.branch).sum())
     which = _branches(evidence, dead, total, "dead")
@@ -49,8 +48,8 @@ def find_dead_branch(evidence: Evidence) -> Diagnosis | None:
         worst=worst,
         statistic="residual_variance",
         limit=float(_DEAD * evidence.variance[worst]),
-        found=contributes,
-        fact=f"{which}: it adds {contributes:.3g} to a variance of {evidence.variance[worst]:.3g}",
+        found=float(added[worst]),
+        fact=f"{which}: it adds {added[worst]:.3g} to a variance of {evidence.variance[worst]:.3g}",
         cause=cause,
         remedy=remedy,
     )
