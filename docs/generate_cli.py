@@ -16,7 +16,9 @@ HEAD = """# Commands
 |---|---|
 | `sppkit plot` | measure a network; write table, record and picture; say what they show |
 | `sppkit plot RUN.csv` | redraw a saved run |
-| `sppkit inspect` | show a network's blocks and where its signal is read |
+| `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
+| `sppkit suggest` | try the standard remedies and show which flattens the curve |
+| `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
 | `sppkit list [KIND]` | list every name that can be typed |
 

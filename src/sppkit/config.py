@@ -81,7 +81,7 @@ _MOST_SEEDS = 10_000
 _SIDES = 10
 _LARGEST_VOCABULARY = 10_000_000
 # The options of a network that is not one of ours, and of its weights.
-OWN_MODEL = ("model", "kw", "checkpoint", "reinit")
+OWN_MODEL = ("model", "kw", "checkpoint", "reinit", "sites")
 _PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
 
 
@@ -209,6 +209,14 @@ class RunConfig(ModelOptions):
         _MODEL,
         "keyed: draw the weights of --model per parameter name, as --arch does, whatever the order of its code.",
         ("keyed",),
+    )
+    sites: str | None = _option(
+        None,
+        parsers.text,
+        "FILE.toml",
+        _MODEL,
+        "Corrections of the residual joins that are found; found: find them in --arch too, which declares its own.",
+        ("found",),
     )
     input: str = _option(
         "gaussian",

@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 import torch
 
 from sppkit.errors import MeasurementError, UsageError
-from sppkit.measurement import Probe, run_probe
+from sppkit.measurement import Probe, find_joins, run_probe
+from sppkit.probe.corrections import load_corrections
 from sppkit.record import versions
 from sppkit.sources.choose import choose_source
 from sppkit.streams import STREAM_NAME
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sppkit.config import Resolved, RunConfig
     from sppkit.inputs.batches import Batch, Inputs
     from sppkit.probe.forward import Mode
+    from sppkit.probe.found import Findings
     from sppkit.sites import Site
     from sppkit.sources.source import Source
 
@@ -39,6 +41,13 @@ class Run:
     table: pd.DataFrame
     record: dict[str, Any]
     warnings: tuple[str, ...] = ()
+
+
+class _Measured(NamedTuple):
+    table: pd.DataFrame
+    inputs: Inputs
+    # What was found in a network that does not declare its blocks, in a sentence.
+    found: str | None
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
@@ -60,13 +69,34 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     device = choose_device(resolved.config.device)
     source = choose_source(resolved)
     resolved = source.resolved
-    tables = []
-    for seed in _seeds(resolved.config):
-        table, inputs = _measure_seed(source, resolved.config, seed, device, progress)
-        tables.append(table)
-    record = _describe_run(resolved, source, inputs, device)
+    if resolved.config.sites is not None:
+        load_corrections(resolved.config.sites)  # before minutes of work, not behind them
+    seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
+    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
+    record = _describe_run(resolved, source, inputs, device) | {"found": found}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(source, resolved.config, inputs)))
+
+
+def find(resolved: Resolved) -> Findings:
+    """Run the network of a configuration on one batch, only to find its residual joins.
+
+    Args:
+        resolved: The checked configuration.
+
+    Returns:
+        What was found, and why.
+
+    Raises:
+        UsageError: If an option can't be used.
+        MeasurementError: If the forward pass fails.
+    """
+    config = resolved.config
+    source, device = choose_source(resolved), choose_device(config.device)
+    with source.prepared(config.seed, device, None) as (model, inputs):
+        batch = _cast(next(iter(inputs.batches())), getattr(torch, config.dtype))
+        mode = cast("Mode", config.mode)
+        return find_joins(model, [batch], mode=mode, seed=config.seed, sites=config.sites or "found")
 
 
 def choose_device(name: str) -> torch.device:
@@ -94,11 +124,11 @@ def choose_device(name: str) -> torch.device:
 
 def _measure_seed(
     source: Source, config: RunConfig, seed: int, device: torch.device, progress: Progress | None
-) -> tuple[pd.DataFrame, Inputs]:
+) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
-        return _measure(source, model, config, inputs, seed, device, progress), inputs
+        return _measure(source, model, config, inputs, seed, device, progress)
 
 
 def _measure(
@@ -109,7 +139,7 @@ def _measure(
     seed: int,
     device: torch.device,
     progress: Progress | None,
-) -> pd.DataFrame:
+) -> _Measured:
     dtype = getattr(torch, config.dtype)
     batches = cast("int", inputs.description["batches"])
     count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
@@ -118,9 +148,9 @@ def _measure(
         # A block is done when its output is there; its branch was reached before.
         count(site.role == "block_output")
 
-    probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1)
+    probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
     try:
-        return run_probe(
+        table = run_probe(
             probe,
             model,
             (_cast(batch, dtype) for batch in inputs.batches()),
@@ -132,6 +162,7 @@ def _measure(
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
+    return _Measured(table, inputs, None if probe.findings is None else probe.findings.summary)
 
 
 def _cast(batch: Batch, dtype: torch.dtype) -> Batch:

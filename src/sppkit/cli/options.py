@@ -79,6 +79,16 @@ def model_options() -> tuple[str, ...]:
     return ("arch", *config.options(config.ModelOptions))
 
 
+def found_options() -> tuple[str, ...]:
+    """Return the names of the options that decide a network of the user's own and what is seen in it.
+
+    Returns:
+        Option names.
+    """
+    inputs = ("input", "vocab", "shape", "batch_size", "image_size")
+    return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
+
+
 def _parameter(name: str) -> inspect.Parameter:
     option = config.options(config.RunConfig)[name]
     flag = flag_of(name)

@@ -81,7 +81,7 @@ def layout_line(record: Mapping[str, Any]) -> str:
 
     Returns:
         One line, as ``stages 50, 50, 50, 50 (published layout) · 298.6 M parameters``; for a network of the user's own
-        where its input's shape comes from; empty where neither is recorded.
+        where its input's shape comes from and how many joins it was found to have; empty where neither is recorded.
     """
     network = mapping_at(record, "network") or mapping_at(record, "model")
     stages, source = counts_at(network, "stages"), text_at(network, "input_from")
@@ -89,7 +89,8 @@ def layout_line(record: Mapping[str, Any]) -> str:
     parameters = number_at(network, "parameters")
     if parameters is not None and (parts or source):
         parts.append(f"{_scaled(parameters)} parameters")
-    return " · ".join([*parts, *([f"input shape from {source}"] if source else [])])
+    found = text_at(record, "found").rstrip(".")
+    return " · ".join([*parts, *([f"input shape from {source}"] if source else []), *([found] if found else [])])
 
 
 # Options of the run that are not part of what the network is called.
