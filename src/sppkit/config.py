@@ -385,10 +385,19 @@ def _refuse_meaningless(values: Mapping[str, Any]) -> None:
             owner, other = ("--arch", "--model") if own else ("--model", "--arch")
             hint = "\nArguments of your own network are given as --kw key=value." if own else ""
             raise UsageError(f"{parsers.flag_of(name)} means nothing with {other}; it belongs to {owner}.{hint}")
+    if values.get("streaming") == "on":
+        _refuse_streaming(values)
+
+
+def _refuse_streaming(values: Mapping[str, Any]) -> None:
     # The weights of a file, and of a network that is not ours, are not keyed to be drawn block by block.
-    if values.get("streaming") == "on" and (own or "checkpoint" in values):
-        other = "--model" if own else "--checkpoint"
-        raise UsageError(f"--streaming on means nothing with {other}: only --arch can draw its weights block by block.")
+    for name in ("model", "checkpoint"):
+        if name in values:
+            raise UsageError(
+                f"--streaming on means nothing with --{name}: only --arch can draw its weights block by block."
+            )
+    if "sites" in values:
+        raise UsageError("--streaming on means nothing with --sites: joins are found in a whole network.")
 
 
 def load_toml(file: Path) -> dict[str, object]:

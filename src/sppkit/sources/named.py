@@ -135,7 +135,7 @@ class NamedArchitecture:
         config = self._config
         itemsize = getattr(torch, config.dtype).itemsize
         streaming = config.streaming == "on"
-        if config.streaming == "auto" and self._checkpoint is None:
+        if config.streaming == "auto" and self._checkpoint is None and config.sites is None:
             streaming = sum(needed_bytes(self.spec, inputs.shape, itemsize=itemsize)) > available_bytes()
         check_fits(self.spec, inputs.shape, itemsize=itemsize, streamed=streaming)
         return streaming
