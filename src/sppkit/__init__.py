@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
+    from sppkit.gate.finding import Finding as Finding
+    from sppkit.gate.finding import Verdict as Verdict
+    from sppkit.gate.judgement import check as check
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
@@ -25,13 +28,16 @@ if TYPE_CHECKING:
 
 _HOME = {
     "DoesNotFitError": "errors",
+    "Finding": "gate.finding",
     "MeasurementError": "errors",
     "Probe": "measurement",
     "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",
+    "Verdict": "gate.finding",
     "activation_gain": "activations",
     "build_model": "models.build",
+    "check": "gate.judgement",
     "measure": "measurement",
     "plot_spp": "plot.spp",
     "read_csv": "table",

@@ -1,0 +1,238 @@
+"""The likely cause of the first bad block, in words: read from which statistics moved there, and by what factor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sppkit.gate.presets import HEALTHY_VARIANCE
+from sppkit.gate.quantities import addition, branch_level, mean_floor, starts
+from sppkit.gate.regression import match
+from sppkit.report.fields import number_at, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sppkit.gate.finding import Finding
+    from sppkit.gate.signal import Array, Signal
+
+# Factors closer than this are one: seeds and small maps move a branch by so much.
+_NEAR = 0.2
+# A statistic that moved by less did not move.
+_SAME = 0.12
+# Squared means of less than this share of the variance are no shift.
+_SHIFT = 0.12
+_DEAD = 1e-9
+# float16 ends at 65504; a signal of this variance overflows by itself.
+_LARGE = 1e8
+
+
+class _Factor(NamedTuple):
+    """What a factor on the residual variance speaks of."""
+
+    factor: float
+    words: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What is seen at the first bad block, as ratios to what is expected there; nan where nothing is."""
+
+    variance: float
+    branch: float
+    added: float
+    share: float
+    expected_share: float
+    is_start: bool
+    block: int
+
+
+def explain(first: Finding, signal: Signal, base: Signal | None) -> str:
+    """Return the likely cause of a finding.
+
+    Args:
+        first: The finding at the first bad block.
+        signal: The run that was judged.
+        base: The baseline's, where there is one.
+
+    Returns:
+        Words; empty where nothing fits.
+    """
+    if first.cause or first.found is None:
+        return first.cause
+    if first.kind == "exact" or first.name not in signal.names:
+        return ""
+    at = signal.names.index(first.name)
+    if first.statistic == "nonfinite" or signal.nonfinite[:, at].any():
+        return _explain_overflow(signal, at)
+    seen = _look(signal, base, at)
+    if seen.block == 0:
+        return _explain_stem(signal, base, at)
+    return next(_iter_causes(seen, signal, first), "")
+
+
+def _explain_overflow(signal: Signal, at: int) -> str:
+    before = signal.values("channel_variance")[:, max(0, at - 1)]
+    if at > 0 and np.nanmax(before, initial=0) > _LARGE:
+        return "the variance grows from block to block until it overflows: a normalizer or a scale is missing"
+    half = text_at(signal.record, "dtype") in {"float16", "bfloat16"}
+    where = "inside this block" if at > 0 else "in the stem or the input"
+    return f"an operation {where} overflows or divides by zero" + (
+        f": {text_at(signal.record, 'dtype')} ends early" if half else ": a cast to half precision, or a wrong scale"
+    )
+
+
+def _explain_stem(signal: Signal, base: Signal | None, at: int) -> str:
+    shares = [_share(side, place) for side, place in _sides(signal, base, at)]
+    if len(shares) == 2 and shares[0] < shares[1] / 3:
+        return "the stem's mean is gone: its max-pool is missing or another one"
+    return "the stem changed: its pooling, its weights' scale, or the input"
+
+
+def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
+    if seen.branch < _DEAD:
+        yield "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
+    yield from _iter_mean_causes(seen, signal)
+    branch_moved = abs(_log(seen.branch)) > _SAME
+    if not branch_moved:
+        yield from _iter_addition_causes(seen)
+    factors = list(_iter_factors(signal, seen))
+    near = [item for item in factors if abs(_log(seen.branch) - math.log(item.factor)) < _NEAR]
+    if branch_moved and near:
+        best = min(near, key=lambda item: abs(_log(seen.branch) - math.log(item.factor)))
+        yield f"the branch is {seen.branch:.3g} times what it should be: {best.words}"
+    if branch_moved:
+        yield f"the branch is {seen.branch:.3g} times what it should be: {_suspects(signal)}"
+    if first.statistic in {"growth", "reset"}:
+        yield "the variance builds up over stages: transitions do not reset it, or a normalizer is missing"
+    if first.statistic in {"channel_squared_mean", "mean_shift"}:
+        yield f"the mean shifts: {_suspects(signal)}"
+
+
+def _iter_mean_causes(seen: _Place, signal: Signal) -> Iterator[str]:
+    appeared = seen.share > _SHIFT and seen.share > 3 * seen.expected_share
+    vanished = seen.expected_share > _SHIFT and seen.share < seen.expected_share / 3
+    if appeared and signal.normalized:
+        yield "the mean shifts: the normalizer stands before the activation instead of behind it, or is missing"
+    elif appeared:
+        yield "the mean shifts: weights are not centred (a plain convolution in place of a standardized one)"
+    elif vanished:
+        yield (
+            "the mean is gone: the normalizer stands behind the activation instead of before it (BatchNorm and ReLU "
+            "swapped), weights are centred, or the activation is missing"
+        )
+
+
+def _iter_addition_causes(seen: _Place) -> Iterator[str]:
+    if seen.is_start and seen.variance > 1:
+        yield "the variance does not reset: the transition's shortcut is not projected from the normalized input"
+    elif seen.is_start:
+        yield "the transition adds less: its shortcut or its branch is missing, or scaled"
+    elif math.isfinite(seen.added) and seen.added < _SAME:
+        yield "the branch is not added: its skip gain is 0, or it is dropped (stochastic depth)"
+    elif math.isfinite(seen.added) and seen.added < 1:
+        yield (
+            f"the branch is sound, and the addition takes {seen.added:.2g} of its variance: scaled twice by alpha, "
+            "dropped by stochastic depth, or the skip reads the wrong tensor"
+        )
+    elif math.isfinite(seen.added):
+        yield (
+            f"the branch is sound, and the addition takes {seen.added:.2g} times its variance: alpha or the skip gain "
+            "is wrong, or the skip reads the wrong tensor"
+        )
+
+
+def _iter_factors(signal: Signal, seen: _Place) -> Iterator[_Factor]:
+    passed = HEALTHY_VARIANCE.get(text_at(signal.network, "activation", "relu"), HEALTHY_VARIANCE["relu"])
+    yield _Factor(2.0, "weights scaled by sqrt(2), as by another initialization gain")
+    yield _Factor(0.5, "weights scaled by 1/sqrt(2), as by another initialization gain")
+    if signal.network.get("se") is True:
+        yield _Factor(0.25, "squeeze-and-excite without its factor 2")
+        yield _Factor(4.0, "squeeze-and-excite with its factor 2 twice")
+    else:
+        yield _Factor(0.25, "a factor 1/2, as of a gate, or fan-out in place of fan-in")
+        yield _Factor(4.0, "a factor 2, or fan-in in place of fan-out")
+    if signal.normalized:
+        return
+    for count in (1, 2, 3):
+        times = "in every convolution" if count == 3 else ("once", "twice")[count - 1]
+        yield _Factor(passed**count, f"the activation's gain is missing {times}")
+        yield _Factor(passed**-count, f"the activation's gain is applied once too often, {times}")
+    yield from _iter_betas(signal, seen)
+
+
+def _iter_betas(signal: Signal, seen: _Place) -> Iterator[_Factor]:
+    alpha = number_at(signal.network, "alpha")
+    if alpha is None or seen.is_start:
+        return
+    places = np.flatnonzero(starts(signal) & (signal.blocks <= seen.block))
+    behind = seen.block - int(signal.blocks[places[-1]])
+    beta = 1 + behind * alpha**2
+    for other in (behind - 1, behind + 1):
+        yield _Factor(beta / (1 + max(0, other) * alpha**2), "beta is off by one block")
+
+
+def _suspects(signal: Signal) -> str:
+    if signal.normalized:
+        return (
+            "its normalizer is missing, stands elsewhere or uses stored statistics (eval mode), or its weights' scale"
+        )
+    return "its gain, beta, activation or the scale of its weights"
+
+
+def _look(signal: Signal, base: Signal | None, at: int) -> _Place:
+    sides = _sides(signal, base, at)
+    ratios = {name: _ratio([_mean(side.values(name)[:, place]) for side, place in sides]) for name in _RATIOS}
+    if base is None:
+        ratios["residual_variance"] = _mean(branch_level(signal)[:, at])
+        ratios["channel_variance"] = _mean(addition(signal)[:, at])
+    return _Place(
+        variance=ratios["channel_variance"],
+        branch=ratios["residual_variance"],
+        added=_ratio([_added(side, place) for side, place in sides]),
+        share=_share(signal, at),
+        expected_share=_share(*sides[1]) if len(sides) > 1 else _healthy_share(signal),
+        is_start=bool(starts(signal)[at]),
+        block=int(signal.blocks[at]),
+    )
+
+
+_RATIOS = ("channel_variance", "residual_variance")
+
+
+def _sides(signal: Signal, base: Signal | None, at: int) -> Sequence[tuple[Signal, int]]:
+    if base is None:
+        return [(signal, at)]
+    partner = dict(match(signal, base).pairs).get(at)
+    return [(signal, at)] if partner is None else [(signal, at), (base, partner)]
+
+
+def _added(signal: Signal, at: int) -> float:
+    """Return (v_k - v_(k-1)) / r_k: what share of its variance the addition takes of the branch."""
+    variance, branch = signal.values("channel_variance"), signal.values("residual_variance")
+    return float(np.mean(variance[:, at] - variance[:, max(0, at - 1)]) / max(float(np.mean(branch[:, at])), 1e-30))
+
+
+def _share(signal: Signal, at: int) -> float:
+    mean, variance = signal.values("channel_squared_mean")[:, at], signal.values("channel_variance")[:, at]
+    share = float(np.mean(mean) / max(float(np.mean(variance)), 1e-30))
+    return max(0.0, share - (float(mean_floor(signal)[at]) if signal.blocks[at] else 0.0))
+
+
+def _healthy_share(signal: Signal) -> float:
+    return 0.47 if text_at(signal.record, "arch") == "bn-relu-conv" else 0.02
+
+
+def _mean(values: Array) -> float:
+    return float(np.mean(values))
+
+
+def _ratio(pair: Sequence[float]) -> float:
+    return pair[0] / pair[1] if len(pair) == 2 and pair[1] > 0 else math.nan
+
+
+def _log(ratio: float) -> float:
+    return math.log(ratio) if ratio > 0 else 0.0
