@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sppkit.cli.bless_ import bless
+from sppkit.cli.check_ import check
 from sppkit.cli.console import explain_usage
+from sppkit.cli.diff_ import diff
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
@@ -83,6 +86,9 @@ def program(
 
 
 app.command()(plot)
+app.command()(check)
+app.command()(bless)
+app.command()(diff)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

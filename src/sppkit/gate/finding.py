@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Level = Literal["error", "warn"]
 # What the statistic was held against.
@@ -66,9 +69,12 @@ class Verdict:
         judged: What the run was held against, for instance ``policy nf-resnet``.
         skipped: What could not be judged, and why.
         missing: Why a baseline that was asked for could not be used; empty otherwise.
-        title: What was judged.
-        blocks: How many blocks were judged.
+        name: What the run is called, and its baseline.
+        title: The network in words; empty where it is not known.
+        sites: Names of the blocks that were judged, in order.
         seeds: How many seeds.
+        places: File and line of the code behind a block, by its name, where they are known.
+        next_steps: Commands to type next.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -76,10 +82,12 @@ class Verdict:
     judged: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     missing: str = ""
+    name: str = ""
     title: str = ""
-    blocks: int = 0
+    sites: tuple[str, ...] = ()
     seeds: int = 0
-    next_steps: tuple[str, ...] = field(default=())
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    next_steps: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -120,6 +128,11 @@ class Verdict:
         """
         rest = [finding for finding in self.errors or self.warnings if finding is not self.first]
         return sorted(rest, key=lambda finding: -finding.size)[:count]
+
+    @property
+    def bad_blocks(self) -> int:
+        """How many blocks have an error."""
+        return len({finding.block for finding in self.errors})
 
     def described(self) -> dict[str, Any]:
         """Return the verdict as plain values, for JSON.

@@ -60,13 +60,13 @@ def check(
     >>> import sppkit
     >>> from sppkit.table import build_table
     >>> rows = [
-    ...     {"seed": 0, "block": k, "stage": 1, "name": f"block{k}", "channels": 64, "nonfinite": 0}
+    ...     {"seed": 0, "block": k, "stage": 1, "name": f"block{k}", "channels": 512, "height": 16, "nonfinite": 0}
     ...     | {"channel_squared_mean": 40.0 * k, "channel_variance": 1.0 + k}
     ...     for k in range(4)
     ... ]
     >>> verdict = sppkit.check(build_table(rows))
     >>> verdict.passed, verdict.first.name, verdict.first.statistic
-    (False, 'block1', 'mean_shift')
+    (False, 'block2', 'mean_shift')
     """
     _check_table(table)
     facts = {} if record is None else record
@@ -92,12 +92,12 @@ def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact
     """
     findings = [*iter_limit_findings(signal, policy), *iter_prediction_findings(signal, policy)]
     predicted = predicted_statistics(signal)
-    skipped = unjudged(signal, policy) + ([] if predicted else ["theory: this run holds no prediction"])
+    skipped = unjudged(signal, policy) + ([] if predicted else ["theory (this run holds no prediction)"])
     verdict = Verdict(
         title=title(signal.record) if text_at(signal.record, "arch") else "",
         judged=(f"policy {policy.name}", *(["theory"] if predicted else [])),
         skipped=tuple(skipped),
-        blocks=len(signal.blocks),
+        sites=tuple(signal.names),
         seeds=len(signal.seeds),
     )
     reference = None

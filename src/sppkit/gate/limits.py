@@ -45,11 +45,11 @@ def unjudged(signal: Signal, policy: Policy) -> list[str]:
         policy: The policy.
 
     Returns:
-        One line each.
+        At most one line.
     """
     bounded = [name for name, limits in policy.limits.items() if any(limit.bounds() for limit in limits)]
     missing = [name for name in bounded if name != "nonfinite" and _is_absent(signal, name)]
-    return [f"{name}: this run does not hold what it needs" for name in missing]
+    return [f"{', '.join(missing)} (this run does not hold what it takes)"] if missing else []
 
 
 def _is_absent(signal: Signal, quantity: str) -> bool:
@@ -99,12 +99,16 @@ def _finding(signal: Signal, name: str, place: int, limit: Limit, bound: float, 
         limit=bound,
         expected=_expected(name),
         found=found,
-        ratio=found / bound if bound > 0 else math.inf,
+        ratio=_ratio(found, _expected(name) or bound),
         level=cast("Level", limit.level),
         seeds=len(signal.seeds),
         chance=None if name == "nonfinite" else chance,
         reason=limit.reason,
     )
+
+
+def _ratio(found: float, to: float) -> float:
+    return found / to if to > 0 else math.inf
 
 
 def _expected(name: str) -> float | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sppkit.errors import UsageError
-from sppkit.files import read_text
 from sppkit.gate.limit import Limit
 from sppkit.gate.presets import PRESETS
+from sppkit.gate.toml import read_toml
 from sppkit.registry import STATISTICS, check_name
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def load_policy(given: object, preset: str) -> Policy:
     if not isinstance(given, (str, Path)):
         raise UsageError(f"a policy must be a preset's name, a TOML file or a dict, not {given!r:.60}.\n{_HINT}")
     if Path(given).suffix == ".toml":
-        return _merge(_read_toml(Path(given)), preset, str(given))
+        return _merge(read_toml(Path(given), "policy", _HINT), preset, str(given))
     return preset_policy(str(given))
 
 
@@ -189,14 +188,3 @@ def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise UsageError(f"{where} must be a text, not {value!r:.60}.")
     return value
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path, "policy", _HINT))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
-    except UsageError:
-        raise
-    except (ValueError, RecursionError):  # integers of thousands of digits, a thousand brackets
-        raise UsageError(f"{path} is not valid TOML: a number or a nesting in it has no end.") from None

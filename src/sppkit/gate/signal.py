@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sppkit.config import RunConfig
 from sppkit.gate.spread import log_spread
 from sppkit.report.fields import counts_at, mapping_at, number_at, text_at
 from sppkit.table import COLUMNS, STATISTIC_COLUMNS
@@ -110,10 +111,10 @@ class Signal:
 
     @cached_property
     def samples(self) -> float:
-        """How many samples there were; 1 where nobody knows."""
+        """How many samples there were; the default batch where nobody knows."""
         described = mapping_at(self.record, "input")
-        shape = counts_at(described, "batch_shape")
-        return max(1.0, shape[0] * max(1.0, number_at(described, "batches") or 1.0)) if shape else 1.0
+        shape = counts_at(described, "batch_shape") or [RunConfig.batch_size]
+        return max(1.0, shape[0] * max(1.0, number_at(described, "batches") or 1.0))
 
     @cached_property
     def network(self) -> Mapping[str, Any]:
