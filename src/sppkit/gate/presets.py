@@ -132,7 +132,7 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
     },
 }
 # A network that is meant to explode is judged like any residual network: it fails, and says so.
-PRESETS["he-resnet"] = PRESETS["any"] | _RESIDUAL | {"reset": _NORMALIZED["reset"]}
+PRESETS["he-resnet"] = {**PRESETS["any"], **_RESIDUAL, "reset": _NORMALIZED["reset"]}
 
 
 def preset_of(arch: str) -> str:
