@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sppkit.gate.signal import Array, Signal
 
 # Factors closer than this are one: seeds and small maps move a branch by so much.
-_NEAR = 0.2
+_NEAR = 0.12
+_ALIKE = 0.02
 # A statistic that moved by less did not move.
 _SAME = 0.12
 # Squared means of less than this share of the variance are no shift.
@@ -44,6 +45,8 @@ class _Place:
     variance: float
     branch: float
     added: float
+    law: float
+    unreset: float
     share: float
     expected_share: float
     is_start: bool
@@ -95,30 +98,44 @@ def _explain_stem(signal: Signal, base: Signal | None, at: int) -> str:
 def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
     if seen.branch < _DEAD:
         yield "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
-    yield from _iter_mean_causes(seen, signal)
     branch_moved = abs(_log(seen.branch)) > _SAME
+    if not branch_moved and abs(_log(seen.law)) > _SAME:
+        yield from _iter_addition_causes(seen)
+    yield from _iter_mean_causes(seen, signal)
     if not branch_moved:
         yield from _iter_addition_causes(seen)
-    factors = list(_iter_factors(signal, seen))
-    near = [item for item in factors if abs(_log(seen.branch) - math.log(item.factor)) < _NEAR]
-    if branch_moved and near:
-        best = min(near, key=lambda item: abs(_log(seen.branch) - math.log(item.factor)))
-        yield f"the branch is {seen.branch:.3g} times what it should be: {best.words}"
-    if branch_moved:
-        yield f"the branch is {seen.branch:.3g} times what it should be: {_suspects(signal)}"
+    else:
+        words = " or ".join(_nearest(list(_iter_factors(signal, seen)), seen.branch)) or _suspects(signal)
+        yield f"the branch is {seen.branch:.3g} times what it should be: {words}"
     if first.statistic in {"growth", "reset"}:
         yield "the variance builds up over stages: transitions do not reset it, or a normalizer is missing"
     if first.statistic in {"channel_squared_mean", "mean_shift"}:
         yield f"the mean shifts: {_suspects(signal)}"
 
 
+def _nearest(factors: Sequence[_Factor], found: float) -> list[str]:
+    # Two causes with one factor can't be told apart, and both are named.
+    distances = {item.words: abs(_log(found) - math.log(item.factor)) for item in reversed(factors)}
+    best = min(distances.values())
+    return [words for words, distance in distances.items() if distance < min(_NEAR, best + _ALIKE)]
+
+
 def _iter_mean_causes(seen: _Place, signal: Signal) -> Iterator[str]:
     appeared = seen.share > _SHIFT and seen.share > 3 * seen.expected_share
+    more = seen.share > _SHIFT and seen.share > 1.5 * seen.expected_share and abs(_log(seen.branch)) < _SAME
     vanished = seen.expected_share > _SHIFT and seen.share < seen.expected_share / 3
     if appeared and signal.normalized:
-        yield "the mean shifts: the normalizer stands before the activation instead of behind it, or is missing"
+        yield (
+            "the mean shifts: the normalizer stands before the activation instead of behind it, or is missing, or a "
+            "bias is not 0"
+        )
     elif appeared:
-        yield "the mean shifts: weights are not centred (a plain convolution in place of a standardized one)"
+        yield (
+            "the mean shifts: weights are not centred (a plain convolution in place of a standardized one), or a bias "
+            "is not 0"
+        )
+    elif more:
+        yield "the mean shifts and the branch does not: a bias is not 0, or a normalizer is missing"
     elif vanished:
         yield (
             "the mean is gone: the normalizer stands behind the activation instead of before it (BatchNorm and ReLU "
@@ -127,12 +144,20 @@ def _iter_mean_causes(seen: _Place, signal: Signal) -> Iterator[str]:
 
 
 def _iter_addition_causes(seen: _Place) -> Iterator[str]:
-    if seen.is_start and seen.variance > 1:
+    if seen.is_start and seen.block > 1 and abs(_log(seen.unreset)) < _SAME < abs(_log(seen.variance)):
         yield "the variance does not reset: the transition's shortcut is not projected from the normalized input"
+    elif seen.is_start and seen.variance > 1:
+        yield "the block adds up to more: alpha or the skip gain is wrong, or its shortcut is scaled"
     elif seen.is_start:
-        yield "the transition adds less: its shortcut or its branch is missing, or scaled"
+        yield (
+            "the block adds up to less: its shortcut is missing or another activation's, or its branch is scaled twice "
+            "or dropped (stochastic depth)"
+        )
     elif math.isfinite(seen.added) and seen.added < _SAME:
-        yield "the branch is not added: its skip gain is 0, or it is dropped (stochastic depth)"
+        yield (
+            "the variance does not add up: the branch is not added (a skip gain of 0, stochastic depth), or the skip "
+            "is missing or reads the wrong tensor"
+        )
     elif math.isfinite(seen.added) and seen.added < 1:
         yield (
             f"the branch is sound, and the addition takes {seen.added:.2g} of its variance: scaled twice by alpha, "
@@ -155,7 +180,7 @@ def _iter_factors(signal: Signal, seen: _Place) -> Iterator[_Factor]:
     else:
         yield _Factor(0.25, "a factor 1/2, as of a gate, or fan-out in place of fan-in")
         yield _Factor(4.0, "a factor 2, or fan-in in place of fan-out")
-    if signal.normalized:
+    if signal.network.get("scaled") is not True:
         return
     for count in (1, 2, 3):
         times = "in every convolution" if count == 3 else ("once", "twice")[count - 1]
@@ -180,7 +205,12 @@ def _suspects(signal: Signal) -> str:
         return (
             "its normalizer is missing, stands elsewhere or uses stored statistics (eval mode), or its weights' scale"
         )
-    return "its gain, beta, activation or the scale of its weights"
+    if signal.network.get("scaled") is True:
+        return "its gain, beta, activation or the scale of its weights"
+    return (
+        "its normalizer is missing or uses stored statistics (eval mode), its activation or gain is another, or its "
+        "weights' scale"
+    )
 
 
 def _look(signal: Signal, base: Signal | None, at: int) -> _Place:
@@ -193,6 +223,8 @@ def _look(signal: Signal, base: Signal | None, at: int) -> _Place:
         variance=ratios["channel_variance"],
         branch=ratios["residual_variance"],
         added=_ratio([_added(side, place) for side, place in sides]),
+        law=_mean(addition(signal)[:, at]),
+        unreset=_unreset(signal, at),
         share=_share(signal, at),
         expected_share=_share(*sides[1]) if len(sides) > 1 else _healthy_share(signal),
         is_start=bool(starts(signal)[at]),
@@ -214,6 +246,13 @@ def _added(signal: Signal, at: int) -> float:
     """Return (v_k - v_(k-1)) / r_k: what share of its variance the addition takes of the branch."""
     variance, branch = signal.values("channel_variance"), signal.values("residual_variance")
     return float(np.mean(variance[:, at] - variance[:, max(0, at - 1)]) / max(float(np.mean(branch[:, at])), 1e-30))
+
+
+def _unreset(signal: Signal, at: int) -> float:
+    """Return v_k / (v_(k-1) + s² r_k) of a transition: 1 where it goes on instead of starting afresh."""
+    variance, branch = signal.values("channel_variance"), signal.values("residual_variance")
+    scale = 1.0 if signal.branch_scale is None else signal.branch_scale
+    return _ratio([_mean(variance[:, at]), _mean(variance[:, max(0, at - 1)] + scale**2 * branch[:, at])])
 
 
 def _share(signal: Signal, at: int) -> float:
