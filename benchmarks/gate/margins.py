@@ -11,7 +11,6 @@ from sppkit.gate.presets import preset_of
 from sppkit.gate.regression import iter_changes, match
 from sppkit.gate.signal import Signal
 
-
 # Stands for a signal that is gone.
 FAR = 1e9
 

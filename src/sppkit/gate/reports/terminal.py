@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, cast
 
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -86,3 +88,20 @@ def _iter_marked(mark: str, lines: Sequence[str]) -> Iterator[RenderableType]:
 
 def _marked(mark: str, text: str, style: str = "") -> Text:
     return Text.assemble("  ", (f"{mark:<8}", "bold" if mark == "first" else "dim"), (text, style))
+
+
+def render_text(verdict: Verdict, width: int = 120) -> str:
+    """Return a verdict as plain text, for a failing test.
+
+    Args:
+        verdict: The verdict.
+        width: Columns of tables.
+
+    Returns:
+        Lines without colours.
+    """
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    for renderable in render_terminal(verdict):
+        console.print(renderable, soft_wrap=isinstance(renderable, Text), highlight=False)
+    text = cast("io.StringIO", console.file).getvalue()
+    return "\n".join(line.rstrip() for line in text.splitlines())
