@@ -325,7 +325,9 @@ def test_a_smaller_mean_is_an_improvement() -> None:
     table = altered(healthy(start=10), "blocks.4", "channel_squared_mean", 0.1)
     verdict = sppkit.check(table, baseline=healthy())
     assert verdict.passed
-    assert verdict.notices[0].startswith("improvement: the squared mean fell at 1 blocks from blocks.4 on, at most to")
+    assert verdict.notices[0].startswith(
+        "improvement: the squared mean fell from blocks.4 on (1 of 7 blocks), most at blocks.4"
+    )
 
 
 def test_noise_in_a_mean_near_zero_is_no_change() -> None:

@@ -138,7 +138,7 @@ def _iter_measured(
     from sppkit.gate.configured import load_jobs
 
     jobs = load_jobs(flags, config, policy=policy, baseline=baseline)
-    _check_before(jobs, exact=exact, against=against)
+    _check_before(jobs, exact=exact, against=against, baseline=baseline)
     commit = None if against is None else check_reference(against)
     if commit is not None and is_dirty():
         console.warn("files that are not committed are part of what is measured here.")
@@ -152,12 +152,14 @@ def _iter_measured(
             yield _judge(saved, path, job.policy, base, exact=exact)
 
 
-def _check_before(jobs: Sequence[Job], *, exact: bool, against: str | None) -> None:
+def _check_before(jobs: Sequence[Job], *, exact: bool, against: str | None, baseline: str | None) -> None:
     # What can be refused is refused before minutes of work.
     from sppkit.errors import UsageError
     from sppkit.gate.policy import load_policy
     from sppkit.gate.presets import preset_of
 
+    if against is not None and baseline is not None:
+        raise UsageError("--against and --baseline both say what to compare with; give one of them.")
     for job in jobs:
         load_policy(job.policy, preset_of(job.resolved.config.arch))
         if exact and against is None and job.baseline is None:

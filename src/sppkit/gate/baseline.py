@@ -203,11 +203,11 @@ def _build(found: Mapping[str, Any]) -> Baseline:
     parsed = [_parse_block(block, len(seeds)) for block in blocks]
     _check(len(set(seeds)) == len(seeds), "a seed is listed twice")
     _check(len({block["block"] for block in parsed}) == len(parsed), "two blocks have the same number")
-    texts = _require(accepted or {}, dict, "accepted must be an object")
+    texts = _require({} if accepted is None else accepted, dict, "accepted must be an object")
     return Baseline(
         key=_printable(found.get("key", ""), "key"),
         table=build_table([_row(block, seed, place) for place, seed in enumerate(seeds) for block in parsed]),
-        record=_require(record or {}, dict, "run must be an object"),
+        record=_require({} if record is None else record, dict, "run must be an object"),
         accepted={name: _printable(text, name) for name, text in texts.items()},
     )
 

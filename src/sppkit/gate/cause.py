@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Factors closer than this are one: seeds and small maps move a branch by so much.
 _NEAR = 0.12
 _ALIKE = 0.02
-# A statistic that moved by less did not move.
-_SAME = 0.12
+# A statistic that moved by less did not move; nor did one that moved by less than so many standard errors.
+_SAME, _DEVIATIONS = 0.12, 2.5
 # Squared means of less than this share of the variance are no shift.
 _SHIFT = 0.12
 _DEAD = 1e-9
@@ -51,6 +51,7 @@ class _Place:
     expected_share: float
     is_start: bool
     block: int
+    same: float
 
 
 def explain(first: Finding, signal: Signal, base: Signal | None) -> str:
@@ -98,14 +99,14 @@ def _explain_stem(signal: Signal, base: Signal | None, at: int) -> str:
 def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
     if seen.branch < _DEAD:
         yield "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
-    branch_moved = abs(_log(seen.branch)) > _SAME
+    branch_moved = abs(_log(seen.branch)) > seen.same
     if not branch_moved and abs(_log(seen.law)) > _SAME:
         yield from _iter_addition_causes(seen)
     yield from _iter_mean_causes(seen, signal)
     if not branch_moved:
         yield from _iter_addition_causes(seen)
     else:
-        words = " or ".join(_nearest(list(_iter_factors(signal, seen)), seen.branch)) or _suspects(signal)
+        words = " or ".join(_nearest(list(_iter_factors(signal, seen)), seen)) or _suspects(signal)
         yield f"the branch is {seen.branch:.3g} times what it should be: {words}"
     if first.statistic in {"growth", "reset"}:
         yield "the variance builds up over stages: transitions do not reset it, or a normalizer is missing"
@@ -113,16 +114,17 @@ def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
         yield f"the mean shifts: {_suspects(signal)}"
 
 
-def _nearest(factors: Sequence[_Factor], found: float) -> list[str]:
+def _nearest(factors: Sequence[_Factor], seen: _Place) -> list[str]:
     # Two causes with one factor can't be told apart, and both are named.
-    distances = {item.words: abs(_log(found) - math.log(item.factor)) for item in reversed(factors)}
+    distances = {item.words: abs(_log(seen.branch) - math.log(item.factor)) for item in reversed(factors)}
     best = min(distances.values())
-    return [words for words, distance in distances.items() if distance < min(_NEAR, best + _ALIKE)]
+    return [words for words, distance in distances.items() if distance < min(max(_NEAR, seen.same), best + _ALIKE)]
 
 
 def _iter_mean_causes(seen: _Place, signal: Signal) -> Iterator[str]:
     appeared = seen.share > _SHIFT and seen.share > 3 * seen.expected_share
-    more = seen.share > _SHIFT and seen.share > 1.5 * seen.expected_share and abs(_log(seen.branch)) < _SAME
+    more = seen.share > _SHIFT and seen.share > 1.5 * seen.expected_share
+    branch_moved = abs(_log(seen.branch)) > seen.same
     vanished = seen.expected_share > _SHIFT and seen.share < seen.expected_share / 3
     if appeared and signal.normalized:
         yield (
@@ -134,7 +136,9 @@ def _iter_mean_causes(seen: _Place, signal: Signal) -> Iterator[str]:
             "the mean shifts: weights are not centred (a plain convolution in place of a standardized one), or a bias "
             "is not 0"
         )
-    elif more:
+    elif more and branch_moved and signal.normalized:
+        yield "mean and branch shift together: its normalizer is missing, or uses stored statistics (eval mode)"
+    elif more and not branch_moved:
         yield "the mean shifts and the branch does not: a bias is not 0, or a normalizer is missing"
     elif vanished:
         yield (
@@ -216,9 +220,12 @@ def _suspects(signal: Signal) -> str:
 def _look(signal: Signal, base: Signal | None, at: int) -> _Place:
     sides = _sides(signal, base, at)
     ratios = {name: _ratio([_mean(side.values(name)[:, place]) for side, place in sides]) for name in _RATIOS}
+    # Where a healthy branch follows from the block's input, what happened before this block is no fault of its own.
+    levels = [_mean(branch_level(side)[:, place]) for side, place in sides]
     if base is None:
-        ratios["residual_variance"] = _mean(branch_level(signal)[:, at])
-        ratios["channel_variance"] = _mean(addition(signal)[:, at])
+        ratios = {"residual_variance": levels[0], "channel_variance": _mean(addition(signal)[:, at])}
+    elif all(map(math.isfinite, levels)):
+        ratios["residual_variance"] = _ratio(levels)
     return _Place(
         variance=ratios["channel_variance"],
         branch=ratios["residual_variance"],
@@ -229,6 +236,7 @@ def _look(signal: Signal, base: Signal | None, at: int) -> _Place:
         expected_share=_share(*sides[1]) if len(sides) > 1 else _healthy_share(signal),
         is_start=bool(starts(signal)[at]),
         block=int(signal.blocks[at]),
+        same=max(_SAME, _DEVIATIONS * float(signal.spread("residual_variance")[at]) * (2 / len(signal.seeds)) ** 0.5),
     )
 
 

@@ -23,6 +23,8 @@ _PRIOR_FREEDOM = 8.0
 FALSE_ALARM = 1e-3
 # A signal whose seeds scatter by more than a factor e is no better known than that.
 _LARGEST_SPREAD = 1.0
+# The spread of four seeds is seldom twice the true one: once in 500 (chi-square with 3 degrees of freedom).
+_LARGEST_SCATTER = 2.0
 # Stands for the logarithm of zero: far below any variance, and far above the smallest float.
 _TINY = 1e-60
 
@@ -82,11 +84,14 @@ def t_against(found: Estimate, log: NDArray[np.float64]) -> tuple[NDArray[np.flo
 
 
 def t_between(found: Estimate, base: Estimate) -> tuple[NDArray[np.float64], float]:
-    """Return the t-statistic of the difference of two runs.
+    """Return the t-statistic of the difference of two runs, were they two draws of one network.
+
+    A fault may make seeds scatter, too: a block that lost its normalizer does. Then the new run's own spread would hide
+    it, and counts no more than twice what the base and the published spread say.
 
     Args:
-        found: The quantity in one run.
-        base: The quantity in the other, block by block.
+        found: The quantity in the new run.
+        base: The quantity in the base, block by block.
 
     Returns:
         t, shape (blocks,), and its degrees of freedom.
@@ -94,7 +99,9 @@ def t_between(found: Estimate, base: Estimate) -> tuple[NDArray[np.float64], flo
     freedoms = found.seeds - 1, base.seeds - 1
     freedom = _PRIOR_FREEDOM + sum(freedoms)
     prior = np.maximum(found.prior, base.prior)
-    variance = (_PRIOR_FREEDOM * prior + freedoms[0] * found.variance + freedoms[1] * base.variance) / freedom
+    known = (_PRIOR_FREEDOM * prior + freedoms[1] * base.variance) / (_PRIOR_FREEDOM + freedoms[1])
+    own = np.minimum(found.variance, _LARGEST_SCATTER**2 * known)
+    variance = ((_PRIOR_FREEDOM + freedoms[1]) * known + freedoms[0] * own) / freedom
     return (found.log - base.log) / _root(variance * (1 / found.seeds + 1 / base.seeds)), freedom
 
 

@@ -148,8 +148,9 @@ def improvements(new: Signal, base: Signal, policy: Policy) -> list[str]:
         return []
     first, best = better[0], min(better, key=lambda change: change.log)
     return [
-        f"improvement: the squared mean fell at {len(better)} blocks from {new.names[first.place]} on, at most to "
-        f"{best.found:.3g} from {best.expected:.3g} ({new.names[best.place]}); sppkit bless keeps it."
+        f"improvement: the squared mean fell from {new.names[first.place]} on "
+        f"({len(better)} of {len(new.names)} blocks), "
+        f"most at {new.names[best.place]}: {best.expected:.3g} to {best.found:.3g}; sppkit bless keeps it"
     ]
 
 

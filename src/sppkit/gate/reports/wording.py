@@ -64,7 +64,7 @@ def headline(verdict: Verdict) -> str:
         return f"{name}: {verdict.missing}"
     held = f"{len(verdict.sites)} blocks, {seeds(verdict.seeds)}; judged by {', '.join(verdict.judged)}"
     if first is not None:
-        return f"{name}: {len(verdict.warnings)} warnings, the first at {place(first)}; {held}"
+        return f"{name}: {_count(len(verdict.warnings), 'warning')}, the first at {place(first)}; {held}"
     return f"{name}: {held}"
 
 
@@ -167,7 +167,11 @@ def seeds(count: int) -> str:
     Returns:
         As ``4 seeds``.
     """
-    return "1 seed" if count == 1 else f"{count} seeds"
+    return _count(count, "seed")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _chance(chance: float) -> str:
