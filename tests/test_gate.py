@@ -303,6 +303,20 @@ def test_a_statistic_that_is_no_longer_measured_fails() -> None:
     assert errors[0].cause == "residual_variance is in the baseline and was not measured: add it to --stats"
 
 
+def test_a_branch_that_is_gone_fails() -> None:
+    table = healthy()
+    table.loc[table["name"] == "blocks.3", "residual_variance"] = np.nan
+    verdict = sppkit.check(table, baseline=healthy())
+    assert [(finding.name, finding.statistic) for finding in verdict.errors] == [("blocks.3", "residual_variance")]
+    assert verdict.errors[0].cause.endswith("its branch or its addition is gone")
+
+
+def test_a_further_column_that_can_be_negative_is_left_alone() -> None:
+    table = healthy()
+    table["skewness"], table["kurtosis"] = -1.0, 3.0
+    assert Signal(table, {}).statistics == ["channel_squared_mean", "channel_variance", "residual_variance", "kurtosis"]
+
+
 def test_renamed_blocks_are_matched() -> None:
     table = altered(healthy(start=10), "blocks.4", "channel_variance", 2.0)
     table["name"] = table["name"].str.replace("blocks.", "layer", regex=False)

@@ -79,6 +79,7 @@ def _bless_one(saved: SavedRun, target: Path | None, reason: str | None, *, quie
         _show_difference(saved, path)
     if not saved.record:
         console.warn(f"{saved.key} has no record beside it: what it is compared with can't be checked.")
+    _warn_of_errors(saved)
     reason = _ask(reason)
     write_baseline(saved.key, saved.table, saved.record, path, reason=reason, commit=current_commit())
     if not quiet:
@@ -106,6 +107,15 @@ def _show_difference(saved: SavedRun, path: Path) -> None:
     policy = preset_policy(preset_of(str(saved.record.get("arch", ""))))
     difference = Difference(saved.signal, Signal(base.table, base.record), policy)
     console.show(f"{saved.key}: the old baseline → this run", *difference.render())
+
+
+def _warn_of_errors(saved: SavedRun) -> None:
+    from sppkit.gate.judgement import check
+    from sppkit.gate.reports.wording import sentence
+
+    first = check(saved.table, record=saved.record).first
+    if first is not None and first.level == "error":
+        console.warn(f"a baseline does not excuse it: {saved.key} fails its policy. {sentence(first)}")
 
 
 def _ask(reason: str | None) -> str:

@@ -59,7 +59,7 @@ Reports = Annotated[
 ]
 
 
-@with_options(run_options())
+@with_options(run_options(), {"seeds": 4})
 def check(
     flags: dict[str, Any],
     run: Saved = None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sppkit.config import Resolved, resolve_config
+from sppkit.config import Resolved, RunConfig, parse_values, resolve_config
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import FOLDER, baseline_path
 from sppkit.gate.toml import read_toml
@@ -119,9 +119,10 @@ def _build_job(
 ) -> Job:
     options = {name: value for name, value in table.items() if name not in {"policy", "baseline"}}
     try:
-        resolved = resolve_config(_over({"seeds": SEEDS, **options}, flags))
+        parse_values(RunConfig, options)
     except UsageError as error:
-        raise UsageError(f"{file}: {error}" if options else str(error)) from None
+        raise UsageError(f"{file}: {error}") from None
+    resolved = resolve_config(_over({"seeds": SEEDS, **options}, flags))
     sources = resolved.sources | dict.fromkeys(options, str(file)) | dict.fromkeys(flags, "flag")
     known = {name: source for name, source in sources.items() if name in resolved.sources}
     if "seeds" not in {*options, *flags}:

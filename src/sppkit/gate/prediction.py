@@ -14,10 +14,12 @@ from sppkit.gate.signal import PREDICTED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sppkit.gate.finding import Level
     from sppkit.gate.policy import Policy
     from sppkit.gate.signal import Array, Signal
 
 _SPREAD = "_spread"
+_MEAN = "channel_squared_mean"
 
 
 def predicted_statistics(signal: Signal) -> list[str]:
@@ -43,41 +45,50 @@ def iter_prediction_findings(signal: Signal, policy: Policy) -> Iterator[Finding
         Findings.
     """
     for statistic in predicted_statistics(signal):
-        predicted = _first(signal.values(PREDICTED + statistic))
-        floor = mean_floor(signal) * _first(signal.values("channel_variance")) if statistic == _MEAN else 0.0
-        found = estimate(signal.values(statistic) + floor, signal.stages, _prior(signal, statistic, predicted + floor))
-        yield from _iter_off(signal, policy, statistic, found, predicted + floor)
+        floor = _floor(signal) if statistic == _MEAN else np.zeros(len(signal.blocks))
+        expected = _first(signal.values(PREDICTED + statistic)) + floor
+        found = estimate(signal.values(statistic) + floor, signal.stages, _prior(signal, statistic, expected))
+        yield from _iter_off(signal, policy, statistic, found, expected)
 
 
-_MEAN = "channel_squared_mean"
-
-
-def _iter_off(signal: Signal, policy: Policy, statistic: str, found: Estimate, predicted: Array) -> Iterator[Finding]:
-    usable = np.isfinite(predicted) & (predicted > 0) & np.isfinite(found.log)
-    log = np.log(np.where(usable, predicted, 1.0))
+def _iter_off(signal: Signal, policy: Policy, statistic: str, found: Estimate, expected: Array) -> Iterator[Finding]:
+    usable = np.isfinite(expected) & (expected > 0) & np.isfinite(found.log)
+    log = np.log(np.where(usable, expected, 1.0))
     t, freedom = t_against(found, log)
     for place in np.flatnonzero(usable):
         allowed = policy.ratio(PREDICTED + statistic, signal.names[place])
-        off = found.log[place] - log[place]
+        off = float(found.log[place] - log[place])
         chance = chance_of(float(t[place]), freedom, int(usable.sum()))
-        if allowed is None or abs(off) <= np.log(allowed[0]) or chance >= FALSE_ALARM:
-            continue
-        ratio, level = allowed
-        expected = float(predicted[place])
-        yield Finding(
-            statistic=statistic,
-            name=signal.names[place],
-            block=int(signal.blocks[place]),
-            limit=expected * ratio if off > 0 else expected / ratio,
-            expected=expected,
-            found=float(found.values[place]),
-            ratio=float(np.exp(off)),
-            level=level,
-            kind="prediction",
-            seeds=len(signal.seeds),
-            chance=chance,
-            reason=f"theory, within a factor {ratio:g}",
-        )
+        if allowed is not None and abs(off) > np.log(allowed[0]) and chance < FALSE_ALARM:
+            yield _finding(signal, statistic, int(place), off, allowed, chance)
+
+
+def _finding(
+    signal: Signal, statistic: str, place: int, off: float, allowed: tuple[float, Level], chance: float
+) -> Finding:
+    # Shown without the floor that they were compared above.
+    expected = float(_first(signal.values(PREDICTED + statistic))[place])
+    ratio, level = allowed
+    return Finding(
+        statistic=statistic,
+        name=signal.names[place],
+        block=int(signal.blocks[place]),
+        limit=expected * ratio if off > 0 else expected / ratio,
+        expected=expected,
+        found=float(signal.values(statistic)[:, place].mean()),
+        ratio=float(np.exp(off)),
+        level=level,
+        kind="prediction",
+        seeds=len(signal.seeds),
+        chance=chance,
+        reason=f"theory, within a factor {ratio:g}",
+    )
+
+
+def _floor(signal: Signal) -> Array:
+    # What noise alone has of a mean, by the variance that theory expects; the measured one where it expects none.
+    variance = _first(signal.values(PREDICTED + "channel_variance"))
+    return mean_floor(signal) * np.where(np.isfinite(variance), variance, _first(signal.values("channel_variance")))
 
 
 def _prior(signal: Signal, statistic: str, predicted: Array) -> Array:

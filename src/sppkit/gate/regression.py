@@ -108,6 +108,7 @@ def iter_regressions(new: Signal, base: Signal, policy: Policy) -> Iterator[Find
         yield _vanished(base, place)
     for statistic in (name for name in base.statistics if name not in new.statistics):
         yield _unmeasured(base, statistic)
+    yield from _iter_absent(new, base, matching)
     for change in iter_changes(new, base, matching):
         allowed = policy.ratio(change.statistic, new.names[change.place])
         if allowed is not None and _is_off(change, allowed[0]) and not _is_better(change):
@@ -253,6 +254,30 @@ def _vanished(base: Signal, place: int) -> Finding:
         seeds=len(base.seeds),
         reason="every block of the baseline must be there",
     )
+
+
+def _iter_absent(new: Signal, base: Signal, matching: Matching) -> Iterator[Finding]:
+    """Yield statistics that a block had and has no more, as the residual variance of a block whose branch is gone."""
+    for statistic in (name for name in base.statistics if name in new.statistics):
+        values, expected = new.values(statistic), base.values(statistic)
+        for place, old in matching.pairs:
+            lost = np.isnan(values[:, place]).any() and not new.nonfinite[:, place].any()
+            if lost and np.isfinite(expected[:, old]).all():
+                yield Finding(
+                    statistic=statistic,
+                    name=new.names[place],
+                    block=int(new.blocks[place]),
+                    limit=None,
+                    expected=_mean(expected[:, old]),
+                    found=None,
+                    ratio=None,
+                    level="error",
+                    kind="baseline",
+                    cause=f"{new.names[place]} had a {statistic.replace('_', ' ')} in the baseline and has none here: "
+                    "its branch or its addition is gone",
+                    seeds=len(new.seeds),
+                    reason="every statistic of the baseline must be there",
+                )
 
 
 def _unmeasured(base: Signal, statistic: str) -> Finding:

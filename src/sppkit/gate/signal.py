@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from sppkit.config import RunConfig
 from sppkit.gate.spread import log_spread
@@ -64,9 +65,10 @@ class Signal:
 
     @cached_property
     def statistics(self) -> list[str]:
-        """The measured columns: the three statistics, and further ones that are not predictions."""
+        """The measured columns: the three statistics, and further ones that are no predictions and never negative."""
         further = [name for name in self.table.columns if name not in COLUMNS and not name.startswith(PREDICTED)]
-        return [name for name in (*STATISTIC_COLUMNS, *further) if self.table[name].notna().any()]
+        found = [name for name in (*STATISTIC_COLUMNS, *further) if is_numeric_dtype(self.table[name])]
+        return [name for name in found if self.table[name].notna().any() and not (self.table[name] < 0).any()]
 
     def values(self, column: str) -> Array:
         """Return a column.
