@@ -210,7 +210,7 @@ def test_bless_shows_the_difference_and_replaces_a_broken_baseline() -> None:
     run("check", *NF, "--alpha", "1")
     code, out, _ = run("bless", "spp/net.csv", "--reason", "alpha 1")
     assert code == 0
-    assert "can't be judged: alpha: 1.0 here, 0.2 in the baseline" in out
+    assert "another question: alpha: 1.0 here, 0.2 in the baseline" in out
     assert "of 5 blocks differ by more than tolerance and chance" in out
     BASELINE.write_text("<<<<<<< HEAD\n", encoding="utf-8")
     code, _, err = run("check", "spp/net.csv")

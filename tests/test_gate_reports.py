@@ -44,12 +44,12 @@ def test_every_format_renders_any_verdicts(name: str, verdicts: list[Verdict]) -
 def test_terminal_says_verdict_first_block_and_the_worst() -> None:
     lines = render_text(FAIL).splitlines()
     assert lines[0] == "FAIL net: 13 of 16 blocks fail, the first is block 2 (b2)"
-    assert lines[1] == "  first   block 2 (b2): variance against baseline"
-    assert lines[2] == "          expected 1, found 3, limit 2, ×3, 4 seeds, chance 1e-09"
-    assert lines[3].startswith("  cause   a gain is missing")
+    assert lines[1] == "  first    block 2 (b2): variance against baseline"
+    assert lines[2] == "           expected 1, found 3, limit 2, ×3, 4 seeds, chance 1e-09"
+    assert lines[3].startswith("  cause    a gain is missing")
     assert lines[6].split()[:2] == ["block", "14"]
     assert "  and 7 more" in [line.rstrip() for line in lines]
-    assert lines[-1] == "  next    sppkit plot spp/net.csv"
+    assert lines[-1] == "  next     sppkit plot spp/net.csv"
     assert render_text(PASS) == "PASS good: 2 blocks, 4 seeds; judged by policy any"
     assert render_text(MISSING).startswith("NO BASELINE new: there is no baseline x.json")
 

@@ -205,16 +205,15 @@ def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: boo
 
 def _iter_steps(verdict: Verdict, path: Path, base: object) -> Iterator[str]:
     bless = f'sppkit bless {path} --reason "..."'
-    if verdict.missing and base is None:
-        yield f"{bless}    (accepts this run; commit the file that it writes)"
-    elif verdict.missing:
-        yield f"{bless}    (replaces the baseline), or a --name of its own for this run"
-    elif verdict.errors:
+    if verdict.errors:
         yield f"sppkit plot {path}"
         if isinstance(base, Path):
             yield f"sppkit diff {base} {path}"
-        if any(finding.kind in {"baseline", "exact"} for finding in verdict.errors) and isinstance(base, Path):
             yield f"{bless}    (if the change is meant)"
+    elif verdict.missing and base is None:
+        yield f"{bless}    (accepts this run; commit the file that it writes)"
+    elif verdict.missing:
+        yield f"{bless}    (replaces the baseline), or a --name of its own for this run"
     elif base is None:
         yield f"{bless}    (holds later runs against this one)"
 

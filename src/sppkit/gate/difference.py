@@ -62,7 +62,7 @@ class Difference:
         Returns:
             Renderables to print one after the other.
         """
-        told: list[RenderableType] = [_line("can't be judged", text) for text in self._incomparable()]
+        told: list[RenderableType] = [_line("another question", text) for text in self._incomparable()]
         told += [_line("note", text) for text in iter_notices(self._new.record, self._base.record)]
         told += [_line("note", text) for text in site_notices(self._new, self._base)]
         if self._matching.vanished:

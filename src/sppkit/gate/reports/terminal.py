@@ -42,6 +42,7 @@ def render_terminal(verdict: Verdict) -> list[RenderableType]:
             lines.append(Padding(_tabulate(worst, _left(verdict, worst)), (0, 0, 0, 2)))
     lines += _iter_marked("judged", [", ".join(verdict.judged)] if verdict.findings or verdict.missing else [])
     lines += _iter_marked("skipped", verdict.skipped)
+    lines += _iter_marked("baseline", [verdict.missing] if verdict.missing and verdict.errors else [])
     lines += _iter_marked("note", verdict.notices)
     lines += _iter_marked("next", verdict.next_steps)
     return lines
@@ -87,7 +88,7 @@ def _iter_marked(mark: str, lines: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def _marked(mark: str, text: str, style: str = "") -> Text:
-    return Text.assemble("  ", (f"{mark:<8}", "bold" if mark == "first" else "dim"), (text, style))
+    return Text.assemble("  ", (f"{mark:<9}", "bold" if mark == "first" else "dim"), (text, style))
 
 
 def render_text(verdict: Verdict, width: int = 120) -> str:
