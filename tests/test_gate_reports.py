@@ -86,6 +86,11 @@ def test_junit_counts_what_it_holds() -> None:
     assert root.find("testsuite/testcase[@name='b15']/system-out") is not None
 
 
+def test_junit_holds_no_control_characters() -> None:
+    evil = replace(FAIL, name="a\x1bb", missing="c\x00d", findings=(finding(1, cause="\x07"),))
+    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a?b"  # type: ignore[union-attr]
+
+
 def test_github_shows_nine_and_counts_the_rest() -> None:
     lines = render("github", [FAIL]).splitlines()
     assert len(lines) == 10

@@ -27,8 +27,16 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in suites)))
     root.extend(suites)
+    for element in root.iter():
+        element.text = _clean(element.text or "") or None
+        element.attrib.update({name: _clean(value) for name, value in element.items()})
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _clean(text: str) -> str:
+    # XML has no way to write a control character.
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _suite(verdict: Verdict) -> ET.Element:
