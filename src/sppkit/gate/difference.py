@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from sppkit.gate.announcements import site_notices
 from sppkit.gate.chance import FALSE_ALARM
 from sppkit.gate.comparability import iter_incomparable, iter_notices
-from sppkit.gate.regression import iter_changes, match, site_notices
+from sppkit.gate.regression import iter_changes, match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

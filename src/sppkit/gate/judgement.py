@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sppkit.errors import UsageError
+from sppkit.gate.announcements import improvements, site_notices
 from sppkit.gate.baseline import Baseline, read_baseline
 from sppkit.gate.cause import explain
 from sppkit.gate.comparability import iter_incomparable, iter_notices
@@ -17,7 +18,7 @@ from sppkit.gate.limits import iter_limit_findings, unjudged
 from sppkit.gate.policy import load_policy
 from sppkit.gate.prediction import iter_prediction_findings, predicted_statistics
 from sppkit.gate.presets import preset_of
-from sppkit.gate.regression import improvements, iter_inexact, iter_regressions, site_notices
+from sppkit.gate.regression import iter_inexact, iter_regressions
 from sppkit.gate.signal import Signal
 from sppkit.report.describe import title
 from sppkit.report.fields import text_at

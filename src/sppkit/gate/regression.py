@@ -93,7 +93,7 @@ def match(new: Signal, base: Signal) -> Matching:
 def iter_regressions(new: Signal, base: Signal, policy: Policy) -> Iterator[Finding]:
     """Yield what differs from a baseline by more than the tolerance and by more than chance.
 
-    A squared mean that fell is no regression; ``improvements`` tells of it.
+    A squared mean that fell is no regression; ``announcements`` tells of it.
 
     Args:
         new: The run.
@@ -111,7 +111,7 @@ def iter_regressions(new: Signal, base: Signal, policy: Policy) -> Iterator[Find
     yield from _iter_absent(new, base, matching)
     for change in iter_changes(new, base, matching):
         allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is not None and _is_off(change, allowed[0]) and not _is_better(change):
+        if allowed is not None and is_off(change, allowed[0]) and not is_better(change):
             ratio, level = allowed
             yield Finding(
                 statistic=change.statistic,
@@ -127,53 +127,6 @@ def iter_regressions(new: Signal, base: Signal, policy: Policy) -> Iterator[Find
                 chance=change.chance,
                 reason=f"the baseline, within a factor {ratio:g}",
             )
-
-
-def improvements(new: Signal, base: Signal, policy: Policy) -> list[str]:
-    """Return what became better, so that a new baseline would keep it.
-
-    Args:
-        new: The run.
-        base: The baseline's.
-        policy: Its ratios are the tolerances.
-
-    Returns:
-        At most one line.
-    """
-    better = []
-    for change in iter_changes(new, base, match(new, base)):
-        allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is not None and _is_better(change) and _is_off(change, allowed[0]):
-            better.append(change)
-    if not better:
-        return []
-    first, best = better[0], min(better, key=lambda change: change.log)
-    return [
-        f"improvement: the squared mean fell from {new.names[first.place]} on "
-        f"({len(better)} of {len(new.names)} blocks), "
-        f"most at {new.names[best.place]}: {best.expected:.3g} to {best.found:.3g}; sppkit bless keeps it"
-    ]
-
-
-def site_notices(new: Signal, base: Signal) -> list[str]:
-    """Return which blocks are new or have another name.
-
-    Args:
-        new: The run.
-        base: The baseline's.
-
-    Returns:
-        At most two lines.
-    """
-    matching = match(new, base)
-    notices = []
-    if matching.new:
-        names = _some(new.names[place] for place in matching.new)
-        notices.append(f"new, and not in the baseline: {names}")
-    if matching.renamed:
-        names = _some(f"{base.names[old]} is now {new.names[place]}" for place, old in matching.renamed)
-        notices.append(f"renamed, and compared under the new name: {names}")
-    return notices
 
 
 def iter_inexact(new: Signal, base: Signal) -> Iterator[Finding]:
@@ -211,11 +164,28 @@ def iter_inexact(new: Signal, base: Signal) -> Iterator[Finding]:
                 )
 
 
-def _is_off(change: Change, ratio: float) -> bool:
+def is_off(change: Change, ratio: float) -> bool:
+    """Return whether a change is beyond its tolerance and beyond chance.
+
+    Args:
+        change: The change.
+        ratio: The largest factor, up or down, that passes.
+
+    Returns:
+        Whether it counts.
+    """
     return abs(change.log) > math.log(ratio) and change.chance < FALSE_ALARM
 
 
-def _is_better(change: Change) -> bool:
+def is_better(change: Change) -> bool:
+    """Return whether a change is for the better: a mean that shifts less.
+
+    Args:
+        change: The change.
+
+    Returns:
+        Whether the squared mean fell.
+    """
     return change.statistic == _MEAN and change.log < 0
 
 
@@ -295,8 +265,3 @@ def _unmeasured(base: Signal, statistic: str) -> Finding:
         seeds=len(base.seeds),
         reason="every statistic of the baseline must be there",
     )
-
-
-def _some(names: Iterator[str], most: int = 3) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
