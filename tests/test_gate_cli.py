@@ -151,6 +151,11 @@ def test_reports_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, "there is no folder no/such" in err) == (2, True)
 
 
+def test_a_report_on_standard_output_stands_alone() -> None:
+    code, out, _ = run("check", *NF, "--gain", "1", "--report", "json=-")
+    assert (code, json.loads(out)["passed"]) == (1, False)
+
+
 def test_quiet_says_nothing_but_failures() -> None:
     assert run("check", *NF, "--quiet") == (0, "", "")
     assert run("check", *NF, "--quiet", "--gain", "1")[1].count("\n") == 1

@@ -87,7 +87,7 @@ def check(
       sppkit check spp/nf-resnet-50.csv --policy nf-resnet
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.gate.publish import parse_reports, publish
+        from sppkit.gate.publish import parse_reports, publish, takes_output
 
         reports = parse_reports(report or [])
         if run is not None:
@@ -96,7 +96,8 @@ def check(
             verdicts = list(_iter_measured(flags, config, policy, baseline, against, exact=exact, quiet=quiet))
         for text in publish(reports, verdicts):
             console.show(text)
-        _tell(verdicts, quiet=quiet)
+        if not takes_output(reports):
+            _tell(verdicts, quiet=quiet)
         console.end(_exit_code(verdicts))
 
 

@@ -75,6 +75,18 @@ def publish(reports: Iterable[Report], verdicts: Sequence[Verdict]) -> list[str]
     return [text for text in shown if text]
 
 
+def takes_output(reports: Iterable[Report]) -> bool:
+    """Return whether standard output belongs to a report that a program reads.
+
+    Args:
+        reports: As parsed.
+
+    Returns:
+        Whether nothing else may be printed there; GitHub finds its lines among others.
+    """
+    return any(report.path == _STDOUT and report.format != "github" for report in reports)
+
+
 def _parse(text: str) -> Report:
     name, _, path = text.partition("=")
     check_name("report format", name, FORMATS)
