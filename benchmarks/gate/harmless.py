@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -71,7 +72,7 @@ def measure_all(*, quick: bool) -> Iterator[dict[str, Any]]:
 def measure_case(case: Case, *, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield one row per comparison of one network."""
     bases = [Baseline("base", case.measure(seeds), case.record(seeds), {}) for seeds in BASES]
-    fresh = 1000
+    fresh, drawn = 1000, []
     for kind in KINDS:
         for _ in range(1 if quick else kind.times):
             seeds = list(range(fresh, fresh + 4))
@@ -79,6 +80,10 @@ def measure_case(case: Case, *, quick: bool) -> Iterator[dict[str, Any]]:
             table, record = _measure(case, kind.name, seeds)
             for base in bases:
                 yield _compare(case, kind.name, table, record, base)
+            if kind.name == "other seeds":
+                drawn.append((table, record))
+    for (table, record), (base, base_record) in permutations(drawn, 2):
+        yield _compare(case, "other seeds", table, record, Baseline("base", base, base_record, {}))
 
 
 def _compare(case: Case, kind: str, table: pd.DataFrame, record: dict[str, Any], base: Baseline) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -91,9 +91,10 @@ def check(
 
         reports = parse_reports(report or [])
         if run is not None:
-            verdicts = [_judge_saved(run, flags, config, policy, baseline, against, exact=exact)]
+            verdicts = [_judge_saved(run, flags, config, _Asked(policy, baseline, against, exact))]
         else:
-            verdicts = list(_iter_measured(flags, config, policy, baseline, against, exact=exact, quiet=quiet))
+            asked = _Asked(policy, baseline, against, exact)
+            verdicts = list(_iter_measured(flags, config, asked, quiet=quiet))
         for text in publish(reports, verdicts):
             console.show(text)
         if not takes_output(reports):
@@ -101,70 +102,69 @@ def check(
         console.end(_exit_code(verdicts))
 
 
-def _judge_saved(
-    path: Path,
-    flags: Mapping[str, Any],
-    config: Path | None,
-    policy: str | None,
-    baseline: str | None,
-    against: str | None,
-    *,
-    exact: bool,
-) -> Verdict:
+class _Asked(NamedTuple):
+    """What a run is to be held against."""
+
+    policy: str | None
+    baseline: str | None
+    against: str | None
+    exact: bool
+
+
+def _judge_saved(path: Path, flags: Mapping[str, Any], config: Path | None, asked: _Asked) -> Verdict:
     from sppkit.errors import UsageError
     from sppkit.gate.configured import baseline_of
     from sppkit.gate.saved import load_run
     from sppkit.parsers import flag_of
 
     unused = [flag_of(name) for name in sorted(flags)] + ["--config"] * (config is not None)
-    unused += ["--against"] * (against is not None)
+    unused += ["--against"] * (asked.against is not None)
     if unused:
         raise UsageError(f"{unused[0]} means nothing for a saved run.\nTo measure anew leave out the file name.")
     saved = load_run(path)
-    return _judge(saved, path, policy, baseline_of(saved.key, baseline), exact=exact)
+    base = baseline_of(saved.key, asked.baseline)
+    _check_exact(asked, base)
+    return _judge(saved, path, asked.policy, base, exact=asked.exact)
 
 
-def _iter_measured(
-    flags: Mapping[str, Any],
-    config: Path | None,
-    policy: str | None,
-    baseline: str | None,
-    against: str | None,
-    *,
-    exact: bool,
-    quiet: bool,
-) -> Iterator[Verdict]:
+def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked, *, quiet: bool) -> Iterator[Verdict]:
     from sppkit.gate.against import check_reference, is_dirty, measure_at
     from sppkit.gate.baseline import Baseline
     from sppkit.gate.configured import load_jobs
 
-    jobs = load_jobs(flags, config, policy=policy, baseline=baseline)
-    _check_before(jobs, exact=exact, against=against, baseline=baseline)
-    commit = None if against is None else check_reference(against)
+    jobs = load_jobs(flags, config, policy=asked.policy, baseline=asked.baseline)
+    _check_before(jobs, asked)
+    commit = None if asked.against is None else check_reference(asked.against)
     if commit is not None and is_dirty():
         console.warn("files that are not committed are part of what is measured here.")
     for job in jobs:
         saved, path = _measure(job, quiet=quiet)
         if commit is None:
-            yield _judge(saved, path, job.policy, job.baseline, exact=exact)
+            yield _judge(saved, path, job.policy, job.baseline, exact=asked.exact)
         else:
             other = measure_at(commit, job.resolved)
             base = Baseline(other.key, other.table, other.record, {})
-            yield _judge(saved, path, job.policy, base, exact=exact)
+            yield _judge(saved, path, job.policy, base, exact=asked.exact)
 
 
-def _check_before(jobs: Sequence[Job], *, exact: bool, against: str | None, baseline: str | None) -> None:
+def _check_before(jobs: Sequence[Job], asked: _Asked) -> None:
     # What can be refused is refused before minutes of work.
     from sppkit.errors import UsageError
     from sppkit.gate.policy import load_policy
     from sppkit.gate.presets import preset_of
 
-    if against is not None and baseline is not None:
+    if asked.against is not None and asked.baseline is not None:
         raise UsageError("--against and --baseline both say what to compare with; give one of them.")
     for job in jobs:
         load_policy(job.policy, preset_of(job.resolved.config.arch))
-        if exact and against is None and job.baseline is None:
-            raise UsageError("--exact compares with a baseline: give --baseline, or --against git:REF.")
+        _check_exact(asked, job.baseline)
+
+
+def _check_exact(asked: _Asked, base: Path | None) -> None:
+    from sppkit.errors import UsageError
+
+    if asked.exact and asked.against is None and base is None:
+        raise UsageError("--exact compares with a baseline: give --baseline, or --against git:REF.")
 
 
 def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
