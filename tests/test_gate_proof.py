@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gate import harmless, report  # noqa: E402
+from benchmarks.gate import results as results_file  # noqa: E402
 from benchmarks.gate.faults import FAULTS, Fault, run_fault  # noqa: E402
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_photographs_pass_by_policy() -> None:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
-    return json.loads((ROOT / "benchmarks/gate/results.json").read_text(encoding="utf-8"))
+    return results_file.read(ROOT / "benchmarks/gate/results.json")
 
 
 def test_the_page_shows_the_results(results: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gate import harmless, report
+from benchmarks.gate import harmless, report, results
 from benchmarks.gate.faults import FAULTS, run_fault
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def plant_all(*, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def measure_all(*, quick: bool) -> dict[str, Any]:
-    results: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "environment": {
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -44,15 +44,15 @@ def measure_all(*, quick: bool) -> dict[str, Any]:
         "harmless": [],
     }
     for row in plant_all(quick=quick):
-        results["faults"].append(row)
+        measured["faults"].append(row)
         if not (row["exit"] == 1 and row["located"] and row["explained"]):
             print(json.dumps(row), flush=True)
     for count, row in enumerate(harmless.measure_all(quick=quick), 1):
-        results["harmless"].append(row)
+        measured["harmless"].append(row)
         if row["exit"] or count % 500 == 0:
             print(count, json.dumps(row), flush=True)
-    results["harmless"] += harmless.pictures_allowed()
-    return results
+    measured["harmless"] += harmless.pictures_allowed()
+    return measured
 
 
 def main() -> None:
@@ -61,20 +61,13 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="write the page anew from the results that are there")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="where to write the results")
     arguments = parser.parse_args()
-    results = json.loads(arguments.out.read_text()) if arguments.render else _measured(arguments)
+    if not arguments.render:
+        results.write(measure_all(quick=arguments.quick), arguments.out)
+    found = results.read(arguments.out)
     if not arguments.quick:
         page = DOCS / "gate-proof.md"
-        page.write_text(report.render_page(page.read_text(encoding="utf-8"), results), encoding="utf-8")
-        report.draw(results, DOCS / "images" / "gate-tradeoff.png")
-
-
-def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
-    results = measure_all(quick=arguments.quick)
-    lines = {key: [json.dumps(row) for row in results[key]] for key in ("faults", "harmless")}
-    environment = json.dumps(results["environment"])
-    body = ",\n".join(f' "{key}": [\n  ' + ",\n  ".join(rows) + "\n ]" for key, rows in lines.items())
-    arguments.out.write_text(f'{{\n "environment": {environment},\n{body}\n}}\n', encoding="utf-8")
-    return results
+        page.write_text(report.render_page(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+        report.draw(found, DOCS / "images" / "gate-tradeoff.png")
 
 
 if __name__ == "__main__":

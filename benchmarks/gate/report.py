@@ -65,7 +65,7 @@ def _harmless(results: dict[str, Any]) -> str:
 
 def rates(results: dict[str, Any]) -> list[tuple[float, float, float, float]]:
     """Return, for every scale: missed faults, false alarms, and false alarms without the test of chance."""
-    compared = [row for row in results["harmless"] if "sure" in row]
+    compared = [row for row in results["harmless"] if row.get("sure") is not None]
     margins = [row["margin"] for row in results["faults"]]
     return [
         (
