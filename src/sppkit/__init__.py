@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
+    from sppkit.gate.finding import Finding as Finding
+    from sppkit.gate.finding import Verdict as Verdict
+    from sppkit.gate.judgement import check as check
     from sppkit.measurement import Probe as Probe
     from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
@@ -34,16 +37,19 @@ if TYPE_CHECKING:
 _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
+    "Finding": "gate.finding",
     "MeasurementError": "errors",
     "Probe": "measurement",
     "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",
+    "Verdict": "gate.finding",
     "activation_gain": "activations",
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measurement",
     "equi_normalize": "models.enorm",
+    "check": "gate.judgement",
     "measure": "measurement",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",

@@ -76,3 +76,16 @@ def counts_at(record: Mapping[str, Any], key: str) -> list[int]:
     value = record.get(key)
     whole = isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
     return list(value or ()) if whole else []
+
+
+def option_values(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        Option name to value; empty where none are recorded.
+    """
+    entries = mapping_at(record, "options")
+    return {name: mapping_at(entries, name).get("value") for name in entries}

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sppkit.cli.bless_ import bless
+from sppkit.cli.check_ import check
 from sppkit.cli.compare_ import compare
 from sppkit.cli.console import explain_usage
+from sppkit.cli.diff_ import diff
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
@@ -89,6 +92,9 @@ def program(
 
 
 app.command()(plot)
+app.command()(check)
+app.command()(bless)
+app.command()(diff)
 app.command()(compare)
 app.command()(suggest)
 app.command()(gain)

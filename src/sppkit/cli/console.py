@@ -52,6 +52,21 @@ def warn(message: str) -> None:
     _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _printable(message)), unbroken=True)
 
 
+def ask(question: str) -> str | None:
+    """Ask the user a question in the terminal.
+
+    Args:
+        question: What is asked.
+
+    Returns:
+        The answer; None where there is no terminal to ask in.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    _print(sys.stderr, Text(question, style="bold"))
+    return sys.stdin.readline()
+
+
 @contextmanager
 def reporting_errors(*, debug: bool) -> Iterator[None]:
     """Show a failure as one clear line and exit with its code.
@@ -79,6 +94,18 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
         _explain(f"unexpected {type(error).__name__}: {error}\nRun again with --debug for the traceback.", debug=debug)
         raise typer.Exit(2) from None
+
+
+def end(code: int) -> NoReturn:
+    """End the program.
+
+    Args:
+        code: The exit code.
+
+    Raises:
+        Exit: Always.
+    """
+    raise typer.Exit(code)
 
 
 def explain_usage(error: Any) -> None:

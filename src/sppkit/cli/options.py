@@ -12,7 +12,7 @@ from sppkit import config, registry
 from sppkit.parsers import flag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but errors.", rich_help_panel="Output")
@@ -28,7 +28,9 @@ ConfigFile = Annotated[
 ]
 
 
-def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    names: tuple[str, ...], defaults: Mapping[str, object] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command the named options.
 
     The command's first parameter receives the options that were typed, as ``{name: value}``; its others stay as they
@@ -36,6 +38,7 @@ def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Call
 
     Args:
         names: Names of options of ``RunConfig``.
+        defaults: Defaults that the help screen shows where the command has its own.
 
     Returns:
         The decorator.
@@ -49,7 +52,7 @@ def with_options(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Call
             command({name: value for name, value in flags.items() if value is not None and value != []}, **values)
 
         # Typer reads the signature, so the options can come from data instead of forty parameters per command.
-        parameters = [_keyword(item) for item in [*own, *[_parameter(name) for name in names]]]
+        parameters = [_keyword(item) for item in [*own, *[_parameter(name, defaults or {}) for name in names]]]
         typed_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         typed_command.__annotations__ = {item.name: item.annotation for item in parameters}
         typed_command.__doc__ = command.__doc__
@@ -89,10 +92,10 @@ def found_options() -> tuple[str, ...]:
     return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
 
 
-def _parameter(name: str) -> inspect.Parameter:
+def _parameter(name: str, defaults: Mapping[str, object]) -> inspect.Parameter:
     option = config.options(config.RunConfig)[name]
     flag = flag_of(name)
-    default = config.RunConfig.__dataclass_fields__[name].default
+    default = defaults.get(name, config.RunConfig.__dataclass_fields__[name].default)
     is_flag = isinstance(default, bool)
     kind: Any = bool | None if is_flag else list[str] | None if option.repeatable else str | None
     annotation = Annotated[

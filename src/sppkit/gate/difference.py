@@ -1,0 +1,126 @@
+"""Two runs side by side, block by block."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from sppkit.gate.announcements import site_notices
+from sppkit.gate.chance import FALSE_ALARM
+from sppkit.gate.comparability import iter_incomparable, iter_notices
+from sppkit.gate.regression import iter_changes, match
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from sppkit.gate.policy import Policy
+    from sppkit.gate.regression import Change
+    from sppkit.gate.signal import Signal
+
+# More rows than this are shown only where something differs.
+_MOST_ROWS = 40
+_HEADINGS = {"channel_squared_mean": "squared mean", "channel_variance": "variance"}
+
+
+class Difference:
+    """What differs between a run and the one it is compared with."""
+
+    def __init__(self, new: Signal, base: Signal, policy: Policy) -> None:
+        """Compare two runs.
+
+        Args:
+            new: One run.
+            base: The other.
+            policy: Its ratios say what counts as a difference.
+        """
+        self._new, self._base = new, base
+        self._matching = match(new, base)
+        self._changes = list(iter_changes(new, base, self._matching))
+        self._far = {id(change) for change in self._changes if _is_far(change, policy, new)}
+
+    @property
+    def differs(self) -> bool:
+        """Whether a block came or went, or a statistic differs by more than tolerance and chance."""
+        return bool(self._far or self._matching.new or self._matching.vanished)
+
+    @property
+    def differs_at_all(self) -> bool:
+        """Whether any digit of any statistic differs."""
+        unlike = any(f"{change.found:.9g}" != f"{change.expected:.9g}" for change in self._changes)
+        return self.differs or unlike or self._new.seeds != self._base.seeds
+
+    def render(self, *, every: bool = False) -> list[RenderableType]:
+        """Return the comparison for people.
+
+        Args:
+            every: Every block, also where neither run differs.
+
+        Returns:
+            Renderables to print one after the other.
+        """
+        told: list[RenderableType] = [_line("another question", text) for text in self._incomparable()]
+        told += [_line("note", text) for text in iter_notices(self._new.record, self._base.record)]
+        told += [_line("note", text) for text in site_notices(self._new, self._base)]
+        if self._matching.vanished:
+            names = ", ".join(self._base.names[place] for place in self._matching.vanished)
+            told.append(_line("gone", names))
+        places = self._rows(every=every)
+        if places:
+            told.append(self._tabulate(places))
+        told.append(Text(self._conclusion(len(places))))
+        return told
+
+    def _incomparable(self) -> list[str]:
+        return list(iter_incomparable(self._new.record, self._base.record))
+
+    def _rows(self, *, every: bool) -> list[int]:
+        places = [place for place, _ in self._matching.pairs]
+        if every or len(places) <= _MOST_ROWS:
+            return places
+        far = {change.place for change in self._changes if id(change) in self._far}
+        return [place for place in places if place in far]
+
+    def _tabulate(self, places: Sequence[int]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("block", justify="right")
+        table.add_column("name", overflow="fold")
+        statistics = list(dict.fromkeys(change.statistic for change in self._changes))
+        for statistic in statistics:
+            table.add_column(_HEADINGS.get(statistic, statistic.replace("_", " ")), justify="right")
+            table.add_column("ratio", justify="right")
+        found = {(change.place, change.statistic): change for change in self._changes}
+        for place in places:
+            cells = [self._cells(found.get((place, statistic))) for statistic in statistics]
+            row = [cell for pair in cells for cell in pair]
+            table.add_row(str(self._new.blocks[place]), self._new.names[place], *row)
+        return table
+
+    def _cells(self, change: Change | None) -> tuple[str, Text]:
+        if change is None:
+            return "", Text()
+        ratio = change.found / change.expected if change.expected > 0 else math.inf
+        far = id(change) in self._far
+        mark = Text(f"×{ratio:.3g}" + (" *" if far else "  "), style="bold red" if far else "")
+        return f"{change.expected:.3g} → {change.found:.3g}", mark
+
+    def _conclusion(self, shown: int) -> str:
+        left = len(self._matching.pairs) - shown
+        rest = f" {left} blocks that do not differ are not shown (--all shows them)." if left else ""
+        if not self._far:
+            return f"no statistic differs by more than its tolerance and chance.{rest}"
+        blocks = len({change.place for change in self._changes if id(change) in self._far})
+        return f"* {blocks} of {len(self._matching.pairs)} blocks differ by more than tolerance and chance.{rest}"
+
+
+def _is_far(change: Change, policy: Policy, new: Signal) -> bool:
+    allowed = policy.ratio(change.statistic, new.names[change.place])
+    return allowed is not None and abs(change.log) > math.log(allowed[0]) and change.chance < FALSE_ALARM
+
+
+def _line(mark: str, text: str) -> Text:
+    return Text.assemble((f"{mark}: ", "bold yellow"), text)

@@ -1,0 +1,104 @@
+"""A signal against theory: the table's own ``predicted_*`` columns, with the spread that theory gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.gate.chance import FALSE_ALARM, Estimate, chance_of, estimate, t_against
+from sppkit.gate.finding import Finding
+from sppkit.gate.quantities import mean_floor
+from sppkit.gate.signal import PREDICTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sppkit.gate.finding import Level
+    from sppkit.gate.policy import Policy
+    from sppkit.gate.signal import Array, Signal
+
+_SPREAD = "_spread"
+_MEAN = "channel_squared_mean"
+
+
+def predicted_statistics(signal: Signal) -> list[str]:
+    """Return the statistics that the table holds a prediction of.
+
+    Args:
+        signal: The signal.
+
+    Returns:
+        Their names.
+    """
+    return [name for name in signal.statistics if np.isfinite(signal.values(PREDICTED + name)).any()]
+
+
+def iter_prediction_findings(signal: Signal, policy: Policy) -> Iterator[Finding]:
+    """Yield where a statistic differs from its prediction by more than the tolerance and by more than chance.
+
+    Args:
+        signal: The signal.
+        policy: The policy; ``predicted_<statistic>`` holds the tolerance.
+
+    Yields:
+        Findings.
+    """
+    for statistic in predicted_statistics(signal):
+        floor = _floor(signal) if statistic == _MEAN else np.zeros(len(signal.blocks))
+        expected = _first(signal.values(PREDICTED + statistic)) + floor
+        found = estimate(signal.values(statistic) + floor, signal.stages, _prior(signal, statistic, expected))
+        yield from _iter_off(signal, policy, statistic, found, expected)
+
+
+def _iter_off(signal: Signal, policy: Policy, statistic: str, found: Estimate, expected: Array) -> Iterator[Finding]:
+    usable = np.isfinite(expected) & (expected > 0) & np.isfinite(found.log)
+    log = np.log(np.where(usable, expected, 1.0))
+    t, freedom = t_against(found, log)
+    for place in np.flatnonzero(usable):
+        allowed = policy.ratio(PREDICTED + statistic, signal.names[place])
+        off = float(found.log[place] - log[place])
+        chance = chance_of(float(t[place]), freedom, int(usable.sum()))
+        if allowed is not None and abs(off) > np.log(allowed[0]) and chance < FALSE_ALARM:
+            yield _finding(signal, statistic, int(place), off, allowed, chance)
+
+
+def _finding(
+    signal: Signal, statistic: str, place: int, off: float, allowed: tuple[float, Level], chance: float
+) -> Finding:
+    # Shown without the floor that they were compared above.
+    expected = float(_first(signal.values(PREDICTED + statistic))[place])
+    ratio, level = allowed
+    return Finding(
+        statistic=statistic,
+        name=signal.names[place],
+        block=int(signal.blocks[place]),
+        limit=expected * ratio if off > 0 else expected / ratio,
+        expected=expected,
+        found=float(signal.values(statistic)[:, place].mean()),
+        ratio=float(np.exp(off)),
+        level=level,
+        kind="prediction",
+        seeds=len(signal.seeds),
+        chance=chance,
+        reason=f"theory, within a factor {ratio:g}",
+    )
+
+
+def _floor(signal: Signal) -> Array:
+    # What noise alone has of a mean, by the variance that theory expects; the measured one where it expects none.
+    variance = _first(signal.values(PREDICTED + "channel_variance"))
+    return mean_floor(signal) * np.where(np.isfinite(variance), variance, _first(signal.values("channel_variance")))
+
+
+def _prior(signal: Signal, statistic: str, predicted: Array) -> Array:
+    """Return the spread of the logarithm: theory's own (one absolute standard deviation), else the published one."""
+    absolute = _first(signal.values(PREDICTED + statistic + _SPREAD))
+    own = np.divide(absolute, predicted, out=np.full_like(predicted, np.nan), where=predicted > 0)
+    return np.where(np.isfinite(own) & (own > 0), own, signal.spread(statistic))
+
+
+def _first(values: Array) -> Array:
+    # A prediction is the same for every seed; a seed that broke may lack it.
+    known = np.isfinite(values)
+    return np.where(known.any(axis=0), np.nan_to_num(values)[known.argmax(axis=0), np.arange(values.shape[1])], np.nan)

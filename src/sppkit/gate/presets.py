@@ -1,0 +1,150 @@
+"""The limits of each kind of network: what a healthy one shows, whatever options produced it.
+
+The gap between a limit and what a healthy network shows is what seeds, small maps and narrow layers need;
+``docs/gate-proof.md`` shows what they do to networks of 4 to 2048 channels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sppkit.gate.limit import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Var f(z), z ~ N(0,1): what a convolution behind a normalizer and f sees. A table, so that judging needs no torch;
+# a test holds it against the quadrature.
+HEALTHY_VARIANCE: dict[str, float] = {
+    "celu": 0.619179,
+    "elu": 0.619179,
+    "gelu": 0.345644,
+    "gelu-tanh": 0.345648,
+    "hardshrink": 0.969140,
+    "hardsigmoid": 0.0276391,
+    "hardswish": 0.303939,
+    "hardtanh": 0.516059,
+    "identity": 1.0,
+    "leaky_relu": 0.344062,
+    "log-sigmoid": 0.271515,
+    "mish": 0.394548,
+    "relu": 0.340845,
+    "relu6": 0.340845,
+    "selu": 1.0,
+    "sigmoid": 0.0433790,
+    "silu": 0.313083,
+    "softplus": 0.271515,
+    "softshrink": 0.419279,
+    "softsign": 0.183014,
+    "swish": 0.313083,
+    "tanh": 0.394294,
+    "tanhshrink": 0.182883,
+}
+
+_FINITE = Limit(max=0, reason="a signal that is not finite carries nothing")
+_COMMON: dict[str, tuple[Limit, ...]] = {
+    "nonfinite": (_FINITE,),
+    "channel_variance": (
+        Limit(max=1e6, reason="a million leaves half precision 1/15 of its range"),
+        Limit(min=1e-6, reason="below it the epsilon of normalizers (1e-5) is larger than the signal"),
+        Limit(ratio=1.2, reason="four seeds of a full-width network scatter by 1 to 2 %; faults change it by 30 % up"),
+    ),
+    "residual_variance": (
+        Limit(ratio=1.25, reason="as the variance, and a branch scatters more than the sum of all of them"),
+    ),
+    "channel_squared_mean": (
+        Limit(ratio=1.6, reason="scatters by sqrt(2/channels); a shift of the mean changes it a hundredfold"),
+    ),
+    "predicted_channel_variance": (
+        Limit(ratio=1.3, reason="theory is of wide layers and large maps; narrow ones differ by up to 20 %"),
+    ),
+    "predicted_residual_variance": (
+        Limit(ratio=1.3, reason="theory is of wide layers and large maps; narrow ones differ by up to 20 %"),
+    ),
+    "predicted_channel_squared_mean": (
+        Limit(ratio=2.0, reason="theory is of independent channels; the means of narrow layers are not"),
+    ),
+}
+
+_RESIDUAL: dict[str, tuple[Limit, ...]] = _COMMON | {
+    "growth": (Limit(max=2, reason="branches of one strength add up: v_k is at most k times v_1"),),
+    "addition": (Limit(min=0.85, max=1.18, reason="skip and branch are independent: their variances add up"),),
+}
+
+_NORMALIZED: dict[str, tuple[Limit, ...]] = _RESIDUAL | {
+    "branch_level": (
+        Limit(min=0.75, max=1.33, reason="a normalizer sets the branch's scale; sqrt(2) in its gain is a factor 2"),
+    ),
+    "reset": (Limit(min=0.5, max=1.6, reason="each stage starts where the first one did"),),
+}
+
+PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
+    "bn-relu-conv": _NORMALIZED
+    | {
+        "mean_shift": (
+            Limit(
+                max=0.9,
+                reason="(1/pi) / (1 - 1/pi) = 0.47 behind BatchNorm and ReLU at any depth, up to 0.75 in narrow layers",
+            ),
+        ),
+    },
+    "relu-bn-conv": _NORMALIZED
+    | {
+        "mean_shift": (Limit(max=0.15, reason="BatchNorm behind ReLU leaves no mean: less than 2 % at full width"),),
+    },
+    "nf-resnet": _RESIDUAL
+    | {
+        "mean_shift": (
+            Limit(
+                max=0.3,
+                reason="weights of zero mean leave no mean: less than 2 % at full width, and what zero "
+                "padding brings in on small maps",
+            ),
+        ),
+        "branch_level": (
+            Limit(
+                min=0.6,
+                max=1.7,
+                reason="gain and beta keep the variance; one forgotten gain of ReLU is 0.34, one twice 2.93",
+            ),
+        ),
+        "reset": (
+            Limit(max=1.6, reason="each stage starts where the first one did"),
+            Limit(min=0.1, reason="zero padding makes stages sag, on maps of a few pixels to a fifth"),
+        ),
+    },
+    "any": _COMMON
+    | {
+        "residual_variance": (
+            *_COMMON["residual_variance"],
+            Limit(
+                min=1e-12,
+                level="warn",
+                reason="a branch that starts at 0 is often meant (zero-initialized gains), and hides the rest of it",
+            ),
+        ),
+        "mean_shift": (
+            Limit(max=1, level="warn", reason="means that outweigh the variance: samples look alike"),
+            Limit(max=10, reason="samples look almost the same"),
+        ),
+        "growth": (Limit(max=10, reason="branches of unequal strength add up; ten times linear growth explodes"),),
+        "variance_kept": (Limit(min=1e-3, reason="a thousandth of the signal is lost among the branches"),),
+    },
+}
+# A network that is meant to explode is judged like any residual network: it fails, and says so.
+PRESETS["he-resnet"] = {**PRESETS["any"], **_RESIDUAL, "reset": _NORMALIZED["reset"]}
+
+
+def preset_of(arch: str) -> str:
+    """Return the preset of an architecture.
+
+    Args:
+        arch: A registered architecture, or anything else.
+
+    Returns:
+        Its own preset, or ``any``.
+
+    >>> preset_of("nf-resnet"), preset_of("")
+    ('nf-resnet', 'any')
+    """
+    return arch if arch in PRESETS else "any"

@@ -1,0 +1,117 @@
+"""Reports beside the terminal's: to files, to standard output, and to GitHub's step summary."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sppkit.errors import UsageError
+from sppkit.files import make_folder, replacing
+from sppkit.gate.reports import FORMATS, render
+from sppkit.registry import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sppkit.gate.finding import Verdict
+
+_STDOUT = "-"
+# GitHub names a file that each step appends to.
+_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+class Report(NamedTuple):
+    """One report that was asked for: its format, and its file (``-`` for standard output)."""
+
+    format: str
+    path: str
+
+
+def parse_reports(given: Iterable[str]) -> list[Report]:
+    """Read what ``--report`` says, and make sure that its files can be written before anything is measured.
+
+    Args:
+        given: ``FORMAT=PATH``; of ``github`` the path may be left out, its lines go to standard output.
+
+    Returns:
+        The reports.
+
+    Raises:
+        UsageError: If a format is unknown, a path is missing or can't be written to, or two reports share one.
+    """
+    reports = [_parse(text) for text in given]
+    paths = [report.path for report in reports if report.path != _STDOUT]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"--report: two reports would go to {path}. Give each a file of its own.")
+        _check_writable(Path(path))
+    return reports
+
+
+def publish(reports: Iterable[Report], verdicts: Sequence[Verdict]) -> list[str]:
+    """Write reports.
+
+    Args:
+        reports: As parsed.
+        verdicts: One per run.
+
+    Returns:
+        What is to be shown on standard output.
+
+    Raises:
+        UsageError: If a file can't be written.
+    """
+    shown = []
+    for report in reports:
+        text = render(report.format, verdicts)
+        if report.path == _STDOUT:
+            shown.append(text.rstrip("\n"))
+        else:
+            with replacing(Path(report.path)) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        if report.format == "github":
+            _append_summary(verdicts)
+    return [text for text in shown if text]
+
+
+def takes_output(reports: Iterable[Report]) -> bool:
+    """Return whether standard output belongs to a report that a program reads.
+
+    Args:
+        reports: As parsed.
+
+    Returns:
+        Whether nothing else may be printed there; GitHub finds its lines among others.
+    """
+    return any(report.path == _STDOUT and report.format != "github" for report in reports)
+
+
+def _parse(text: str) -> Report:
+    name, _, path = text.partition("=")
+    check_name("report format", name, FORMATS)
+    if not path and name != "github":
+        raise UsageError(f"--report {name}: say where to, as in {name}=FILE, or {name}=- for standard output.")
+    return Report(name, path or _STDOUT)
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"--report: can't write {path}: it is a folder. Name a file in it.")
+    if not path.parent.exists():
+        raise UsageError(f"--report: can't write {path}: there is no folder {path.parent}. Make it, or name another.")
+    try:
+        make_folder(path.parent)
+    except UsageError:
+        raise UsageError(f"--report: can't write {path}: its folder takes no files. Choose another one.") from None
+
+
+def _append_summary(verdicts: Sequence[Verdict]) -> None:
+    summary = os.environ.get(_SUMMARY)
+    if not summary:
+        return
+    try:
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(render("markdown", verdicts))
+    except OSError as error:
+        raise UsageError(f"can't write the step summary {summary}: {error.strerror}.") from None

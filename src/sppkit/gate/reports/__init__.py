@@ -1,0 +1,40 @@
+"""What the gate says, once per reader: a file per format, each from verdicts to text."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+from sppkit.registry import Entry, check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sppkit.gate.finding import Verdict
+
+FORMATS: dict[str, Entry] = {
+    "json": Entry("sppkit.gate.reports.json_:render_json", "everything, for programs"),
+    "junit": Entry("sppkit.gate.reports.junit:render_junit", "JUnit XML: one test case per block"),
+    "github": Entry("sppkit.gate.reports.github:render_github", "GitHub annotations, and the step summary"),
+    "gitlab": Entry("sppkit.gate.reports.gitlab:render_gitlab", "GitLab's code quality report"),
+    "sarif": Entry("sppkit.gate.reports.sarif:render_sarif", "SARIF 2.1.0, for code scanning"),
+    "markdown": Entry("sppkit.gate.reports.markdown:render_markdown", "a comment for a pull request"),
+}
+
+
+def render(name: str, verdicts: Sequence[Verdict]) -> str:
+    """Return verdicts as text in one of the formats.
+
+    Args:
+        name: A key of ``FORMATS``.
+        verdicts: One per run.
+
+    Returns:
+        The text.
+
+    Raises:
+        UsageError: If there is no such format.
+    """
+    module, _, attribute = FORMATS[check_name("report format", name, FORMATS)].target.partition(":")
+    renderer = getattr(importlib.import_module(module), attribute)
+    return cast("Callable[[Sequence[Verdict]], str]", renderer)(verdicts)

@@ -1,0 +1,81 @@
+"""Verdicts as Markdown: a pull-request comment, and GitHub's step summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sppkit.gate.reports import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sppkit.gate.finding import Finding, Verdict
+
+_MARKS = {"PASS": "✅", "WARN": "⚠️", "FAIL": "❌", "NO BASELINE": "❓"}
+# A comment may have 65536 characters; no reader wants as many.
+_MOST = 20
+
+
+def render_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Return verdicts as Markdown.
+
+    Args:
+        verdicts: One per run.
+
+    Returns:
+        One section per run; the first line finds the comment again, so that a later run can replace it.
+    """
+    lines = ["<!-- sppkit check -->"]
+    for verdict in verdicts:
+        lines += _iter_lines(verdict)
+    return "\n".join(lines) + "\n"
+
+
+def _iter_lines(verdict: Verdict) -> Iterator[str]:
+    word = wording.word(verdict)
+    yield f"### {_MARKS[word]} {word} {_escape(wording.headline(verdict))}"
+    yield ""
+    first = verdict.first
+    if first is not None and first.cause:
+        yield f"**Likely cause:** {_escape(first.cause)}."
+        yield ""
+    if verdict.findings:
+        yield from _iter_table(verdict)
+    for notice in verdict.notices:
+        yield f"- {_escape(notice)}"
+    for step in verdict.next_steps:
+        yield f"- next: {_escape(step)}"
+    yield ""
+
+
+def _iter_table(verdict: Verdict) -> Iterator[str]:
+    first = verdict.first
+    rows = ([] if first is None else [first]) + verdict.worst(_MOST - 1)
+    yield "| block | statistic | against | expected | found | limit | ratio | seeds | chance |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
+    for finding in rows:
+        yield "| " + " | ".join(_escape(cell) for cell in _cells(finding)) + " |"
+    left = len(verdict.findings) - len(rows)
+    if left > 0:
+        yield ""
+        yield f"and {left} more."
+    yield ""
+
+
+def _cells(finding: Finding) -> list[str]:
+    values = (finding.expected, finding.found, finding.limit, finding.ratio)
+    return [
+        wording.place(finding),
+        wording.statistic(finding),
+        wording.against(finding),
+        *("" if value is None else wording.number(value) for value in values),
+        str(finding.seeds),
+        "" if finding.chance is None else f"{finding.chance:.0e}",
+    ]
+
+
+def _escape(text: str) -> str:
+    # A block's name may hold what Markdown or HTML would read as its own.
+    for letter in "\\`*_|<>[]":
+        text = text.replace(letter, "\\" + letter)
+    return text.replace("\n", " ")

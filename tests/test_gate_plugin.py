@@ -1,0 +1,92 @@
+"""The pytest plugin, in a pytest of its own: red, blessed, green, red."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["pytester"]
+
+MODEL = """
+import sppkit
+
+def build():
+    return sppkit.build_model({arch!r}, stages=(1, 2), width=0.125{more})
+"""
+TESTS = """
+from model import build
+
+def test_policy(assert_spp):
+    assert_spp(build, shape=(3, 32, 32), policy="nf-resnet")
+
+def test_baseline(assert_spp):
+    verdict = assert_spp(build, shape=(3, 32, 32), baseline=True)
+    assert verdict.places["blocks.0"][0].endswith("resnet.py")
+
+def test_given_model(assert_spp):
+    assert_spp(build(), shape=(3, 32, 32), baseline=False)
+"""
+
+
+@pytest.fixture
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.syspath_prepend(str(pytester.path))
+    pytester.makeini("[pytest]\n")
+    write_model(pytester.path)
+    (pytester.path / "test_it.py").write_text(TESTS, encoding="utf-8")
+    return pytester.path
+
+
+def write_model(folder: Path, arch: str = "nf-resnet", more: str = "") -> None:
+    (folder / "model.py").write_text(MODEL.format(arch=arch, more=more), encoding="utf-8")
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> tuple[int, str]:
+    sys.modules.pop("model", None)
+    done = pytester.runpytest_inprocess("-q", "-p", "sppkit.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+    return done.ret, done.stdout.str()
+
+
+@pytest.fixture(autouse=True)
+def _no_stale_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+def test_from_no_baseline_to_green_to_red(folder: Path, pytester: pytest.Pytester) -> None:
+    code, out = run(pytester)
+    assert code == 1
+    assert "1 failed, 2 passed" in out
+    assert "To accept what is measured now: pytest --spp-bless" in out
+    assert run(pytester, "--spp-bless")[0] == 0
+    assert sorted(path.name for path in (folder / ".sppkit/baselines").iterdir()) == [
+        "test_baseline.json",
+        "test_policy.json",
+    ]
+    assert run(pytester)[0] == 0
+    write_model(folder, more=", weights='none'")
+    code, out = run(pytester)
+    assert code == 1
+    assert "FAIL PreActivationResNet: 4 of 4 blocks fail, the first is block 0 (stem)" in out
+    assert "the stem changed: its pooling, its weights' scale, or the input" in out
+    assert "If the change is meant: pytest --spp-bless" in out
+
+
+def test_blessing_is_refused_under_ci(folder: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")
+    _, out = run(pytester, "--spp-bless", "-k", "test_baseline")
+    assert "CI is set here" in out
+    assert not (folder / ".sppkit").exists()
+
+
+def test_the_plugin_imports_nothing_heavy() -> None:
+    heavy = ("torch", "pandas", "numpy", "typer")
+    probe = f"import sys, sppkit.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

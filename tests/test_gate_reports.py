@@ -1,0 +1,165 @@
+"""One verdict, seven readers: each format is parsed back by its own rules."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from sppkit.errors import UsageError
+from sppkit.gate.finding import Finding, Verdict
+from sppkit.gate.publish import parse_reports, publish
+from sppkit.gate.reports import FORMATS, render
+from sppkit.gate.reports.terminal import render_text
+
+
+def finding(block: int, **changes: object) -> Finding:
+    values = {
+        "statistic": "channel_variance", "name": f"b{block}", "block": block, "limit": 2.0, "expected": 1.0,
+        "found": 3.0 + block, "ratio": 3.0 + block, "level": "error", "cause": "follows from the first",
+        "kind": "baseline", "seeds": 4, "chance": 1e-9, "reason": "the baseline, within a factor 2",
+    }  # fmt: skip
+    return Finding(**{**values, **changes})  # type: ignore[arg-type]
+
+
+FIRST = finding(2, cause="a gain is missing: 50 % of <it>, a|b", found=3.0, ratio=3.0)
+FAIL = Verdict(
+    findings=(FIRST, *(finding(block) for block in range(3, 15)), finding(15, level="warn")),
+    judged=("policy any", "baseline net"), name="net", sites=tuple(f"b{block}" for block in range(16)), seeds=4,
+    places={"b2": ("src/net.py", 12)}, notices=("seeds: 1 here",), next_steps=("sppkit plot spp/net.csv",),
+)  # fmt: skip
+PASS = Verdict(judged=("policy any",), name="good", sites=("b0", "b1"), seeds=4)
+MISSING = replace(PASS, name="new", missing="there is no baseline x.json")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("verdicts", [[], [PASS], [FAIL, PASS, MISSING]], ids=len)
+def test_every_format_renders_any_verdicts(name: str, verdicts: list[Verdict]) -> None:
+    assert isinstance(render(name, verdicts), str)
+
+
+def test_terminal_says_verdict_first_block_and_the_worst() -> None:
+    lines = render_text(FAIL).splitlines()
+    assert lines[0] == "FAIL net: 13 of 16 blocks fail, the first is block 2 (b2)"
+    assert lines[1] == "  first    block 2 (b2): variance against baseline"
+    assert lines[2] == "           expected 1, found 3, limit 2, ×3, 4 seeds, chance 1e-09"
+    assert lines[3].startswith("  cause    a gain is missing")
+    assert lines[6].split()[:2] == ["block", "14"]
+    assert "  and 7 more" in [line.rstrip() for line in lines]
+    assert lines[-1] == "  next     sppkit plot spp/net.csv"
+    assert render_text(PASS) == "PASS good: 2 blocks, 4 seeds; judged by policy any"
+    assert render_text(MISSING).startswith("NO BASELINE new: there is no baseline x.json")
+
+
+def test_json_holds_everything() -> None:
+    found = json.loads(render("json", [FAIL, PASS]))
+    assert (found["schema"], found["passed"], len(found["runs"])) == (1, False, 2)
+    run = found["runs"][0]
+    assert (run["verdict"], run["exit_code"], len(run["findings"])) == ("FAIL", 1, 14)
+    assert set(run["findings"][0]) >= {
+        "statistic",
+        "name",
+        "block",
+        "limit",
+        "expected",
+        "found",
+        "ratio",
+        "level",
+        "cause",
+    }
+    assert json.loads(render("json", [replace(PASS, findings=(finding(1, ratio=math.inf),))]))
+
+
+def test_junit_counts_what_it_holds() -> None:
+    root = ET.fromstring(render("junit", [FAIL, PASS, MISSING]))
+    assert root.tag == "testsuites"
+    assert {suite.get("name"): (suite.get("tests"), suite.get("failures"), suite.get("errors")) for suite in root} == {
+        "net": ("16", "13", "0"), "good": ("2", "0", "0"), "new": ("3", "0", "1"),
+    }  # fmt: skip
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("21", "13", "1")
+    failure = root.find("testsuite/testcase[@name='b2']/failure")
+    assert failure is not None
+    assert failure.get("message", "").startswith("block 2 (b2): variance against baseline: expected 1, found 3")
+    assert root.find("testsuite/testcase[@name='b15']/system-out") is not None
+
+
+def test_junit_holds_no_control_characters() -> None:
+    evil = replace(FAIL, name="a\x1bb", missing="c\x00d", findings=(finding(1, cause="\x07"),))
+    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a?b"  # type: ignore[union-attr]
+
+
+def test_github_shows_nine_and_counts_the_rest() -> None:
+    lines = render("github", [FAIL]).splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("::error file=src/net.py,line=12,title=sppkit%3A net b2::block 2 (b2): variance")
+    assert "50 %25 of <it>" in lines[0]
+    assert lines[1].startswith("::error title=sppkit%3A net b14::")
+    assert lines[9] == "::notice title=sppkit::5 more findings are in the step summary"
+    assert render("github", [PASS]) == ""
+
+
+def test_github_takes_no_command_from_a_name() -> None:
+    evil = replace(PASS, findings=(finding(1, name="x\n::set-env name=A::b,c"),))
+    assert render("github", [evil]).count("\n") == 1
+
+
+def test_gitlab_has_what_gitlab_requires() -> None:
+    issues = json.loads(render("gitlab", [FAIL, MISSING]))
+    assert len(issues) == 15
+    assert all({"description", "check_name", "fingerprint", "severity", "location"} <= issue.keys() for issue in issues)
+    assert issues[0]["severity"] == "critical"
+    assert issues[0]["location"] == {"path": "src/net.py", "lines": {"begin": 12}}
+    assert len({issue["fingerprint"] for issue in issues}) == 15
+    assert json.loads(render("gitlab", [replace(FAIL, notices=())]))[0]["fingerprint"] == issues[0]["fingerprint"]
+
+
+def test_sarif_has_what_the_standard_requires() -> None:
+    document = json.loads(render("sarif", [FAIL, MISSING]))
+    assert document["version"] == "2.1.0"
+    run = document["runs"][0]
+    assert run["tool"]["driver"]["name"] == "sppkit"
+    rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert {result["ruleId"] for result in run["results"]} == rules == {"baseline", "baseline/channel_variance"}
+    assert all(
+        result["level"] in {"error", "warning", "note"} and result["message"]["text"] for result in run["results"]
+    )
+    physical = run["results"][0]["locations"][0]["physicalLocation"]
+    assert physical["artifactLocation"]["uri"] == "src/net.py"
+    assert physical["region"] == {"startLine": 12}
+
+
+def test_markdown_is_a_table_that_names_can_not_break() -> None:
+    text = render("markdown", [FAIL])
+    assert text.startswith("<!-- sppkit check -->\n### ❌ FAIL net: 13 of 16 blocks fail")
+    assert "**Likely cause:** a gain is missing: 50 % of \\<it\\>, a\\|b." in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 13
+    assert {row.replace("\\|", "").count("|") for row in rows} == {10}
+
+
+def test_reports_are_parsed_and_checked_before_anything_runs(tmp_path) -> None:
+    path = tmp_path / "a.xml"
+    assert parse_reports([f"junit={path}", "github"]) == [("junit", str(path)), ("github", "-")]
+    for given, message in [
+        (["junti=x"], "unknown report format 'junti'; did you mean 'junit'?"),
+        (["junit"], "say where to, as in junit=FILE"),
+        ([f"junit={tmp_path}"], "it is a folder"),
+        ([f"junit={tmp_path}/no/a.xml"], "there is no folder"),
+        ([f"junit={path}", f"json={path}"], "two reports would go to"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            parse_reports(given)
+        assert message in str(caught.value)
+
+
+def test_github_also_appends_to_the_step_summary(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    shown = publish(parse_reports(["github", f"json={tmp_path / 'r.json'}"]), [FAIL])
+    assert shown[0].startswith("::error")
+    assert summary.read_text(encoding="utf-8").startswith("before\n<!-- sppkit check -->")
+    assert json.loads((tmp_path / "r.json").read_text())["passed"] is False
