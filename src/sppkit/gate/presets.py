@@ -133,6 +133,10 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
 }
 # A network that is meant to explode is judged like any residual network: it fails, and says so.
 PRESETS["he-resnet"] = {**PRESETS["any"], **_RESIDUAL, "reset": _NORMALIZED["reset"]}
+# Nothing is normalized, and nothing added at initialization: what holds for any network.
+PRESETS["skipinit"] = PRESETS["fixup"] = PRESETS["any"]
+# Its shortcuts are pooled by averages, which take most of the variance of independent pixels at every transition.
+PRESETS["nf-regnet"] = {name: limits for name, limits in PRESETS["nf-resnet"].items() if name != "reset"}
 
 
 def preset_of(arch: str) -> str:
