@@ -75,10 +75,10 @@ def raw_shortcut(model: PreActivationResNet) -> None:
     """Project the block's input itself, as some published copies do, instead of the prepared one."""
 
     def forward(self: ResidualBlock, x: Tensor) -> Tensor:
-        branch = self._prepare(0, x)
+        branch = self._run(self.before, 0, x)
         shortcut = x if self.shortcut is None else self.shortcut(x)
         for index in range(self.convolutions):
-            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
+            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._run(self.before, index, branch))
         return torch.addcmul(shortcut, self.residual(branch), self.skip_gain, value=self.alpha)
 
     for block in model.blocks:

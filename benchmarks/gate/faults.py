@@ -94,29 +94,36 @@ def with_forward(forward: Any) -> Any:
     return change
 
 
+def prepare(block: Any, index: int, x: Tensor) -> Tensor:
+    for operation in block.before:
+        module = getattr(block, f"{operation}{index}")
+        x = x if module is None else module(x)
+    return x
+
+
 def branch_of(block: Any, prepared: Tensor) -> Tensor:
     branch = prepared
     for index in CONVOLUTIONS:
-        branch = getattr(block, f"conv{index}")(branch if index == 0 else block._prepare(index, branch))
+        branch = getattr(block, f"conv{index}")(branch if index == 0 else prepare(block, index, branch))
     return block.residual(branch)
 
 
 def shortcut_of_raw_input(block: Any, x: Tensor) -> Tensor:
-    branch = branch_of(block, block._prepare(0, x))
+    branch = branch_of(block, prepare(block, 0, x))
     return (x if block.shortcut is None else block.shortcut(x)) + block.alpha * branch
 
 
 def skip_of_prepared(block: Any, x: Tensor) -> Tensor:
-    prepared = block._prepare(0, x)
+    prepared = prepare(block, 0, x)
     return prepared + block.alpha * branch_of(block, prepared)
 
 
 def no_skip(block: Any, x: Tensor) -> Tensor:
-    return block.alpha * branch_of(block, block._prepare(0, x))
+    return block.alpha * branch_of(block, prepare(block, 0, x))
 
 
 def skip_twice(block: Any, x: Tensor) -> Tensor:
-    return 2 * x + block.alpha * branch_of(block, block._prepare(0, x))
+    return 2 * x + block.alpha * branch_of(block, prepare(block, 0, x))
 
 
 def beta_of_the_block_before(model: nn.Module) -> None:
@@ -149,7 +156,7 @@ def freeze_norms(block: Any) -> None:
 
 
 def swap_order(block: Any) -> None:
-    block.norm_first = not block.norm_first
+    block.before = block.before[::-1]
     # The two orders see different widths at the first convolution only through the normalizer, which both have.
 
 

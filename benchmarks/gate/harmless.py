@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from benchmarks.gate.faults import blocks_of, branch_of
+from benchmarks.gate.faults import blocks_of, branch_of, prepare
 from benchmarks.gate.margins import margin
 from benchmarks.gate.networks import Case
 from sppkit.gate.baseline import Baseline
@@ -121,7 +121,7 @@ def _rewrite(model: nn.Module) -> None:
     """Write each block's addition out, as a refactoring may: the same up to rounding."""
 
     def forward(block: Any, x: Tensor) -> Tensor:
-        prepared = block._prepare(0, x)
+        prepared = prepare(block, 0, x)
         if block.se is not None:
             return type(block).forward(block, x)
         branch = branch_of(block, prepared).mul(block.skip_gain).mul(block.alpha)

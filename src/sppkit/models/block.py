@@ -2,8 +2,8 @@
 
 ``output = shortcut + alpha * skip_gain * branch``, where the branch is a chain of (prepare, convolve) and *prepare* is
 the activation with the normalizer before it, behind it, or without one; the independent-component layer has orders of
-its own. The first block of each stage projects its
-shortcut, from the prepared input (He et al. 2016, arXiv:1603.05027; Brock et al. 2021, App. E).
+its own. The first block of each stage projects its shortcut, from the prepared input (He et al. 2016, arXiv:1603.05027;
+Brock et al. 2021, App. E).
 """
 
 from __future__ import annotations
