@@ -16,6 +16,7 @@ from benchmarks.gate.faults import blocks_of, branch_of, prepare
 from benchmarks.gate.margins import margin
 from benchmarks.gate.networks import Case
 from sppkit.gate.baseline import Baseline
+from sppkit.models.resnet import PreActivationResNet
 
 # Each changed side is compared with six baselines: six times the comparisons for the price of one measurement.
 BASES = [list(range(first, first + 4)) for first in range(0, 60, 10)]
@@ -134,7 +135,7 @@ def _rewrite(model: nn.Module) -> None:
 
 def _reorder(model: nn.Module) -> None:
     """Draw a user's weights in another order, as code that builds its modules in another order does."""
-    if isinstance(model, sppkit.models.resnet.PreActivationResNet):  # type: ignore[attr-defined]
+    if isinstance(model, PreActivationResNet):
         return  # each parameter has a stream of its own: nothing changes
     for module in reversed(list(model.modules())):
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
