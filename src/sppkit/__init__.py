@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
     from sppkit.plot.spp import plot_spp as plot_spp
+    from sppkit.prediction import predict as predict
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
@@ -34,6 +35,7 @@ _HOME = {
     "build_model": "models.build",
     "measure": "measurement",
     "plot_spp": "plot.spp",
+    "predict": "prediction",
     "read_csv": "table",
     "write_csv": "table",
 }

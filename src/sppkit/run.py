@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 import pandas as pd
 import torch
 
-from sppkit.activations import activation_gain
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.load import load_inputs
 from sppkit.measurement import Probe, run_probe
 from sppkit.models.build import build_from_spec, lay_out
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
-from sppkit.models.resnet import INPUT_CHANNELS
-from sppkit.models.scaling import iter_expected_variance
+from sppkit.models.places import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
 from sppkit.models.streaming import streamed
+from sppkit.prediction import borderless_residual_variance, with_predictions
 from sppkit.record import versions
 from sppkit.streams import STREAM_NAME
-from sppkit.theory.expectation import expected_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +67,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     spec = build_spec(config.arch, resolved.given())
     device = choose_device(config.device)
     # Before minutes of work, not behind them: it refuses a gain that overflows.
-    expected = _expect(spec)
+    expected = {"residual_variance": borderless_residual_variance(spec)}
     tables = []
     for seed in _seeds(config):
         inputs = _load_inputs(config, seed)
@@ -77,8 +75,9 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
         measure_seed = _measure_streamed if streaming else _measure_whole
         tables.append(measure_seed(spec, config, inputs, seed, device, progress))
     record = _describe_run(resolved, spec, inputs, device) | {"expected": expected, "streamed": streaming}
+    table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(spec, config, inputs, streaming)))
+    return Run(table, record, tuple(_iter_warnings(spec, config, inputs, streaming)))
 
 
 def choose_device(name: str) -> torch.device:
@@ -193,24 +192,6 @@ def _iter_warnings(spec: ModelSpec, config: RunConfig, inputs: Inputs, streaming
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
-
-
-def _expect(spec: ModelSpec) -> dict[str, float | None]:
-    gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
-    value = expected_residual_variance(
-        spec.activation,
-        norm=spec.norm,
-        norm_first=spec.norm_first,
-        scaled=spec.scaled,
-        weights=spec.weights,
-        gain=gain,
-        c=spec.weight_scale,
-        se_factor=spec.se_factor if spec.se else None,
-        largest_variance=max(iter_expected_variance(spec.stages, spec.alpha)),
-        pooled=spec.stem == "imagenet",
-        whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
-    )
-    return {"residual_variance": value}
 
 
 def _task(name: str, config: RunConfig, seed: int) -> str:

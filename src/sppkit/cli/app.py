@@ -13,6 +13,7 @@ from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
 from sppkit.cli.plot import plot
+from sppkit.cli.predict_ import predict
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
@@ -25,6 +26,8 @@ Try:
   sppkit plot --arch bn-relu-conv --depth 50 --seeds 4 --image-size 64
 
   sppkit plot spp/nf-resnet-600.csv --format svg,pdf
+
+  sppkit predict --arch nf-resnet --depth 600
 
   sppkit gain silu
 """
@@ -83,6 +86,7 @@ def program(
 
 
 app.command()(plot)
+app.command()(predict)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

@@ -16,20 +16,14 @@ from torch import Tensor, nn
 from sppkit import registry
 from sppkit.activations import activation_gain, load_activation
 from sppkit.models.layers import Convolution, ScaledActivation, SqueezeExcite, StochasticDepth
+from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places
 from sppkit.models.scaling import iter_expected_variance
-from sppkit.models.spec import EXPANSION
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sppkit.models.spec import ModelSpec
-
-INPUT_CHANNELS = 3
-# Kernel sizes of a block's convolutions; the stride sits on the first 3x3 convolution.
-_KERNELS = {"bottleneck": (1, 3, 1), "basic": (3, 3)}
-# Kernel and stride of the stem's convolution.
-_STEMS = {"imagenet": (7, 2), "no-pool": (7, 2), "cifar": (3, 1)}
 
 
 class ResidualBlock(nn.Module):
@@ -67,7 +61,7 @@ class ResidualBlock(nn.Module):
         self, spec: ModelSpec, channels: tuple[int, ...], activations: tuple[ScaledActivation, ...], stride: int
     ) -> None:
         build_norm = registry.resolve("normalizer", spec.norm)
-        kernels = _KERNELS[spec.block]
+        kernels = KERNELS[spec.block]
         layers = zip(pairwise(channels), activations, kernels, strict=True)
         for index, ((incoming, outgoing), activation, kernel) in enumerate(layers):
             takes_stride = index == kernels.index(3)
@@ -119,7 +113,7 @@ class PreActivationResNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        kernel, stride = _STEMS[spec.stem]
+        kernel, stride = STEMS[spec.stem]
         self.stem = _convolution(spec, INPUT_CHANNELS, spec.stem_channels, kernel, stride)
         self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
         self.blocks = nn.ModuleList(_iter_blocks(spec))
@@ -158,7 +152,7 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
     variances = iter_expected_variance(spec.stages, spec.alpha)
     activation = load_activation(spec.activation)
     gain = activation_gain(activation) if spec.gain == "exact" else float(spec.gain)
-    convolutions = len(_KERNELS[spec.block])
+    convolutions = len(KERNELS[spec.block])
     for index, (stage, position, channels) in enumerate(iter_places(spec)):
         beta = next(variances) ** 0.5 if spec.scaled else 1.0
         # beta is what the input's standard deviation should be: only the first activation sees the input.
@@ -172,25 +166,6 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
             # The published schedule: from 0 at the first block; the full rate would be at block number `total`.
             drop_rate=spec.stochastic_depth * index / total,
         )
-
-
-def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Yield where each block stands and how wide it is.
-
-    Args:
-        spec: The network.
-
-    Yields:
-        Stage (from 0), position in the stage (0 projects), and the channels before, between and behind the
-        convolutions.
-    """
-    incoming = spec.stem_channels
-    for stage, blocks in enumerate(spec.stages):
-        inner = spec.stem_channels * 2**stage
-        outgoing = inner * EXPANSION[spec.block]
-        for position in range(blocks):
-            yield stage, position, (incoming, *[inner] * (len(_KERNELS[spec.block]) - 1), outgoing)
-            incoming = outgoing
 
 
 def _convolution(spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int) -> Convolution:
