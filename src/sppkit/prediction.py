@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from sppkit.config import RunConfig, parse_values
 from sppkit.errors import UsageError
@@ -23,6 +22,8 @@ from sppkit.theory.signal import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import pandas as pd
 
     from sppkit.activations import Activation as TorchActivation
     from sppkit.config import Resolved

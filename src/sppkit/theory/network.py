@@ -130,11 +130,31 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
     channels = network.input_channels, network.stem_channels
     stem = _convolve(network, image, channels, network.stem_kernel, network.stem_stride, batch)
     signal = max_pool(stem, lambda x: x) if network.stem_pool else stem
-    yield _expect(signal, None, batch, network.stem_channels)
+    yield _expect_stem(signal, stem, batch) if network.stem_pool else _expect(signal, None, batch, channels[1])
     for index, block in enumerate(network.blocks):
         pooled = stem if index == 0 and network.stem_pool else None
         signal, branch = _follow(network, block, signal, batch, pooled)
         yield _expect(signal, branch, batch, block.channels[-1])
+
+
+def _expect_stem(pooled: Signal, stem: Signal, batch: Batch) -> Expected:
+    """Return what is expected behind the max-pool.
+
+    A channel's mean is nearly the same for all, and scales with its filter as its variance does: both drift as the
+    variance of the convolution before the pool.
+
+    Args:
+        pooled: The max-pool's output.
+        stem: Its input.
+        batch: What the statistics are taken over.
+
+    Returns:
+        The stem's row.
+    """
+    squared_mean, variance = squared_mean_and_variance(pooled, batch)
+    drift = math.sqrt(stem.scatter.drift)
+    curves = Curve(squared_mean, squared_mean * drift), Curve(variance, variance * drift)
+    return Expected(*curves, None, pooled.grid.rows.size, pooled.grid.columns.size)
 
 
 def _expect(signal: Signal, branch: Signal | None, batch: Batch, channels: int) -> Expected:

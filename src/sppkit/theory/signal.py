@@ -6,7 +6,7 @@ are over channels, in the limit of many.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ class Signal:
     second: Floats
     mean: Floats
     pairs: dict[str, Floats]
-    scatter: Scatter = Scatter()
+    scatter: Scatter = field(default_factory=Scatter)
     response: Response = UNCHANGED
     mean_spread: Floats | None = None
 
