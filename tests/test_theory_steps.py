@@ -41,7 +41,8 @@ def random_kernel(size: int) -> np.ndarray:
 
 
 # Two-dimensional trapezoidal rule, exact to rounding for what is smooth; a kink costs 1e-5, a jump 1e-3. The series of
-# tanh, which has poles, converges slowly: 32 terms leave 1e-6 where the correlation is near 1; that of a jump leaves 0.6 % of E phi².
+# tanh, which has poles, converges slowly: 32 terms leave 1e-6 where the correlation is near 1; that of a jump leaves
+# 0.6 % of E phi².
 @pytest.mark.parametrize(("name", "tolerance"), [("silu", 1e-8), ("tanh", 1e-5), ("relu", 3e-5), ("leaky_relu", 3e-5),
                                                  ("relu6", 3e-5), ("selu", 3e-5), ("hardshrink", 1.2e-2)])  # fmt: skip
 @pytest.mark.parametrize("rho", [-0.6, 0.0, 0.3, 0.95, 0.999])

@@ -82,6 +82,11 @@ class Network:
     circular: bool
     gate: float | None
 
+    @property
+    def resets(self) -> bool:
+        """Whether a normalizer or centred filters take the channels' means away."""
+        return self.normalizes or self.weights != "none"
+
 
 class Curve(NamedTuple):
     """What is expected of one statistic.
@@ -130,11 +135,15 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
     channels = network.input_channels, network.stem_channels
     stem = _convolve(network, image, channels, network.stem_kernel, network.stem_stride, batch)
     signal = max_pool(stem, lambda x: x) if network.stem_pool else stem
-    yield _expect_stem(signal, stem, batch) if network.stem_pool else _expect(signal, None, batch, channels[1])
+    yield (
+        _expect_stem(signal, stem, batch)
+        if network.stem_pool
+        else _expect(signal, None, batch, channels[1], resets=network.resets)
+    )
     for index, block in enumerate(network.blocks):
         pooled = stem if index == 0 and network.stem_pool else None
         signal, branch = _follow(network, block, signal, batch, pooled)
-        yield _expect(signal, branch, batch, block.channels[-1])
+        yield _expect(signal, branch, batch, block.channels[-1], resets=network.resets)
 
 
 def _expect_stem(pooled: Signal, stem: Signal, batch: Batch) -> Expected:
@@ -157,13 +166,13 @@ def _expect_stem(pooled: Signal, stem: Signal, batch: Batch) -> Expected:
     return Expected(*curves, None, pooled.grid.rows.size, pooled.grid.columns.size)
 
 
-def _expect(signal: Signal, branch: Signal | None, batch: Batch, channels: int) -> Expected:
-    squared_mean, variance = _judge(signal, batch, channels)
-    residual = None if branch is None else _judge(branch, batch, channels)[1]
+def _expect(signal: Signal, branch: Signal | None, batch: Batch, channels: int, *, resets: bool) -> Expected:
+    squared_mean, variance = _judge(signal, batch, channels, resets=resets)
+    residual = None if branch is None else _judge(branch, batch, channels, resets=resets)[1]
     return Expected(squared_mean, variance, residual, signal.grid.rows.size, signal.grid.columns.size)
 
 
-def _judge(signal: Signal, batch: Batch, channels: int) -> tuple[Curve, Curve]:
+def _judge(signal: Signal, batch: Batch, channels: int, *, resets: bool) -> tuple[Curve, Curve]:
     """Return squared mean and variance, each with its spread.
 
     Of C channels, the means are normal numbers of one variance, whose average square has a relative variance of 2/C.
@@ -172,13 +181,15 @@ def _judge(signal: Signal, batch: Batch, channels: int) -> tuple[Curve, Curve]:
         signal: A block's output, or the end of its branch.
         batch: What the statistics are taken over.
         channels: C.
+        resets: Whether the means are taken away; else they drift with the variance, too.
 
     Returns:
         Both curves.
     """
     squared_mean, variance = squared_mean_and_variance(signal, batch)
-    of_mean = math.sqrt(2 / channels + signal.scatter.mean_drift)
-    return Curve(squared_mean, squared_mean * of_mean), Curve(variance, variance * math.sqrt(signal.scatter.drift))
+    drift = signal.scatter.drift
+    of_mean = math.sqrt(2 / channels + signal.scatter.mean_drift + (0.0 if resets else drift))
+    return Curve(squared_mean, squared_mean * of_mean), Curve(variance, variance * math.sqrt(drift))
 
 
 def _follow(
@@ -199,7 +210,9 @@ def _follow(
     if network.gate is not None:
         branch = squeeze_and_excite(branch, network.gate)
     added = drop(branch, block.keep).scaled(block.branch_gain)
-    return add(shortcut, added, batch, block.channels[-1], signal.scatter.drift), carry(branch, signal.scatter.drift)
+    before = signal.scatter.drift
+    total = add(shortcut, added, batch, block.channels[-1], before, resets=network.resets)
+    return total, carry(branch, before)
 
 
 def _convolve(
@@ -207,7 +220,9 @@ def _convolve(
 ) -> Signal:
     weights = filters(network.weights, c=network.c, fan_in=channels[0] * kernel**2)
     output = convolve(signal, weights, kernel=kernel, stride=stride)
-    return widen(output, batch, channels[1], centred_inputs=channels[0] if weights.centred else None)
+    return widen(
+        output, batch, channels[1], centred_inputs=channels[0] if weights.centred else None, resets=network.resets
+    )
 
 
 def _prepare(network: Network, signal: Signal, scale: float, batch: Batch) -> Signal:

@@ -202,19 +202,21 @@ def squared_mean_and_variance(signal: Signal, batch: Batch) -> tuple[float, floa
     return max(0.0, squared_mean), max(0.0, mean_over_positions(signal, signal.second) - squared_mean)
 
 
-def mean_square_correlation(signal: Signal, batch: Batch) -> float:
-    """Return the mean over all pairs of a batch of (covariance around the channels' means)², over the variance squared.
+def mean_square_correlation(signal: Signal, batch: Batch, *, around_means: bool = True) -> float:
+    """Return the mean over all pairs of a batch of covariance², over the mean square of a position, squared.
 
     Of K independent numbers it is about 1/K: its inverse counts how many independent values a channel has.
 
     Args:
         signal: The signal.
         batch: Its size.
+        around_means: Whether the channels' means are subtracted first.
 
     Returns:
         The mean, between 0 and 1; 0 where there is no variance.
     """
-    weights, partners = signal.grid.weights, mean_over_batch(signal, batch)
+    weights = signal.grid.weights
+    partners = mean_over_batch(signal, batch) if around_means else np.zeros_like(signal.second)
     overall = mean_over_positions(signal, partners)
     second = signal.second - 2 * partners + overall
     power = mean_over_positions(signal, second)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sppkit.theory.signal import Batch, Signal
 
 
-def widen(signal: Signal, batch: Batch, channels: int, *, centred_inputs: int | None) -> Signal:
+def widen(signal: Signal, batch: Batch, channels: int, *, centred_inputs: int | None, resets: bool) -> Signal:
     """Add the drift that a convolution's own C filters bring.
 
     A channel is a normal draw with covariances E x x' over the batch, whose variance has a relative variance of
@@ -29,16 +29,18 @@ def widen(signal: Signal, batch: Batch, channels: int, *, centred_inputs: int | 
         batch: What the statistics are taken over.
         channels: C.
         centred_inputs: Channels of the input if the filters are centred, else None.
+        resets: Whether a normalizer or centred filters take the channels' means away before the next branch. Where
+            they stay they drift with the variance, and coherently over all positions.
 
     Returns:
         The signal with its drift.
     """
-    own = 2 * (mean_square_correlation(signal, batch) + signal.scatter.noise) / channels
+    own = 2 * (mean_square_correlation(signal, batch, around_means=resets) + signal.scatter.noise) / channels
     of_mean = 2 / centred_inputs if centred_inputs else 0.0
     return replace(signal, scatter=replace(signal.scatter, drift=signal.scatter.drift + own, mean_drift=of_mean))
 
 
-def add(shortcut: Signal, branch: Signal, batch: Batch, channels: int, before: float) -> Signal:
+def add(shortcut: Signal, branch: Signal, batch: Batch, channels: int, before: float, *, resets: bool) -> Signal:
     """Return shortcut + branch, whose drifts have a common past.
 
     The product of the two has mean 0 and counts once more for every seed: twice the mean over C channels of their
@@ -50,6 +52,7 @@ def add(shortcut: Signal, branch: Signal, batch: Batch, channels: int, before: f
         batch: What the statistics are taken over.
         channels: C.
         before: Drift at the block's input.
+        resets: As of ``widen``.
 
     Returns:
         The sum, with its drift.
@@ -59,7 +62,7 @@ def add(shortcut: Signal, branch: Signal, batch: Batch, channels: int, before: f
     share = _share(mine[1], its[1])
     a, b = shortcut.scatter, branch.scatter
     together = share * a.carried + (1 - share) * b.carried
-    crossed = 4 * share * (1 - share) * mean_square_correlation(total, batch) / channels
+    crossed = 4 * share * (1 - share) * mean_square_correlation(total, batch, around_means=resets) / channels
     drift = together**2 * before + share**2 * a.drift + (1 - share) ** 2 * b.drift + crossed
     of_mean = _share(mine[0], its[0])
     mean_drift = of_mean**2 * a.mean_drift + (1 - of_mean) ** 2 * b.mean_drift
