@@ -100,6 +100,11 @@ class Curve(NamedTuple):
     spread: float
 
 
+# Fourth powers of a signal must stay within the floats (1e308); measured in float32, it is lost long before.
+_LARGEST = 1e70
+_LOST = Curve(math.nan, math.nan)
+
+
 class Expected(NamedTuple):
     """What is expected at one block.
 
@@ -141,6 +146,11 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
         else _expect(signal, None, batch, channels[1], resets=network.resets)
     )
     for index, block in enumerate(network.blocks):
+        if not mean_over_positions(signal, signal.second) < _LARGEST:
+            rows, columns = (axis.taps(1, block.stride).axis for axis in signal.grid)
+            signal = white_noise(rows, columns).scaled(math.inf)
+            yield Expected(_LOST, _LOST, _LOST, rows.size, columns.size)
+            continue
         pooled = stem if index == 0 and network.stem_pool else None
         signal, branch = _follow(network, block, signal, batch, pooled)
         yield _expect(signal, branch, batch, block.channels[-1], resets=network.resets)
