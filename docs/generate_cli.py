@@ -16,6 +16,10 @@ HEAD = """# Commands
 |---|---|
 | `sppkit plot` | measure a network; write table, record and picture; say what they show |
 | `sppkit plot RUN.csv` | redraw a saved run |
+| `sppkit check` | judge a run by policy, theory and baseline; the exit code is the verdict |
+| `sppkit bless RUN.csv` | accept a run as the new baseline |
+| `sppkit diff A B` | compare two saved runs, block by block |
+| `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |

@@ -10,7 +10,7 @@ import torch
 
 import sppkit
 from sppkit.models.spec import describe
-from sppkit.sources.named import _expect
+from sppkit.prediction import borderless_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def measured(
     x = torch.randn(SAMPLES, 3, size, size, generator=torch.Generator().manual_seed(seed)).to(dtype)
     run = {
         "network": describe(model.spec),
-        "expected": _expect(model.spec),
+        "expected": {"residual_variance": borderless_residual_variance(model.spec)},
         "input": {"kind": "gaussian", "batch_shape": list(x.shape), "batches": 1},
         "mode": mode,
         "dtype": str(dtype).removeprefix("torch."),

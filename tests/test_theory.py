@@ -10,7 +10,9 @@ import torch
 
 import sppkit
 from sppkit import registry
+from sppkit.activations import load_activation
 from sppkit.theory.expectation import expected_residual_variance
+from sppkit.theory.hermite import Smooth
 
 NF: dict[str, Any] = {"norm": "none", "norm_first": True, "scaled": True, "weights": "scaled-ws", "c": 1.0}
 BN: dict[str, Any] = {"norm": "bn", "norm_first": True, "scaled": False, "weights": "none", "c": 2.0}
@@ -18,7 +20,9 @@ BN: dict[str, Any] = {"norm": "bn", "norm_first": True, "scaled": False, "weight
 
 def expect(activation: str = "relu", gain: float | None = None, se_factor: float | None = None, **kind: Any) -> Any:
     exact = sppkit.activation_gain(activation)
-    return expected_residual_variance(activation, gain=exact if gain is None else gain, se_factor=se_factor, **kind)
+    loaded = load_activation(activation)
+    f = Smooth(lambda x: loaded.function(torch.from_numpy(x.copy())).numpy(), loaded.kinks)
+    return expected_residual_variance(f, gain=exact if gain is None else gain, se_factor=se_factor, **kind)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
+    from sppkit.prediction import predict as predict
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
@@ -54,6 +55,7 @@ _HOME = {
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
     "predict_from_weights": "models.weights_prediction",
+    "predict": "prediction",
     "read_csv": "table",
     "replace_normalizers": "models.replace",
     "weight_noise": "models.noise",

@@ -262,6 +262,9 @@ class RunConfig(ModelOptions):
         "Statistics to measure: see sppkit list statistics.",
         registry.STATISTICS,
     )
+    theory: bool = _option(
+        True, parsers.true_or_false, "", _RUN, "Put the curves that theory predicts beside the measured ones."
+    )
     out: str = _option("spp", parsers.folder, "DIR", _OUTPUT, "Folder of the files.")
     name: str | None = _option(
         None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."

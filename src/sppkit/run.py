@@ -13,6 +13,7 @@ import torch
 
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.measurement import Probe, find_joins, run_probe
+from sppkit.prediction import with_predictions
 from sppkit.probe.corrections import load_corrections
 from sppkit.record import versions
 from sppkit.sources.choose import choose_source
@@ -74,8 +75,9 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
+    table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(source, resolved.config, inputs)))
+    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs)))
 
 
 def find(resolved: Resolved) -> Findings:

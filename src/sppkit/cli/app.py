@@ -17,6 +17,7 @@ from sppkit.cli.gain import gain
 from sppkit.cli.inspect_ import inspect
 from sppkit.cli.list_ import list_
 from sppkit.cli.plot import plot
+from sppkit.cli.predict_ import predict
 from sppkit.cli.suggest_ import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -32,6 +33,8 @@ Try:
   sppkit plot spp/nf-resnet-600.csv --format svg,pdf
 
   sppkit compare bn-relu-conv relu-bn-conv --depth 50
+
+  sppkit predict --arch nf-resnet --depth 600
 
   sppkit suggest --arch he-resnet --depth 50
 
@@ -96,6 +99,7 @@ app.command()(check)
 app.command()(bless)
 app.command()(diff)
 app.command()(compare)
+app.command()(predict)
 app.command()(suggest)
 app.command()(gain)
 app.command(name="inspect")(inspect)

@@ -19,13 +19,11 @@ from sppkit.models.addons.settings import positions, read_add_on_settings
 from sppkit.models.layers import Convolution, ScalarBias, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
 from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.places import KERNELS
 from sppkit.models.regnet import GROUP, SE_RATIO
 
 if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
-
-# Kernel sizes of a block's convolutions; the stride sits on the first 3x3 convolution.
-KERNELS = {"bottleneck": (1, 3, 1), "basic": (3, 3)}
 
 
 class ResidualBlock(nn.Module):

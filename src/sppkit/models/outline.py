@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sppkit.models.resnet import iter_places, stride_of
+from sppkit.models.places import iter_places, stride_of
 from sppkit.models.scaling import iter_expected_variance
 
 if TYPE_CHECKING:

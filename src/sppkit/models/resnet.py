@@ -7,22 +7,17 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from sppkit.activations import activation_gain, load_activation
-from sppkit.models.block import KERNELS, ResidualBlock, build_convolution
+from sppkit.models.block import ResidualBlock, build_convolution
 from sppkit.models.kalman_block import KalmanBlock, SideChannel
 from sppkit.models.layers import ScaledActivation
-from sppkit.models.regnet import bottleneck_width
+from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places, stride_of
 from sppkit.models.scaling import iter_expected_variance
-from sppkit.models.spec import EXPANSION
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sppkit.models.spec import ModelSpec
-
-INPUT_CHANNELS = 3
-# Kernel and stride of the stem's convolution.
-_STEMS = {"imagenet": (7, 2), "no-pool": (7, 2), "cifar": (3, 1), "regnet": (3, 2)}
 
 
 class PreActivationResNet(nn.Module):
@@ -34,7 +29,7 @@ class PreActivationResNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        kernel, stride = _STEMS[spec.stem]
+        kernel, stride = STEMS[spec.stem]
         self.stem = build_convolution(spec, INPUT_CHANNELS, spec.stem_channels, kernel, stride)
         self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
         self.blocks = nn.ModuleList(_iter_blocks(spec))
@@ -91,39 +86,3 @@ def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
             # The published schedule: from 0 at the first block; the full rate would be at block number `total`.
             drop_rate=spec.stochastic_depth * index / total,
         )
-
-
-def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Yield where each block stands and how wide it is.
-
-    Args:
-        spec: The network.
-
-    Yields:
-        Stage (from 0), position in the stage (0 projects), and the channels before, between and behind the
-        convolutions.
-    """
-    incoming = spec.stem_channels
-    for stage, blocks in enumerate(spec.stages):
-        inner = spec.stem_channels * 2**stage
-        outgoing = inner * EXPANSION[spec.block]
-        for position in range(blocks):
-            if spec.widths is not None:
-                inner = bottleneck_width(incoming, first=stage == 0 and position == 0)
-                outgoing = spec.widths[stage]
-            yield stage, position, (incoming, *[inner] * (len(KERNELS[spec.block]) - 1), outgoing)
-            incoming = outgoing
-
-
-def stride_of(spec: ModelSpec, stage: int, position: int) -> int:
-    """Return the stride of a block.
-
-    Args:
-        spec: The network.
-        stage: From 0.
-        position: In the stage, from 0.
-
-    Returns:
-        2 at the start of every stage but the first, where only NF-RegNets have it; else 1.
-    """
-    return 2 if position == 0 and (stage > 0 or spec.variant is not None) else 1

@@ -157,8 +157,9 @@ class ModelSpec:
 
     @property
     def textbook(self) -> bool:
-        """Whether the network is one that theory describes: no gates inside, no noise."""
-        return self.add_on is None and not self.noise and self.variant is None
+        """Whether the network is one that theory describes: its own order, no add-ons, no noise, weights as drawn."""
+        changed = (self.add_on, self.noise, self.variant, self.order, self.norm_kw, self.fixup, self.enorm)
+        return not any(changed)
 
     @property
     def weight_scale(self) -> float:

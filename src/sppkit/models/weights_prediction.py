@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sppkit.errors import UsageError
-from sppkit.models.resnet import INPUT_CHANNELS, PreActivationResNet
+from sppkit.models.places import INPUT_CHANNELS
+from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.weights_description import describe_resnet
 from sppkit.parsers import whole_number
 from sppkit.table import build_table

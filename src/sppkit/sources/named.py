@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sppkit.activations import activation_gain
 from sppkit.errors import UsageError
 from sppkit.inputs.load import load_inputs
 from sppkit.models.build import build_from_spec, lay_out
@@ -16,11 +15,10 @@ from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.transfer import load_weights
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
 from sppkit.models.normalizers.traits import TRAITS, groups_note
-from sppkit.models.resnet import INPUT_CHANNELS
-from sppkit.models.scaling import iter_expected_variance
+from sppkit.models.places import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
 from sppkit.models.streaming import streamed
-from sppkit.theory.expectation import expected_residual_variance
+from sppkit.prediction import borderless_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +41,7 @@ class NamedArchitecture:
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
         # Before minutes of work, not behind them: it refuses a gain that overflows. Trained weights follow no theory.
-        self._expected = _expect(self.spec)["residual_variance"] if file is None else None
+        self._expected = borderless_residual_variance(self.spec) if file is None else None
         self._streamed = False
         self._notes: list[str] = []
 
@@ -146,23 +144,3 @@ def _with_warmup(resolved: Resolved, spec: ModelSpec) -> Resolved:
         return resolved
     # What normalizes by running estimates is shown with estimates that mean something.
     return replace(resolved, config=replace(resolved.config, warmup=TRAITS[spec.norm].warmup))
-
-
-def _expect(spec: ModelSpec) -> dict[str, float | None]:
-    if not spec.textbook:
-        return {"residual_variance": None}
-    gain = activation_gain(spec.activation) if spec.gain == "exact" else float(spec.gain)
-    value = expected_residual_variance(
-        spec.activation,
-        norm=spec.norm,
-        norm_first=spec.norm_first,
-        scaled=spec.scaled,
-        weights=spec.weights,
-        gain=gain,
-        c=spec.weight_scale,
-        se_factor=spec.se_factor if spec.se else None,
-        largest_variance=max(iter_expected_variance(spec.stages, spec.alpha)),
-        pooled=spec.stem == "imagenet",
-        whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
-    )
-    return {"residual_variance": value}

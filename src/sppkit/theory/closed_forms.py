@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from sppkit.activations import gaussian_moments, load_activation
+import numpy as np
+
+from sppkit.theory.pool import moments_of_largest
 
 if TYPE_CHECKING:
-    from sppkit.activations import Activation, ActivationSpec
+    from sppkit.theory.activation import Activation
 
 # A gate is sigmoid of a number near 0.
 _GATE = 0.5
 # The published gains are Monte-Carlo estimates: up to 0.13 % high, so 0.3 % in the variance.
 _GAIN_TOLERANCE = 0.01
-# The largest of nine independent N(0, 1), as behind a 3x3 max-pool of white noise: its mean and variance.
-_POOLED_MEAN, _POOLED_VARIANCE = 1.48501, 0.35735
-# Only the first block sees the pool. ReLU, whose published curves start there, passes on 1.036 of what it should.
+# Only the first block sees the pool. ReLU, whose published curves start there, passes on 1.048 of what it should.
 _POOL_TOLERANCE = 0.05
 # What one transition loses the next stage starts from: four stages of 2.5 % are 10 %.
 _SCALE_TOLERANCE = 0.025
@@ -25,7 +24,7 @@ _SCALE_TOLERANCE = 0.025
 _SMALLEST_SCALE = 1.25
 
 
-def residual_variance_behind_norm(activation: ActivationSpec, *, norm_first: bool, gain: float, c: float) -> float:
+def residual_variance_behind_norm(activation: Activation, *, norm_first: bool, gain: float, c: float) -> float:
     """Return the residual variance of a branch whose last convolution follows a normalizer.
 
     BN-ReLU-Conv: the convolution sees gain f(z), z ~ N(0,1); weights of variance c/fan_in carry its mean into the
@@ -41,14 +40,15 @@ def residual_variance_behind_norm(activation: ActivationSpec, *, norm_first: boo
     Returns:
         The residual variance.
 
-    >>> round(residual_variance_behind_norm("relu", norm_first=True, gain=1.0, c=2.0), 4)
+    >>> from sppkit.theory.activation import TwoSlopes
+    >>> round(residual_variance_behind_norm(TwoSlopes(1.0, 0.0), norm_first=True, gain=1.0, c=2.0), 4)
     0.6817
     """
-    return c * gain**2 * gaussian_moments(load_activation(activation)).variance if norm_first else c
+    return c * gain**2 * _kept_variance(activation, 1.0) if norm_first else c
 
 
 def residual_variance_normalizer_free(
-    activation: ActivationSpec, *, gain: float, c: float, largest_variance: float = 1.0, pooled: bool = False
+    activation: Activation, *, gain: float, c: float, largest_variance: float = 1.0, pooled: bool = False
 ) -> float | None:
     """Return the residual variance of an NF-ResNet with centred, scaled weights.
 
@@ -71,27 +71,28 @@ def residual_variance_normalizer_free(
     Returns:
         The residual variance, or None where f does not keep the variance and no closed form exists.
 
-    >>> residual_variance_normalizer_free("relu", gain=1.712859, c=1.0, largest_variance=51.0, pooled=True)
+    >>> from sppkit.theory.activation import TwoSlopes
+    >>> residual_variance_normalizer_free(TwoSlopes(1.0, 0.0), gain=1.712859, c=1.0, largest_variance=51.0, pooled=True)
     1.0
-    >>> residual_variance_normalizer_free("identity", gain=1.0, c=1.0, pooled=True) is None
+    >>> residual_variance_normalizer_free(TwoSlopes(1.0, 1.0), gain=1.0, c=1.0, pooled=True) is None
     True
     """
-    f = load_activation(activation)
     scale = max(largest_variance, _SMALLEST_SCALE)
-    kept = [(_kept_variance(f, 1.0), _GAIN_TOLERANCE), (_kept_variance(f, scale), _SCALE_TOLERANCE)]
+    kept = [(_kept_variance(activation, 1.0), _GAIN_TOLERANCE), (_kept_variance(activation, scale), _SCALE_TOLERANCE)]
     if pooled:
-        kept.append((_kept_behind_pool(f, c), _POOL_TOLERANCE))
+        kept.append((_kept_behind_pool(activation, c), _POOL_TOLERANCE))
     return 1.0 if all(abs(c * gain**2 * factor - 1) < tolerance for factor, tolerance in kept) else None
 
 
 def _kept_variance(f: Activation, v: float) -> float:
-    return gaussian_moments(f, std=math.sqrt(v)).variance / v
+    moments, _ = f.transform(np.full((1, 1), v), {})
+    return (moments.second - moments.mean**2).item() / v
 
 
 def _kept_behind_pool(f: Activation, c: float) -> float:
-    # The stem's variance is c. A Gaussian of the pool's two moments in place of its slightly skewed density: ReLU keeps
-    # 1.036 instead of 1.046.
-    return gaussian_moments(f, mean=_POOLED_MEAN * math.sqrt(c), std=math.sqrt(_POOLED_VARIANCE * c)).variance / c
+    # The stem's variance is c.
+    mean, second = moments_of_largest((c,) * 9, f)
+    return (second - mean**2) / c
 
 
 def squeeze_excite_factor(factor: float) -> float:

@@ -11,11 +11,11 @@ from sppkit.theory.closed_forms import (
 )
 
 if TYPE_CHECKING:
-    from sppkit.activations import ActivationSpec
+    from sppkit.theory.activation import Activation
 
 
 def expected_residual_variance(
-    activation: ActivationSpec,
+    activation: Activation,
     *,
     norm: str,
     norm_first: bool,

@@ -1,0 +1,255 @@
+"""One layer each: from the covariances of its input to those of its output.
+
+docs/theory.md derives every formula.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.theory.activation import arc_cosine, correlation
+from sppkit.theory.grid import Grid, mean_over_pairs_of_taps, mean_over_taps
+from sppkit.theory.scatter import Response, behind_convolution
+from sppkit.theory.signal import (
+    BATCH,
+    OTHER,
+    SAME,
+    Signal,
+    mean_over_batch,
+    mean_over_partners,
+    mean_over_positions,
+    mean_square_correlation,
+)
+
+if TYPE_CHECKING:
+    from sppkit.theory.activation import Activation, Moments
+    from sppkit.theory.grid import Axis, Floats
+    from sppkit.theory.signal import Batch
+
+
+# Weight standardization as published adds this to the standard deviation of a filter's weights.
+_WS_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The distribution of a convolution's weights.
+
+    Attributes:
+        scale: Sum of the squared weights of a filter, in the mean over filters.
+        centred: Whether the weights of each filter sum to 0.
+        fan_in: Number of weights of a filter.
+        excess: Of the output: -2/(N - 1) for filters of one length in N - 1 dimensions, 0 for normal weights.
+    """
+
+    scale: float
+    centred: bool
+    fan_in: int
+    excess: float
+
+
+def filters(parametrization: str, *, c: float, fan_in: int) -> Filters:
+    """Return what a weight parametrization makes of N(0, c/fan_in) weights.
+
+    Let N be fan_in. Removing the mean leaves E w w^T = c/N (1 - 11^T/N), whose trace is c (1 - 1/N), and an output
+    whose variance over filters is c/N times the sum of squared deviations of the N inputs from their mean, that is
+    c (1 - 1/N) times their unbiased variance. ``scaled-ws`` makes the sum of squares c exactly, ``ws`` N - 1.
+
+    Args:
+        parametrization: ``none``, ``centered-ws``, ``scaled-ws`` or ``ws``.
+        c: Weight variance times fan_in.
+        fan_in: Number of weights of a filter.
+
+    Returns:
+        The distribution.
+    """
+    scale = {
+        "none": c,
+        "centered-ws": c * (1 - 1 / fan_in),
+        "scaled-ws": c,
+        "ws": (fan_in - 1) / (1 + _WS_EPSILON * math.sqrt(fan_in / c)) ** 2,
+    }[parametrization]
+    of_one_length = parametrization in {"scaled-ws", "ws"} and fan_in > 2
+    return Filters(scale, parametrization != "none", fan_in, -2 / (fan_in - 1) if of_one_length else 0.0)
+
+
+def white_noise(rows: Axis, columns: Axis) -> Signal:
+    """Return independent N(0, 1) numbers.
+
+    Args:
+        rows: Rows of the image.
+        columns: Columns of the image.
+
+    Returns:
+        The signal.
+    """
+    shape = len(rows.positions), len(columns.positions)
+    return Signal(Grid(rows, columns), np.ones(shape), np.zeros(shape), {OTHER: np.zeros(shape * 2)})
+
+
+def convolve(signal: Signal, weights: Filters, *, kernel: int = 1, stride: int = 1) -> Signal:
+    """Convolve with filters of independent weights, zero-padded by half a kernel.
+
+    E y y' = scale * (mean over taps of E x x' - (mean over taps of E x) (the same at the other position)), the second
+    term only for centred filters. A tap outside the map counts as 0 in a mean over all of them.
+
+    Args:
+        signal: The input.
+        weights: Distribution of the filters.
+        kernel: Size of the kernel.
+        stride: Of the convolution.
+
+    Returns:
+        The output; its mean is 0, since the sign of a filter is random.
+    """
+    rows, columns = signal.grid.rows.taps(kernel, stride), signal.grid.columns.taps(kernel, stride)
+    taps, response = kernel * kernel, signal.response
+    second = mean_over_taps(signal.second, rows, columns)
+    pairs = signal.map_pairs(lambda pair: mean_over_pairs_of_taps(pair, rows, columns))
+    if weights.centred:
+        response = response.about_mean()
+        mean = mean_over_taps(signal.mean, rows, columns)
+        second = second - mean * mean
+        if signal.mean_spread is not None:
+            second = second - mean_over_taps(signal.mean_spread, rows, columns) / taps
+        product = _outer(mean)
+        pairs = {kind: pair - product for kind, pair in pairs.items()}
+    scatter = behind_convolution(signal.scatter, response, fan_in=weights.fan_in, taps=taps, excess=weights.excess)
+    output = Signal(Grid(rows.axis, columns.axis), second, np.zeros_like(second), pairs, scatter)
+    return output.scaled(math.sqrt(weights.scale))
+
+
+def activate(signal: Signal, activation: Activation, gain: float) -> Signal:
+    """Apply gain * phi to a nearly Gaussian signal of mean 0.
+
+    The scatter enters to first order. A Gaussian is a signal of excess e times a random scale whose square has mean 1
+    and variance -e, so that a moment g(D) of the Gaussian is the signal's plus -e/2 D² g''(D), and the signal's is
+    g + e/2 D² g''. A jitter j of D itself adds j/2 D² g''. For two positions, E phi phi' = sum_k a_k a_k' rho^k in
+    Hermite coefficients: the product of the means takes part in their correction, and the coupling puts coupling/2 on
+    a_2 a_2', as a variance of rho would. And a_2 = sqrt(2) D m'(D).
+
+    Args:
+        signal: The input.
+        activation: phi.
+        gain: Factor behind it.
+
+    Returns:
+        The output.
+    """
+    scatter = signal.scatter
+    at, products = activation.transform(signal.second, signal.pairs)
+    bend = (scatter.excess + scatter.jitter) / 2
+    mean, second = at.mean + bend * at.mean_bend, at.second + bend * at.second_bend
+    more = _outer(mean) - _outer(at.mean) + scatter.coupling * _outer(at.mean_slope)
+    pairs = {kind: pair + more for kind, pair in products.items()}
+    response, mean_spread = _respond(signal.grid, at), scatter.jitter * at.mean_slope**2
+    return Signal(signal.grid, second, mean, pairs, scatter, response, mean_spread).scaled(gain)
+
+
+def _respond(grid: Grid, at: Moments) -> Response:
+    def average(values: Floats) -> float:
+        return float(np.sum(grid.weights * values))
+
+    return Response(
+        second=average(at.second),
+        square=average(at.mean**2),
+        linear=average(at.linear**2),
+        second_slope=average(at.second_slope),
+        square_slope=average(2 * at.mean * at.mean_slope),
+        fourth=average(at.fourth),
+        central_fourth=average(at.fourth - 4 * at.mean * at.third + 6 * at.mean**2 * at.second - 3 * at.mean**4),
+    )
+
+
+def _outer(values: Floats) -> Floats:
+    return np.asarray(values[:, :, None, None] * values)
+
+
+def normalize(signal: Signal, batch: Batch, epsilon: float) -> Signal:
+    """Subtract each channel's mean over the batch and divide by its standard deviation.
+
+    Args:
+        signal: The input.
+        batch: What the statistics are taken over; every batch has its own.
+        epsilon: Added to the variance.
+
+    Returns:
+        The output. The variance of a channel is taken to be the mean over channels.
+    """
+    partners = mean_over_batch(signal, batch)
+    overall = mean_over_positions(signal, partners)
+    centring = partners[:, :, None, None] + partners - overall
+    second = signal.second - 2 * partners + overall
+    pairs = {kind: pair - centring for kind, pair in signal.pairs.items() if kind != BATCH}
+    if batch.batches > 1:
+        pairs[BATCH] = _centre_between(signal)
+    # The mean over channels loses its own mean over positions.
+    mean = signal.mean - mean_over_positions(signal, signal.mean)
+    variance = mean_over_positions(signal, second)
+    output = Signal(signal.grid, second, mean, pairs)
+    # A channel of K independent values has one length, as a filter of K weights has. Its variance is reset.
+    scatter = replace(
+        signal.scatter, excess=-2 * mean_square_correlation(output, batch), carried=0.0, drift=0.0, mean_drift=0.0
+    )
+    centred = replace(output, scatter=scatter, response=signal.response.about_mean(), mean_spread=signal.mean_spread)
+    return centred.scaled(1 / math.sqrt(variance + epsilon))
+
+
+def _centre_between(signal: Signal) -> Floats:
+    partners = mean_over_partners(signal, BATCH)
+    overall = mean_over_positions(signal, partners)
+    return signal.pair(BATCH) - (partners[:, :, None, None] + partners - overall)
+
+
+def squeeze_and_excite(signal: Signal, factor: float) -> Signal:
+    """Multiply every channel of every sample by factor * sigmoid(s), s from the sample's means over space.
+
+    The means over space have a second moment q, and q' between two samples. Two linear layers of weight variance
+    1/fan_in with a ReLU between them make of it s ~ N(0, q/2) and a covariance of q k(q'/q), k the arc-cosine kernel.
+
+    Args:
+        signal: The input, of mean 0.
+        factor: What the gate is multiplied by.
+
+    Returns:
+        The output.
+    """
+    own = mean_over_positions(signal, mean_over_partners(signal, SAME))
+    gates = {SAME: factor**2 * _gates(own / 2, own / 2)}
+    for kind in signal.pairs.keys() - {SAME}:
+        between = mean_over_positions(signal, mean_over_partners(signal, kind))
+        rho = correlation(np.array(between), np.array(own))
+        gates[kind] = factor**2 * _gates(own / 2, own * float(arc_cosine(rho)))
+    pairs = {kind: gate * signal.pair(kind) for kind, gate in gates.items()}
+    return replace(signal, second=gates[SAME] * signal.second, pairs=pairs)
+
+
+def _gates(variance: float, covariance: float) -> float:
+    """Return E sigmoid(s) sigmoid(s') of two normal numbers, by the trapezoidal rule."""
+    z = np.linspace(-9.0, 9.0, 289)
+    weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
+    rho = 0.0 if variance == 0 else min(1.0, max(-1.0, covariance / variance))
+    std = math.sqrt(variance)
+    other = rho * z[:, None] + math.sqrt(1 - rho * rho) * z
+    return float((weight * _sigmoid(std * z)) @ (_sigmoid(std * other) @ weight))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def drop(signal: Signal, keep: float) -> Signal:
+    """Drop each sample with probability 1 - keep, without rescaling what is kept.
+
+    Args:
+        signal: The input.
+        keep: Share of the samples that are kept.
+
+    Returns:
+        The output.
+    """
+    return signal if keep == 1 else signal.weighted(position=keep, same=keep, other=keep * keep)
