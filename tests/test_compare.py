@@ -88,7 +88,7 @@ def test_a_name_is_the_label() -> None:
 
 MISTYPED = {
     "nf-resnt": "unknown architecture 'nf-resnt'; did you mean 'nf-resnet'?\n"
-    "Known: bn-relu-conv, he-resnet, nf-resnet, relu-bn-conv.\n" + FORMS,
+    "Known: bn-relu-conv, fixup, he-resnet, nf-regnet, nf-resnet, relu-bn-conv, skipinit.\n" + FORMS,
     "nf-resnt:alpha=1": "unknown architecture 'nf-resnt'; did you mean 'nf-resnet'?",
     "nf-resnet:alpha": "nf-resnet:alpha: the options of a SPEC are key=value, as in nf-resnet:width=0.5,",
     "nf-resnet:alpha=1,alpha=2": "nf-resnet:alpha=1,alpha=2: alpha is given twice. Keep one of the two.",
@@ -170,8 +170,12 @@ def test_every_all_multiplies() -> None:
 
 
 def test_all_architectures() -> None:
-    assert labels(line_up(["all"], dict(TINY))) == list(registry.ARCHITECTURES)
-    assert labels(line_up(["all:se=true"], dict(TINY))) == [f"{name}:se=true" for name in registry.ARCHITECTURES]
+    # NF-RegNets have variants instead of stages.
+    known = [name for name in registry.ARCHITECTURES if name != "nf-regnet"]
+    lineup = line_up(["all"], dict(TINY))
+    assert labels(lineup) == known
+    assert any("nf-regnet" in note for note in lineup.notes)
+    assert labels(line_up(["all:se=true"], dict(TINY))) == [f"{name}:se=true" for name in known]
 
 
 def test_all_types_and_modes_have_files_of_their_own() -> None:
@@ -199,7 +203,7 @@ def test_files_have_the_names_that_plot_gives_them() -> None:
 def test_a_toml_file_lists_networks() -> None:
     file = config_file('specs = ["bn-relu-conv", "nf-resnet:alpha=1,name=NF"]\nstages = [1, 2]\nwidth = 0.125')
     assert labels(line_up([], {}, file)) == ["bn-relu-conv", "NF"]
-    assert labels(line_up(["all"], {}, file)) == list(registry.ARCHITECTURES)
+    assert labels(line_up(["all"], {}, file)) == [name for name in registry.ARCHITECTURES if name != "nf-regnet"]
 
 
 REFUSED: dict[str, tuple[list[str], dict[str, object], str]] = {
@@ -214,8 +218,8 @@ REFUSED: dict[str, tuple[list[str], dict[str, object], str]] = {
     "flag": (["he-resnet", "nf-resnet"], {"depth": "abc"}, "--depth must be a whole number from 1 to 3000000,"),
     "value": (["he-resnet:width=x", "nf-resnet"], TINY, "he-resnet:width=x: --width must be a number of more than 0"),
     "unknown": (["he-resnet:alfa=1", "nf-resnet"], TINY, "he-resnet:alfa=1: unknown option 'alfa'; did you mean"),
-    "all own": (["nf-resnet:norm=all", "he-resnet"], TINY, "nf-resnet:norm=bn: --norm means nothing for nf-resnet"),
-    "too many": (["all:activation=all"], TINY, "these are 92 networks; one picture can show at most 32."),
+    "all own": (["nf-resnet:norm=all", "he-resnet"], TINY, "nf-resnet:norm=bcn: --norm means nothing for nf-resnet"),
+    "too many": (["all:activation=all"], TINY, "these are 138 networks; one picture can show at most 32."),
     "saved": (["a.csv", "b.csv"], {"seed": "3"}, "--seed means nothing for saved runs; only --out, --name"),
     "same file": (["a.csv", "./a.csv:name=b"], {}, "a and b are the same network, measured in the same way;"),
 }  # fmt: skip

@@ -184,7 +184,7 @@ def check_name(kind: str, name: str, known: Iterable[str]) -> str:
     >>> check_name("architecture", "nf-resnt", ARCHITECTURES)
     Traceback (most recent call last):
     sppkit.errors.UsageError: unknown architecture 'nf-resnt'; did you mean 'nf-resnet'?
-    Known: bn-relu-conv, he-resnet, nf-resnet, relu-bn-conv.
+    Known: bn-relu-conv, fixup, he-resnet, nf-regnet, nf-resnet, relu-bn-conv, skipinit.
     """
     names = sorted(known)
     if name in names:
