@@ -18,6 +18,7 @@ from PIL import Image
 from sppkit.errors import UsageError
 from sppkit.plot.save import save_figure
 from sppkit.plot.spp import LOST, MEASURED, plot_spp
+from sppkit.prediction import predict
 from sppkit.table import STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
@@ -626,3 +627,10 @@ def test_a_fresh_interpreter_imports_neither_pyplot_nor_torch(tmp_path: Path) ->
     command = [sys.executable, "-W", "error", "-c", FRESH, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_a_prediction_alone_speaks_of_nothing_measured() -> None:
+    figure = plot_spp(predict("nf-resnet", stages=(2, 2), image_size=32))
+    drawn = [line.get_label() for axes in figure.axes for line in axes.get_lines()]
+    assert drawn.count("predicted") == 3
+    assert not {"measured", "first block of a stage"} & set(drawn)

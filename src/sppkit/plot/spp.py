@@ -15,6 +15,7 @@ from sppkit.plot.curves import build_curve, count_seeds, has_nonpositive, lost_r
 from sppkit.plot.figure import LETTER, PANEL_POINTS, PLAIN, build_figure, check_table, draw_panels, finish
 from sppkit.plot.save import styled
 from sppkit.plot.span import BAND_SPREADS
+from sppkit.table import is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,9 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
         panels = draw_panels(figure, [table])
         label = _mean_label(table, panels)
         for axes, statistic in panels:
-            _draw_measured(axes, table, statistic, label)
+            # What was only predicted has no curve, and no place in the legend.
+            if is_measured(table, statistic):
+                _draw_measured(axes, table, statistic, label)
             _draw_predicted(axes, table, statistic)
         finish(figure)
     return figure
@@ -132,7 +135,9 @@ def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str) -> None:
     if column not in table:
         return
     curve = build_curve(table, column, geometric=is_geometric(axes, table, column))
-    curve, _ = split_stem(axes, curve)
+    curve, stem = split_stem(axes, curve)
+    if stem is not None and not is_measured(table, statistic):
+        _draw_stem(axes, stem, PREDICTED)
     axes.plot(curve.blocks, curve.centre, color=PREDICTED, linewidth=1.0, linestyle=(0, (4, 2.5)), label="predicted")
     if spread in table and table[spread].notna().any():
         half = BAND_SPREADS * build_curve(table, spread).centre
@@ -142,12 +147,12 @@ def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str) -> None:
         band.set(label=f"predicted ± {BAND_SPREADS:g} standard deviations of one seed", zorder=0.8)
 
 
-def _draw_stem(axes: Axes, value: float) -> None:
+def _draw_stem(axes: Axes, value: float, colour: str = MEASURED) -> None:
     """Mark a stem above the axis by an arrow with its value."""
     at = axes.get_xaxis_transform()
-    line = axes.plot([0], [STEM_HEIGHT], color=MEASURED, transform=at)[0]
+    line = axes.plot([0], [STEM_HEIGHT], color=colour, transform=at)[0]
     line.set(linestyle="", marker="^", markersize=5)
-    write_stem(axes, f"stem {value:.3g}", MEASURED)
+    write_stem(axes, f"stem {value:.3g}", colour)
 
 
 def write_stem(axes: Axes, text: str, colour: str) -> None:
