@@ -67,7 +67,7 @@ def check(
     ... ]
     >>> verdict = sppkit.check(build_table(rows))
     >>> verdict.passed, verdict.first.name, verdict.first.statistic
-    (False, 'block2', 'mean_shift')
+    (False, 'block1', 'mean_shift')
     """
     _check_table(table)
     facts = {} if record is None else record
