@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
-    from sppkit.measurement import Probe as Probe
     from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
+    from sppkit.probing import Probe as Probe
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
@@ -35,7 +35,7 @@ _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "MeasurementError": "errors",
-    "Probe": "measurement",
+    "Probe": "probing",
     "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",

@@ -12,11 +12,13 @@ import pandas as pd
 import torch
 
 from sppkit.errors import MeasurementError, UsageError
-from sppkit.measurement import Probe, find_joins, run_probe
+from sppkit.measurement import find_joins, run_probe
 from sppkit.probe.corrections import load_corrections
+from sppkit.probing import Probe
 from sppkit.record import versions
 from sppkit.sources.choose import choose_source
 from sppkit.streams import STREAM_NAME
+from sppkit.table import further_statistics, is_measured, why_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +77,8 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(pd.concat(tables, ignore_index=True), record, tuple(_iter_warnings(source, resolved.config, inputs)))
+    table = pd.concat(tables, ignore_index=True)
+    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
 
 
 def find(resolved: Resolved) -> Findings:
@@ -180,8 +183,11 @@ def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
-def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs) -> Iterator[str]:
+def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs, table: pd.DataFrame) -> Iterator[str]:
     yield from source.iter_warnings()
+    for name in further_statistics(table):
+        if not is_measured(table, name):
+            yield f"{name} is empty: there are {why_empty(name)} in the blocks of this network."
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
