@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS_OF_PANELS = 3
 FURTHER_ROW = 3.1  # inches, of each row of panels but the first, which has the header and the legend beside it
+ROW_SPACE = 0.06  # of a panel's height, between a row and the titles of the next
 SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
 PANEL_POINTS = 240  # the width of a panel
@@ -89,7 +90,8 @@ def build_figure(
             top -= 0.35 * size / 72 / height
             figure.text(0.5, top, text, ha="center", va="top", fontsize=size, weight=weight, parse_math=False)
             top -= 1.2 * size / 72 / height
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, wspace=0.03))
+    space = {"wspace": 0.03} | ({"hspace": ROW_SPACE} if rows > 1 else {})
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, **space))
     return figure
 
 
@@ -106,10 +108,10 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
     """
     statistics = drawn_statistics(tables)
     rows = math.ceil(len(statistics) / COLUMNS_OF_PANELS)
-    grid = figure.subplots(rows, COLUMNS_OF_PANELS, squeeze=False).flat
-    panels = list(zip(grid, statistics, strict=False))
-    for unused in grid:
+    grid = list(figure.subplots(rows, COLUMNS_OF_PANELS, squeeze=False).flat)
+    for unused in grid[len(statistics) :]:
         unused.remove()
+    panels = list(zip(grid, statistics, strict=False))
     for axes, statistic in panels:
         _set_up(axes, tables, statistic, relative=relative)
     return panels

@@ -76,7 +76,7 @@ def enorm_gap(junction: JunctionNorms) -> Tensor:
     """
     written = torch.stack([norms.rows for norms in junction.writers]).sum(0)
     read = torch.stack([norms.columns.view(len(written), -1).sum(1) for norms in junction.readers]).sum(0)
-    alive = (written > 0) & (read > 0)
+    alive = (written != 0) & (read != 0)  # true of nan, which is not dropped
     # (l² + r²) / (2 l r) - 1 as (l - r)² / (2 l r), which rounding leaves at 0.
     excess = torch.where(alive, (written.sqrt() - read.sqrt()).square(), 0.0).sum()
     least = torch.where(alive, 2 * (written * read).sqrt(), 0.0).sum()
