@@ -29,7 +29,7 @@ def batch(*shape: int, seed: int = 0) -> Tensor:
 
 
 def small(arch: str = "bn-relu-conv", **options: object) -> nn.Module:
-    return sppkit.build_model(arch, stages=(2, 1), width=0.125, **options)
+    return sppkit.build_model(arch, **{"stages": (2, 1), "width": 0.125, **options})
 
 
 class Bottleneck(nn.Module):

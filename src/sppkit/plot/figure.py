@@ -90,8 +90,10 @@ def build_figure(
             top -= 0.35 * size / 72 / height
             figure.text(0.5, top, text, ha="center", va="top", fontsize=size, weight=weight, parse_math=False)
             top -= 1.2 * size / 72 / height
-    space = {"wspace": 0.03} | ({"hspace": ROW_SPACE} if rows > 1 else {})
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, **space))
+    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, wspace=0.03)
+    if rows > 1:
+        engine.set(hspace=ROW_SPACE)
+    figure.set_layout_engine(engine)
     return figure
 
 
