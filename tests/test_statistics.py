@@ -190,6 +190,27 @@ def test_one_channel() -> None:
     assert statistic("stat_diff", x) == statistic("channel_correlation", x) == 0
 
 
+@pytest.mark.parametrize("name", SIGNAL)
+def test_nothing_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tensors of the meta device have no values: to look at one on the host raises.
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
+    x = torch.empty(4, 24, 5, 7, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        x.sum().item()
+    found = load_statistic(name)
+    value = found.value(found.reduction.merge(found.reduction.reduce(x), found.reduction.reduce(x)))
+    assert (found.combine([value, value]).shape, value.dtype) == ((), torch.float64)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", SIGNAL)
+def test_cuda_agrees(name: str) -> None:
+    x = shifted(4, 24, 16, 16)
+    # The CPU sums float32 rows, CUDA float64 values.
+    assert statistic(name, x.cuda()) == pytest.approx(statistic(name, x), rel=2e-5, abs=1e-9)
+
+
 # Closed forms.
 
 

@@ -15,7 +15,7 @@ def dead_fraction(counts: PositiveCounts) -> Tensor:
     """Return the share of channels without a single positive value.
 
     Behind ReLU such a unit is 0 for all of the data: neither its weights nor those that read it change the loss, which
-    is the elimination singularity of Qiao et al. 2019 (arXiv:1911.09738, section 2).
+    is the elimination singularity of Qiao et al. 2019 (arXiv:1911.09738).
 
     Args:
         counts: Counts of C channels behind an activation.

@@ -28,8 +28,8 @@ def elimination_distance(moments: ChannelMoments) -> Tensor:
     The margin of a channel that enters an activation is d_c = m_c / s_c, its mean over its standard deviation: a
     Gaussian channel is on for the share Phi(d_c) of the data, and is eliminated at d_c <= -3.09, where that is 1e-3.
     The distance is positive if less than 5 % of the units are eliminated. Behind batch normalization d_c = beta_c /
-    abs(gamma_c), whatever the weights are: 0 at initialization, and the distance 3.09 (Qiao et al. 2019,
-    arXiv:1911.09738, section 3, for the idea; the number is ours).
+    abs(gamma_c), whatever the weights are: 0 at initialization, and the distance 3.09. The idea is that of Qiao et al.
+    2019 (arXiv:1911.09738); threshold, quantile and number are ours.
 
     Args:
         moments: Moments of C channels in front of an activation.
