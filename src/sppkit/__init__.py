@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sppkit.gate.finding import Finding as Finding
     from sppkit.gate.finding import Verdict as Verdict
     from sppkit.gate.judgement import check as check
-    from sppkit.measurement import Probe as Probe
     from sppkit.measurement import find_joins as find_joins
     from sppkit.measurement import measure as measure
     from sppkit.models.build import build_model as build_model
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.prediction import predict as predict
+    from sppkit.probing import Probe as Probe
     from sppkit.sites import Site as Site
     from sppkit.table import read_csv as read_csv
     from sppkit.table import write_csv as write_csv
@@ -40,7 +40,7 @@ _HOME = {
     "DoesNotFitError": "errors",
     "Finding": "gate.finding",
     "MeasurementError": "errors",
-    "Probe": "measurement",
+    "Probe": "probing",
     "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",

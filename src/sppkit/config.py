@@ -255,12 +255,12 @@ class RunConfig(ModelOptions):
     )
     dtype: str = _choice("float32", _DTYPES, _RUN, "Type that model and input are cast to.")
     stats: tuple[str, ...] = _option(
-        tuple(registry.STATISTICS),
-        parsers.names_of("statistic", registry.STATISTICS),
+        registry.DEFAULT_STATISTICS,
+        parsers.statistics,
         "NAME,...",
         _RUN,
-        "Statistics to measure: see sppkit list statistics.",
-        registry.STATISTICS,
+        "Statistics to measure (sppkit list statistics); spp stands for the first three, all for all of them.",
+        (*registry.STATISTIC_GROUPS, *registry.STATISTICS),
     )
     theory: bool = _option(
         True, parsers.true_or_false, "", _RUN, "Put the curves that theory predicts beside the measured ones."

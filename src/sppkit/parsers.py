@@ -153,6 +153,13 @@ def names_of(kind: str, known: Iterable[str]) -> Callable[[str, object], tuple[s
     return parse
 
 
+def statistics(name: str, value: object) -> tuple[str, ...]:
+    """Take names of statistics, and of groups of them, as a comma-separated text or a list."""  # noqa: DOC201
+    groups = registry.STATISTIC_GROUPS
+    words = names_of("statistic", [*groups, *registry.STATISTICS])(name, value)
+    return tuple(dict.fromkeys(item for word in words for item in groups.get(word, (word,))))
+
+
 def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
     """Return a parser of ``exact`` or a positive number up to ``maximum``."""
     legal = f"'exact' or a number of more than 0 and at most {maximum:g}"

@@ -29,6 +29,19 @@ class Entry(NamedTuple):
     summary: str
 
 
+class StatisticEntry(NamedTuple):
+    """A statistic: its implementation, one line of help, and where it is measured.
+
+    The role is that of a site (``sppkit.sites``): one statistic can be measured in two places under two names. Only
+    what is ``default`` is measured without being asked for.
+    """
+
+    target: str
+    summary: str
+    role: str
+    default: bool = False
+
+
 ARCHITECTURES: dict[str, Entry] = {
     "bn-relu-conv": Entry(
         "sppkit.models.spec:BN_RELU_CONV", "pre-activation ResNet in its usual order: BatchNorm, ReLU, convolution"
@@ -128,19 +141,65 @@ ACTIVATIONS: dict[str, Entry] = {
     "tanhshrink": Entry(f"{_TORCH}:tanhshrink", "x - tanh(x)"),
 }
 
-STATISTICS: dict[str, Entry] = {
-    "channel_squared_mean": Entry(
-        "sppkit.stats.spp:channel_squared_mean", "mean over channels of the squared channel mean, at the block output"
+_STATS = "sppkit.stats"
+STATISTICS: dict[str, StatisticEntry] = {
+    "channel_squared_mean": StatisticEntry(
+        f"{_STATS}.spp:CHANNEL_SQUARED_MEAN",
+        "mean over channels of the squared channel mean, at the block output",
+        "block_output",
+        default=True,
     ),
-    "channel_variance": Entry(
-        "sppkit.stats.spp:channel_variance", "mean over channels of the channel variance, at the block output"
+    "channel_variance": StatisticEntry(
+        f"{_STATS}.spp:CHANNEL_VARIANCE",
+        "mean over channels of the channel variance, at the block output",
+        "block_output",
+        default=True,
     ),
-    "residual_variance": Entry(
-        "sppkit.stats.spp:channel_variance", "the same variance at the end of the residual branch"
+    "residual_variance": StatisticEntry(
+        f"{_STATS}.spp:CHANNEL_VARIANCE",
+        "the same variance at the end of the residual branch",
+        "residual_branch",
+        default=True,
+    ),
+    "dead_fraction": StatisticEntry(
+        f"{_STATS}.dead_fraction:DEAD_FRACTION", "channels that are never positive, behind activations", "activation"
+    ),
+    "always_on_fraction": StatisticEntry(
+        f"{_STATS}.always_on_fraction:ALWAYS_ON_FRACTION",
+        "channels that are always positive, behind activations",
+        "activation",
+    ),
+    "elimination_distance": StatisticEntry(
+        f"{_STATS}.elimination_distance:ELIMINATION_DISTANCE",
+        "how far units are from being off for all data, before activations",
+        "activation_input",
+    ),
+    "stat_diff": StatisticEntry(
+        f"{_STATS}.stat_diff:STAT_DIFF",
+        "spread of the channel means in standard deviations, before normalizers",
+        "normalizer_input",
+    ),
+    "instance_style_share": StatisticEntry(
+        f"{_STATS}.instance_style_share:INSTANCE_STYLE_SHARE",
+        "share of the variance that lies between samples, at the block output",
+        "block_output",
+    ),
+    "channel_correlation": StatisticEntry(
+        f"{_STATS}.channel_correlation:CHANNEL_CORRELATION",
+        "mean absolute correlation of two channels, at the block output",
+        "block_output",
+    ),
+    "enorm_gap": StatisticEntry(
+        f"{_STATS}.enorm_gap:ENORM_GAP", "how far the weights are from equi-normalized ones", "weights"
     ),
 }
+# What a run measures unless it is told otherwise: the three of a Signal Propagation Plot.
+DEFAULT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.default)
+FURTHER_STATISTICS = tuple(name for name, entry in STATISTICS.items() if not entry.default)
+# Names for several at once.
+STATISTIC_GROUPS: dict[str, tuple[str, ...]] = {"spp": DEFAULT_STATISTICS, "all": tuple(STATISTICS)}
 
-KINDS: dict[str, Mapping[str, Entry]] = {
+KINDS: dict[str, Mapping[str, Entry | StatisticEntry]] = {
     "architecture": ARCHITECTURES,
     "normalizer": NORMALIZERS,
     "add-on": ADD_ONS,

@@ -12,12 +12,14 @@ import pandas as pd
 import torch
 
 from sppkit.errors import MeasurementError, UsageError
-from sppkit.measurement import Probe, find_joins, run_probe
+from sppkit.measurement import find_joins, run_probe
 from sppkit.prediction import with_predictions
 from sppkit.probe.corrections import load_corrections
+from sppkit.probing import Probe
 from sppkit.record import versions
 from sppkit.sources.choose import choose_source
 from sppkit.streams import STREAM_NAME
+from sppkit.table import further_statistics, is_measured, why_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +79,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs)))
+    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
 
 
 def find(resolved: Resolved) -> Findings:
@@ -182,8 +184,11 @@ def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
-def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs) -> Iterator[str]:
+def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs, table: pd.DataFrame) -> Iterator[str]:
     yield from source.iter_warnings()
+    for name in further_statistics(table):
+        if not is_measured(table, name):
+            yield f"{name} is empty: there are {why_empty(name)} in the blocks of this network."
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# One of each in a block: declared by a model, or found at its residual joins.
 Role = Literal["block_output", "residual_branch"]
+# Any number of each in a block: found by the kind of module, in whatever model.
+LayerRole = Literal["activation", "activation_input", "normalizer_input", "weights"]
 
 
 @dataclass(frozen=True)

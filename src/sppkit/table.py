@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sppkit import registry
 from sppkit.errors import UsageError
 from sppkit.files import read_text, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # The first columns of every table, in this order; further statistics and predictions come after them.
 COLUMNS = (
@@ -70,9 +71,11 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
-        measured = {name for name in STATISTIC_COLUMNS if is_measured(table, name)}
-        for row in table.to_dict("records"):
-            writer.writerow([_cell(column, row, measured) for column in table.columns])
+        names = [*STATISTIC_COLUMNS, *further_statistics(table)]
+        lost = {name: is_lost(table, name).to_numpy() for name in names if is_measured(table, name)}
+        for index, row in enumerate(table.to_dict("records")):
+            cells = ((column, row[column], column in lost and lost[column][index]) for column in table.columns)
+            writer.writerow([_cell(*cell) for cell in cells])
 
 
 def is_measured(table: pd.DataFrame, statistic: str) -> bool:
@@ -83,14 +86,63 @@ def is_measured(table: pd.DataFrame, statistic: str) -> bool:
 
     Args:
         table: As made by ``build_table``, or one row per block of it.
-        statistic: One of ``STATISTIC_COLUMNS``.
+        statistic: A name of ``sppkit list statistics`` that is a column of it.
 
     Returns:
         Whether the table holds it.
     """
-    rows = table[table["block"] > 0] if statistic == "residual_variance" else table
+    rows = table[has_site(table, statistic)]
     lost = rows["nonfinite"].fillna(0) > 0
-    return bool(rows[statistic].notna().any() or (len(rows) > 0 and lost.all()))
+    return bool(table[statistic].notna().any() or (len(rows) > 0 and lost.all()))
+
+
+def has_site(table: pd.DataFrame, statistic: str) -> pd.Series[bool]:
+    """Return in which rows a statistic that was asked for and has no value has lost it.
+
+    Block 0 has no residual branch and, but in a model whose blocks were found, no layers; a signal that is lost says
+    nothing of the weights.
+
+    Args:
+        table: As made by ``build_table``.
+        statistic: A name of ``sppkit list statistics``.
+
+    Returns:
+        One truth value per row.
+    """
+    role = registry.STATISTICS[statistic].role
+    return (table["block"] >= (0 if role == "block_output" else 1)) & (role != "weights")
+
+
+def is_lost(table: pd.DataFrame, statistic: str) -> pd.Series[bool]:
+    """Return in which rows a statistic that is measured came out as nan or infinity.
+
+    Args:
+        table: As made by ``build_table``.
+        statistic: A name of ``sppkit list statistics`` that is a column of it.
+
+    Returns:
+        One truth value per row; false where the statistic is absent.
+    """
+    values = table[statistic]
+    missing = values.isna() & (table["nonfinite"].fillna(0) > 0) & has_site(table, statistic)
+    return values.abs().eq(math.inf) | missing.astype(bool)
+
+
+def further_statistics(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the statistics in a table that are measured only where they are asked for."""
+    return tuple(name for name in registry.FURTHER_STATISTICS if name in table)
+
+
+def why_empty(statistic: str) -> str:
+    """Return what a network lacks in which a statistic was asked for and is nowhere to be measured."""
+    lacking = {
+        "residual_branch": "no residual branch",
+        "activation": "no activation modules",
+        "activation_input": "no activation modules",
+        "normalizer_input": "no normalizers",
+        "weights": "no weights that can be balanced",
+    }
+    return lacking.get(registry.STATISTICS[statistic].role, "not measured")
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -205,19 +257,11 @@ def _dtype(column: str) -> str:
     return "string" if column == "name" else "float64"
 
 
-def _cell(column: str, row: Mapping[Any, Any], measured: Collection[str]) -> str:
-    value = row[column]
+def _cell(column: str, value: Any, lost: bool) -> str:
     if column == "name":
         return str(value)
     if column in INTEGER_COLUMNS:
         return "" if pd.isna(value) else str(int(value))
     if math.isnan(value):
-        return "nan" if column in measured and _is_lost(column, row) else ""
+        return "nan" if lost else ""
     return format(value, ".9g")
-
-
-def _is_lost(column: str, row: Mapping[Any, Any]) -> bool:
-    # The input of the first block has no residual branch, whatever else went wrong in its row.
-    nonfinite = row["nonfinite"]
-    has_site = not (column == "residual_variance" and row["block"] == 0)
-    return has_site and not pd.isna(nonfinite) and nonfinite > 0

@@ -120,6 +120,6 @@ def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
 def _shown(default: object) -> str:
     if default is None or default == "" or isinstance(default, bool):
         return ""
-    if default == tuple(registry.STATISTICS):
-        return "all"
+    if default == registry.DEFAULT_STATISTICS:
+        return "spp"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

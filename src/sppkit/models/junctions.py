@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sppkit.errors import UsageError
 from sppkit.models.resnet import PreActivationResNet
+from sppkit.models.spec import refuse_rescaling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,45 @@ def find_junctions(model: nn.Module, *, last: bool = True, batch_norm: bool = Tr
             "Give equi_normalize a list of sppkit.models.junctions.Junction."
         )
     return found if last else found[:-1]
+
+
+@dataclass(frozen=True)
+class JunctionPaths:
+    """The modules whose weights write and read the units of a junction.
+
+    Attributes:
+        writers: Qualified names.
+        readers: Qualified names.
+    """
+
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+
+
+def find_junction_paths(model: nn.Module) -> list[JunctionPaths]:
+    """Find the junctions of a network by the names of their modules, whatever holds the weights now.
+
+    Args:
+        model: A named architecture, or an ``nn.Sequential``; it may be on the meta device.
+
+    Returns:
+        Junctions in the order of the signal.
+
+    Raises:
+        UsageError: If the model is of another kind, or rescaling would change what it computes.
+    """
+    if isinstance(model, PreActivationResNet):
+        refuse_rescaling(model.spec)
+    paths = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
+
+    def path_of(tensor: Tensor) -> str:
+        # A weight behind a flattened map is read through a view of it.
+        return paths[id(tensor) if id(tensor) in paths else id(tensor._base)]  # noqa: SLF001
+
+    return [
+        JunctionPaths(tuple(map(path_of, item.writers)), tuple(map(path_of, item.readers)))
+        for item in find_junctions(model)
+    ]
 
 
 def _iter_chain(model: nn.Sequential, *, batch_norm: bool) -> Iterator[Junction]:

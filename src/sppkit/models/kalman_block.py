@@ -68,11 +68,11 @@ class KalmanBlock(ResidualBlock):
         norm: BatchKalmanNorm = getattr(self, f"norm{index}")
         activation = getattr(self, f"activation{index}")
         if self.norm_first:
-            y, fused = norm.fuse(x, predicted)
+            y, fused = norm(x, predicted)
             return activation(y), (norm.passed_on(fused), activation), fused
         known = norm.observe(x) if predicted is None else predicted
         behind = None if predicted is None else through_activation(predicted, activation)
-        y, fused = norm.fuse(activation(x), behind)
+        y, fused = norm(activation(x), behind)
         return y, (norm.passed_on(fused), None), known
 
     def _predict(self, told: _Told, convolution: Convolution, x: Tensor) -> Moments:

@@ -76,9 +76,10 @@ def through_sample(
     mean, deviation = (value[:, :, None, None] for value in (moments.mean, moments.variance.sqrt()))
     noise = torch.randn(*moments.mean.shape, *size, dtype=moments.mean.dtype, device="cpu").to(moments.mean.device)
     z = mean + deviation * noise
+    # Not called as modules: a prediction is no signal, and no hook should take it for one.
     if activation is not None:
-        z = activation(z)
-    y = convolution(z.to(convolution.weight.dtype)).to(moments.mean.dtype)
+        z = activation.forward(z)
+    y = convolution.forward(z.to(convolution.weight.dtype)).to(moments.mean.dtype)
     variance, center = torch.var_mean(y, dim=(2, 3), correction=0)
     return Moments(center, variance)
 

@@ -328,6 +328,21 @@ def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
 
 
 def _refuse_enorm(spec: ModelSpec) -> None:
+    try:
+        refuse_rescaling(spec)
+    except UsageError as error:
+        raise UsageError(f"--enorm can't be exact here: {error}.") from None
+
+
+def refuse_rescaling(spec: ModelSpec) -> None:
+    """Refuse a network whose hidden units can't be rescaled without changing what it computes.
+
+    Args:
+        spec: The network.
+
+    Raises:
+        UsageError: If it is one; the text is the reason alone.
+    """
     scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
     homogeneous = isinstance(spec.activation, str) and spec.activation in _HOMOGENEOUS
     reasons = (
@@ -340,7 +355,7 @@ def _refuse_enorm(spec: ModelSpec) -> None:
     )
     for applies, reason in reasons:
         if applies:
-            raise UsageError(f"--enorm can't be exact here: {reason}.")
+            raise UsageError(reason)
 
 
 def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:

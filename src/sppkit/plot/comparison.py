@@ -13,11 +13,10 @@ from matplotlib.patches import Patch
 
 from sppkit.errors import UsageError
 from sppkit.plot.curves import build_curve, count_seeds, finite_values, has_lost, last_block, lost_rows
-from sppkit.plot.figure import LETTER, SIZE, build_figure, check_table, draw_panels, finish, labelled
+from sppkit.plot.figure import LETTER, SIZE, build_figure, check_table, draw_panels, drawn_statistics, finish, labelled
 from sppkit.plot.save import styled
 from sppkit.plot.span import off_axis
 from sppkit.plot.spp import PREDICTED, STEM_HEIGHT, draw_zeros, is_geometric, split_stem, write_stem
-from sppkit.table import STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,17 +97,18 @@ def plot_comparison(
         raise UsageError(f"a comparison takes from 1 to {most} tables, not {len(tables)}.")
     for table in tables.values():
         check_table(table)
-    drawn = [_without_predictions(table, all_of_them=len(tables) > MOST_PREDICTIONS) for table in tables.values()]
-    off = {statistic: off_axis(drawn, statistic) for statistic in STATISTIC_COLUMNS}
+    statistics = drawn_statistics(list(tables.values()))
+    drawn = [_to_draw(table, statistics, predictions=len(tables) <= MOST_PREDICTIONS) for table in tables.values()]
+    off = {statistic: off_axis(drawn, statistic) for statistic in statistics}
     labels = [
-        _label(name, table, [statistic for statistic in STATISTIC_COLUMNS if index in off[statistic]])
+        _label(name, table, statistics, [statistic for statistic in statistics if index in off[statistic]])
         for index, (name, table) in enumerate(zip(tables, drawn, strict=True))
     ]
     relative = len(set(map(last_block, drawn))) > 1
     columns = _legend_columns([*labels, *_NOTES])
     with styled():
         rows = math.ceil((len(labels) + len(_NOTES)) / columns)
-        figure = build_figure(title, subtitle, extra_height=LEGEND_ROW * (rows - 1))
+        figure = build_figure(title, subtitle, panels=len(statistics), extra_height=LEGEND_ROW * (rows - 1))
         for axes, statistic in draw_panels(figure, drawn, relative=relative):
             _draw_runs(axes, drawn, statistic, relative=relative)
         finish(figure, _entries(figure, labels, drawn), columns)
@@ -215,12 +215,12 @@ def _entries(figure: Figure, labels: Sequence[str], tables: Sequence[pd.DataFram
     return entries + labelled(figure)
 
 
-def _label(name: str, table: pd.DataFrame, off: Sequence[str]) -> str:
+def _label(name: str, table: pd.DataFrame, statistics: Sequence[str], off: Sequence[str]) -> str:
     half = LONGEST_LABEL // 2
     said = [name if len(name) <= LONGEST_LABEL else f"{name[: half - 2]} ... {name[3 - half :]}"]
     if off:  # the last of them is the nearest to the signal's strength
         said.append(f"off the axis: {off[-1].replace('_', ' ')} up to {finite_values(table, off[-1]).max():.3g}")
-    lost = [int(lost_rows(table, statistic)["block"].min()) for statistic in STATISTIC_COLUMNS
+    lost = [int(lost_rows(table, statistic)["block"].min()) for statistic in statistics
             if has_lost(table, statistic)]  # fmt: skip
     if lost:
         said.append(f"non-finite from block {min(lost)}")
@@ -237,7 +237,9 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return next(fitting, 1)
 
 
-def _without_predictions(table: pd.DataFrame, *, all_of_them: bool) -> pd.DataFrame:
-    # Their bands are never drawn here: several of them would cover each other.
+def _to_draw(table: pd.DataFrame, statistics: Sequence[str], *, predictions: bool) -> pd.DataFrame:
+    # A run may lack what another one measured. Bands are never drawn here: several of them would cover each other.
+    missing = {name: np.nan for name in statistics if name not in table}
     predicted = [column for column in table if str(column).startswith("predicted_")]
-    return table.drop(columns=[column for column in predicted if all_of_them or str(column).endswith("_spread")])
+    unused = [column for column in predicted if not predictions or str(column).endswith("_spread")]
+    return table.drop(columns=unused).assign(**missing)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sppkit.table import is_measured
+from sppkit.table import is_lost, is_measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,16 +79,12 @@ def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
 
     Args:
         table: As made by ``build_table``.
-        statistic: One of ``STATISTIC_COLUMNS``.
+        statistic: A name of ``sppkit list statistics`` that is a column of it.
 
     Returns:
         The rows, in the table's order. An absent value is not among them.
     """
-    values = table[statistic]
-    lost = values.abs().eq(math.inf) | (values.isna() & (table["nonfinite"].fillna(0) > 0))
-    if statistic == "residual_variance":
-        lost &= table["block"] > 0
-    return table.loc[lost & is_measured(table, statistic)]
+    return table.loc[is_lost(table, statistic) & is_measured(table, statistic)]
 
 
 def has_lost(table: pd.DataFrame, statistic: str) -> bool:

@@ -1,7 +1,8 @@
-"""What every figure of tables shares: its header, three panels with their axes and stages, and one legend."""
+"""What every figure of tables shares: its header, panels with their axes and stages, and one legend."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from sppkit.errors import UsageError
 from sppkit.plot.curves import has_lost, last_block, stage_starts
 from sppkit.plot.scale import scale_y
 from sppkit.plot.span import off_axis, span
-from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured
+from sppkit.registry import FURTHER_STATISTICS
+from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured, why_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+COLUMNS_OF_PANELS = 3
+FURTHER_ROW = 3.1  # inches, of each row of panels but the first, which has the header and the legend beside it
+ROW_SPACE = 0.06  # of a panel's height, between a row and the titles of the next
 SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
 PANEL_POINTS = 240  # the width of a panel
@@ -48,31 +53,52 @@ def check_table(table: pd.DataFrame) -> None:
         raise UsageError("the table has no rows: there is nothing to plot.")
 
 
-def build_figure(title: str | None, subtitle: str | None, *, extra_height: float = 0.0) -> Figure:
-    """Return a figure with its header and room for three panels.
+def drawn_statistics(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Return the statistics that have a panel: the three of the plot, and what else any of the tables holds.
+
+    Args:
+        tables: All the tables that will be drawn.
+
+    Returns:
+        Their names; without the three where only others were measured.
+    """
+    further = [name for name in FURTHER_STATISTICS if any(name in table for table in tables)]
+    spp = any(is_measured(table, name) for table in tables for name in STATISTIC_COLUMNS)
+    return [*(STATISTIC_COLUMNS if spp or not further else ()), *further]
+
+
+def build_figure(
+    title: str | None, subtitle: str | None, *, panels: int = COLUMNS_OF_PANELS, extra_height: float = 0.0
+) -> Figure:
+    """Return a figure with its header and room for its panels, three in a row.
 
     Args:
         title: What was measured.
         subtitle: How.
+        panels: How many there will be.
         extra_height: Inches for a legend of more than one row.
 
     Returns:
         The figure, without panels.
     """
-    figure = Figure(figsize=(SIZE[0], SIZE[1] + extra_height), dpi=DPI)
-    height = SIZE[1] + extra_height
+    rows = math.ceil(panels / COLUMNS_OF_PANELS)
+    height = SIZE[1] + (rows - 1) * FURTHER_ROW + extra_height
+    figure = Figure(figsize=(SIZE[0], height), dpi=DPI)
     top = 1.0  # of what is left for the panels; matplotlib's own suptitle has one font size only
     for text, size, weight in ((title, 13, "bold"), (subtitle, 9.5, "normal")):
         if text:
             top -= 0.35 * size / 72 / height
             figure.text(0.5, top, text, ha="center", va="top", fontsize=size, weight=weight, parse_math=False)
             top -= 1.2 * size / 72 / height
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, wspace=0.03))
+    engine = ConstrainedLayoutEngine(rect=(0, 0, 1, top - 0.01), w_pad=0.08, h_pad=0.04, wspace=0.03)
+    if rows > 1:
+        engine.set(hspace=ROW_SPACE)
+    figure.set_layout_engine(engine)
     return figure
 
 
 def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: bool = False) -> list[tuple[Axes, str]]:
-    """Add the three panels in which the tables will be drawn: titles, both axes, and the stages.
+    """Add the panels in which the tables will be drawn: titles, both axes, and the stages.
 
     Args:
         figure: As made by ``build_figure``.
@@ -82,7 +108,12 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
     Returns:
         Each panel with its statistic.
     """
-    panels = list(zip(figure.subplots(1, len(STATISTIC_COLUMNS)), STATISTIC_COLUMNS, strict=True))
+    statistics = drawn_statistics(tables)
+    rows = math.ceil(len(statistics) / COLUMNS_OF_PANELS)
+    grid = list(figure.subplots(rows, COLUMNS_OF_PANELS, squeeze=False).flat)
+    for unused in grid[len(statistics) :]:
+        unused.remove()
+    panels = list(zip(grid, statistics, strict=False))
     for axes, statistic in panels:
         _set_up(axes, tables, statistic, relative=relative)
     return panels
@@ -144,10 +175,12 @@ def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relat
 
 
 def _why_empty(tables: Sequence[pd.DataFrame], statistic: str) -> str:
+    if statistic in FURTHER_STATISTICS:
+        return why_empty(statistic)
     # A run of --stats channel_squared_mean has no variance either; a model without joins lacks the branch alone.
     others = [name for name in STATISTIC_COLUMNS if name != statistic]
     everything_else = all(is_measured(table, name) for table in tables for name in others)
-    return "no residual branch" if statistic == "residual_variance" and everything_else else "not measured"
+    return why_empty(statistic) if everything_else else "not measured"
 
 
 def _scale_x(axes: Axes, last: int, *, whole: bool) -> None:

@@ -74,7 +74,7 @@ def needs_log(values: Values) -> bool:
         Whether the axis should be logarithmic.
     """
     positive = values[values > 0]
-    if positive.size == 0:
+    if positive.size == 0 or values.min() < 0:  # what can be negative has no logarithm
         return False
     spans_decades = _decades(positive) > LOG_FROM_DECADES
     return bool(spans_decades or not LINEAR_RANGE[0] <= positive.max() <= LINEAR_RANGE[1])

@@ -30,7 +30,7 @@ def span(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, bool]:
 
     Args:
         tables: All the tables that stay in the panel.
-        statistic: One of ``STATISTIC_COLUMNS``.
+        statistic: A column of all of them.
 
     Returns:
         The values, and whether the stem's are left out because they would take most of the axis.
@@ -50,7 +50,7 @@ def off_axis(tables: Sequence[pd.DataFrame], statistic: str) -> frozenset[int]:
 
     Args:
         tables: All the tables that will be drawn.
-        statistic: One of ``STATISTIC_COLUMNS``.
+        statistic: A column of all of them.
 
     Returns:
         Indices of up to a third of the tables, those with the largest values; none where all of them fit, or where the

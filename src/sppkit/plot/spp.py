@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.plot.curves import build_curve, count_seeds, has_nonpositive, lost_rows, stage_starts
-from sppkit.plot.figure import LETTER, PANEL_POINTS, PLAIN, build_figure, check_table, draw_panels, finish
+from sppkit.plot.figure import (
+    LETTER,
+    PANEL_POINTS,
+    PLAIN,
+    build_figure,
+    check_table,
+    draw_panels,
+    drawn_statistics,
+    finish,
+)
 from sppkit.plot.save import styled
 from sppkit.plot.span import BAND_SPREADS
 from sppkit.table import is_measured
@@ -45,7 +54,8 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
     arithmetic where there are zeros), in a band from the smallest to the largest. A column ``predicted_<statistic>`` is
     drawn dashed in the statistic's panel, with ``predicted_<statistic>_spread`` (one standard deviation, absolute) in a
     grey band of two to either side. Where a value is not finite, the panel says from which block on. A stem that
-    would take most of an axis from the blocks is an arrow with its value.
+    would take most of an axis from the blocks is an arrow with its value. Further statistics in the table have rows of
+    panels below.
 
     Args:
         table: As made by ``build_table`` or ``read_csv``; it is not changed.
@@ -53,11 +63,12 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
         subtitle: How, for instance ``"Gaussian input 8x3x224x224, train mode, seed 0"``.
 
     Returns:
-        A figure of 12 by 3.8 inches, independent of ``matplotlib.pyplot``; ``save_figure`` writes it.
+        A figure of 12 by 3.8 inches, higher with further panels, independent of ``matplotlib.pyplot``;
+        ``save_figure`` writes it.
     """
     check_table(table)
     with styled():
-        figure = build_figure(title, subtitle)
+        figure = build_figure(title, subtitle, panels=len(drawn_statistics([table])))
         panels = draw_panels(figure, [table])
         label = _mean_label(table, panels)
         for axes, statistic in panels:

@@ -64,6 +64,10 @@ class Collector(Generic[T]):
                 "Call the model itself (not .forward) inside the probe, and probe it before torch.compile."
             )
 
+    def axis_of(self, signal: Tensor) -> int | None:  # noqa: ARG002 - hooks alone don't tell
+        """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
+        return None
+
     def _take(self, site: Site, signal: Tensor) -> None:
         if site in self._fired:
             raise MeasurementError(

@@ -94,6 +94,10 @@ class Finder(Collector[T]):
             )
         super().check_complete()
 
+    def axis_of(self, signal: Tensor) -> int | None:
+        """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
+        return None if self._observer is None else self._observer.axis_of(signal)
+
     def _iter_hooks(self) -> Iterator[RemovableHandle]:
         yield self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True)
         self._paths = dict(_iter_paths(self.model))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Hook = Callable[[nn.Module, tuple[object, ...], object], None]
 
 T = TypeVar("T")
+H = TypeVar("H")
 
 
 @dataclass
@@ -76,10 +77,18 @@ class Listener(Collector[T]):
             if self._depth > 0:
                 self._take(site, check_signal(output, site))
 
-        return _uncompiled(reduce_output)
+        return uncompiled(reduce_output)
 
 
-def _uncompiled(hook: Hook) -> Hook:
-    # What compiles a model would compile the hooks into it, and break at the first number that they look at. Where it
-    # was never imported, nothing is compiled yet, and importing it takes seconds.
+def uncompiled(hook: H) -> H:
+    """Return a hook that what compiles a model leaves alone.
+
+    Args:
+        hook: Any hook.
+
+    Returns:
+        The hook, wrapped where something may be compiled.
+    """
+    # It would be compiled into the model, and break at the first number that it looks at. Where the compiler was never
+    # imported, nothing is compiled yet, and importing it takes seconds.
     return torch.compiler.disable(hook) if "torch._dynamo" in sys.modules else hook  # type: ignore[no-untyped-call]

@@ -111,6 +111,18 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         del self.frames[1:]
         self._note_output(self.frames[0], output)
 
+    def axis_of(self, tensor: Tensor) -> int | None:
+        """Return the axis of the channels of a signal that was made in this pass.
+
+        Args:
+            tensor: Any tensor.
+
+        Returns:
+            The axis; None where it is not known, and of what is no signal.
+        """
+        node = self._memory.known(tensor) if tensor.layout is torch.strided else None
+        return None if node is None else node.axis
+
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

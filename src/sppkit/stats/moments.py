@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sppkit.stats.statistic import Reduction
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -107,6 +109,9 @@ def merge_moments(a: ChannelMoments, b: ChannelMoments) -> ChannelMoments:
     mean = a.mean + delta * (b.count / count)
     m2 = a.m2 + b.m2 + delta**2 * (a.count * b.count / count)
     return ChannelMoments(count, mean, m2, a.nonfinite + b.nonfinite)
+
+
+MOMENTS = Reduction(channel_moments, merge_moments)
 
 
 def _exact_moments(x: Tensor) -> ChannelMoments:

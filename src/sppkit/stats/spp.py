@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sppkit.stats.moments import MOMENTS, ChannelMoments
+from sppkit.stats.statistic import Statistic
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from sppkit.stats.moments import ChannelMoments
 
 
 def channel_squared_mean(moments: ChannelMoments) -> Tensor:
@@ -32,3 +33,7 @@ def channel_variance(moments: ChannelMoments) -> Tensor:
         Shape (), float64.
     """
     return moments.variance.mean()
+
+
+CHANNEL_SQUARED_MEAN = Statistic(MOMENTS, channel_squared_mean)
+CHANNEL_VARIANCE = Statistic(MOMENTS, channel_variance)

@@ -10,7 +10,7 @@ this file, and so have we.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,19 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         self.propagate = propagate
         self.prediction = prediction
 
+    def forward(self, x: Tensor, *prediction: Moments | None) -> Any:
+        """Normalize as batch normalization does, or by fused statistics.
+
+        Args:
+            x: Shape (N, C, H, W).
+            *prediction: The moments that the layers before predict, or None; without the argument it is batch
+                normalization.
+
+        Returns:
+            The same shape; with a prediction, what ``fuse`` returns.
+        """
+        return self.fuse(x, *prediction) if prediction else super().forward(x)
+
     def fuse(self, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments]:
         """Normalize by fused statistics, and move the running ones.
 
@@ -74,7 +87,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         observed = self.observe(x)
         subs = observed.mean.shape[0]
         if subs == 1 and (predicted is None or self.p == 0 or _is_useless(predicted, observed)):
-            return self(x), observed
+            return super().forward(x), observed
         fused = observed if predicted is None else _mix(predicted, observed, self.p)
         self._move(fused)
         return self._normalize(x, fused), fused
