@@ -557,3 +557,27 @@ def test_features_that_become_maps_have_their_channels_first() -> None:
         [5, 4, 3],
         [2, 7, 6],
     ]
+
+
+def test_a_difference_is_listed_and_can_be_made_a_join() -> None:
+    class Denoiser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x - x.mean(-1, keepdim=True).expand_as(x)  # no weights: not even listed
+            return x - self.fc(x)
+
+    torch.manual_seed(0)
+    net, x = Denoiser().double(), torch.randn(8, 4).double()
+    found = sppkit.find_joins(net, x)
+    assert (found.kind, [item.name for item in found.rejected]) == ("module", ["Denoiser~1"])
+    assert found.rejected[0].reason.startswith("it is a difference")
+    row = sppkit.measure(net, x, sites={"join": [{"name": "Denoiser~1", "keep": True}]}).iloc[1]
+    centred = x - x.mean(-1, keepdim=True)
+    branch = net.fc(centred).detach()
+    np.testing.assert_allclose(
+        row["residual_variance"], branch.var(0, correction=0).mean(), rtol=1e-12
+    )  # float64 twice
+    np.testing.assert_allclose(row["channel_variance"], (centred - branch).var(0, correction=0).mean(), rtol=1e-12)

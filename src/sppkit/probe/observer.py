@@ -12,8 +12,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.probe.found import Candidate
-from sppkit.probe.graph import Frame, Key, Node
-from sppkit.probe.judge import COMPLEX, INNER, SOFTMAX, is_detail, iter_scores, judge_concatenation, judge_sum
+from sppkit.probe.graph import Frame, Key, Node, way_between
+from sppkit.probe.judge import (
+    COMPLEX,
+    DIFFERENCE,
+    INNER,
+    SOFTMAX,
+    is_detail,
+    iter_scores,
+    judge_concatenation,
+    judge_sum,
+)
 from sppkit.probe.layout import channel_axis
 from sppkit.probe.memory import Memory, check_observable, is_whole
 from sppkit.probe.operations import Operation, operation_of
@@ -222,8 +231,24 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if any(tensor.is_complex() for tensor, _ in read):
                     candidate.accepted, candidate.reason = False, COMPLEX
                 self._keep(candidate)
+        elif operation.name == "sub":
+            self._note_difference(node, operation, read, args)
         elif operation.name == "cat":
             self._judge_concatenation(node, args)
+
+    def _note_difference(
+        self, node: Node, operation: Operation, read: list[tuple[Tensor, Node | None]], args: Sequence[Any]
+    ) -> None:
+        """List ``x - f(x)`` where f has weights among what is no join, so that the user can make it one."""
+        sides = self._sides(operation, node, args, {id(tensor): found for tensor, found in read})
+        if sides is None:
+            return
+        candidate = Candidate(node, "addition", 0)
+        judge_sum(candidate, *sides, self.joins)
+        weighted = any(way_between(candidate.origin, side).weights for side in sides) if candidate.origin else False
+        if candidate.accepted and weighted:
+            candidate.accepted, candidate.reason = False, DIFFERENCE
+            self._keep(candidate)
 
     def _sides(
         self,
