@@ -581,3 +581,14 @@ def test_a_difference_is_listed_and_can_be_made_a_join() -> None:
         row["residual_variance"], branch.var(0, correction=0).mean(), rtol=1e-12
     )  # float64 twice
     np.testing.assert_allclose(row["channel_variance"], (centred - branch).var(0, correction=0).mean(), rtol=1e-12)
+
+
+def test_a_second_probe_inside_a_probe_is_refused_and_spoils_nothing() -> None:
+    net = resnet()
+    x = net.example()
+    with sppkit.Probe(net) as probe:
+        with pytest.raises(sppkit.UsageError, match=r"another probe .*\nLeave its context first"):
+            sppkit.measure(net, x)
+        net(x)
+    assert probe.table()["name"].tolist() == sppkit.measure(net, x)["name"].tolist()
+    assert not net._forward_pre_hooks

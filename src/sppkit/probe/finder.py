@@ -67,6 +67,12 @@ class Finder(Collector[T]):
     def __enter__(self) -> Self:
         if self._open:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
+        hooks = self.model._forward_pre_hooks.values()  # noqa: SLF001 - torch has no other way to ask
+        if any(isinstance(getattr(hook, "__self__", None), Finder) for hook in hooks):
+            raise UsageError(
+                "another probe is finding the joins of this model already, and would count this one's pass as well.\n"
+                "Leave its context first."
+            )
         check_observable(self.model)
         check_values(self.model)
         self._open = True
