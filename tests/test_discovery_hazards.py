@@ -592,3 +592,20 @@ def test_a_second_probe_inside_a_probe_is_refused_and_spoils_nothing() -> None:
         net(x)
     assert probe.table()["name"].tolist() == sppkit.measure(net, x)["name"].tolist()
     assert not net._forward_pre_hooks
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: {"input": x}], ids=["tensor", "mapping"])
+def test_what_a_model_writes_into_its_input_is_put_back(form: Callable[[Tensor], object]) -> None:
+    net, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4)), torch.randn(8, 4)
+    before, expected = x.clone(), sppkit.measure(net, form(torch.relu(x)))
+    for _ in range(2):
+        pd.testing.assert_frame_equal(sppkit.measure(net, form(x)), expected)
+        assert torch.equal(x, before)
+
+
+def test_a_nested_input_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, that nested tensors may change
+        x = torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)])
+    with pytest.raises(sppkit.UsageError, match="the input is a nested tensor"):
+        sppkit.measure(nn.Linear(4, 4), x)
