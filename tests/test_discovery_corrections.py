@@ -125,7 +125,10 @@ REFUSED = {
         {"join": [{"name": "layer1.0", "branch": "layer1.0.conv3"}]},
         r"no module 'layer1\.0\.conv3' has returned a signal before the join 'layer1\.0'; did you mean 'layer1",
     ),
-    "a later module": ({"join": [{"name": "layer1.0", "branch": "fc"}]}, "no module 'fc' has returned a signal before"),
+    "a later module": (
+        {"join": [{"name": "layer1.0", "branch": "fc"}]},
+        "'fc' returns its signal only after the join 'layer1.0'",
+    ),
     "outside": (
         {"join": [{"name": "layer1.0", "channel_axis": 4}]},
         r"channel_axis of 'layer1\.0' must be from 1 to 3, or from -3 to -1, not 4: its output has the shape \(4, 4, 4",

@@ -458,3 +458,154 @@ def test_the_error_names_the_last_site_that_the_measured_pass_reached() -> None:
     net.layer2[0].add_module("relu", Fails())
     with pytest.raises(sppkit.MeasurementError, match=r"the forward pass failed behind layer1\.1: planted"):
         sppkit.measure(net, net.example())
+
+
+class Accumulates(nn.Module):
+    """Keeps signals from pass to pass in a list, a dict and a tensor that are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.past: list[Tensor] = []
+        self.counts = {"passes": [0]}
+        self.potential = torch.zeros(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.past.append(x)
+        self.counts["passes"][0] += 1
+        self.potential += torch.stack(self.past).sum(0)
+        return self.potential + torch.tanh(self.fc(self.potential))
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_what_a_network_accumulates_counts_once_and_is_put_back(batches: int) -> None:
+    torch.manual_seed(0)
+    net, x = Accumulates().double(), [torch.randn(8, 4).double() for _ in range(batches)]
+    net.potential = torch.full((8, 4), 0.5).double()
+    table = sppkit.measure(net, x)
+    assert (net.past, net.counts, net.potential.unique().tolist()) == ([], {"passes": [0]}, [0.5])
+    # By hand: the second pass adds the sum of both batches to what the first left.
+    potentials = torch.stack([0.5 + x[0], 0.5 + x[0] + x[0] + x[-1]][:batches]).flatten(0, 1)
+    expected = potentials + torch.tanh(net.fc(potentials))
+    np.testing.assert_allclose(
+        table["channel_variance"][1], expected.detach().var(0, correction=0).mean(), rtol=1e-12
+    )  # float64 twice
+
+
+def test_what_a_network_keeps_in_an_object_is_refused_where_it_shows() -> None:
+    class Cache:
+        def __init__(self) -> None:
+            self.keys: list[Tensor] = []
+
+    class Growing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.cache = nn.Linear(4, 4), Cache()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.cache.keys.append(x)
+            x = torch.cat(self.cache.keys)
+            return x + torch.tanh(self.fc(x))
+
+    with pytest.raises(sppkit.MeasurementError, match=r"'Growing' had the shape \(8, 4\) and then \(16, 4\)"):
+        sppkit.measure(Growing(), torch.randn(8, 4))
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+def test_nested_tensors_are_refused(layout: torch.layout) -> None:
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.nested.as_nested_tensor([self.fc(x[:3]), self.fc(x[3:])], layout=layout)
+            return x + self.fc(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, that nested tensors may change
+        with pytest.raises(sppkit.UsageError, match="nested tensors"):
+            sppkit.measure(Nested(), torch.randn(8, 4))
+
+
+def test_sums_of_complex_numbers_are_no_joins() -> None:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spectral, self.fc = nn.Linear(8, 8, dtype=torch.cfloat), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            spectrum = torch.fft.fft(x)
+            return x + self.fc(torch.fft.ifft(spectrum + self.spectral(spectrum)).real)
+
+    found = sppkit.find_joins(nn.Sequential(Mixer(), Mixer()), torch.randn(4, 8))
+    assert [join.name for join in found.joins] == ["0", "1"]
+    assert [(item.name, item.reason) for item in found.rejected] == [
+        ("0~1", "its numbers are complex"),
+        ("1~1", "its numbers are complex"),
+    ]
+
+
+def test_features_that_become_maps_have_their_channels_first() -> None:
+    generator = nn.Sequential(
+        nn.Linear(6, 5 * 4 * 3), nn.Unflatten(1, (5, 4, 3)), nn.ReLU(), nn.ConvTranspose2d(5, 2, 4)
+    )
+    table = sppkit.measure(generator, torch.randn(3, 6))
+    assert table[["channels", "height", "width"]].fillna(0).to_numpy().tolist() == [
+        [60, 0, 0],
+        [5, 4, 3],
+        [5, 4, 3],
+        [2, 7, 6],
+    ]
+
+
+def test_a_difference_is_listed_and_can_be_made_a_join() -> None:
+    class Denoiser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x - x.mean(-1, keepdim=True).expand_as(x)  # no weights: not even listed
+            return x - self.fc(x)
+
+    torch.manual_seed(0)
+    net, x = Denoiser().double(), torch.randn(8, 4).double()
+    found = sppkit.find_joins(net, x)
+    assert (found.kind, [item.name for item in found.rejected]) == ("module", ["Denoiser~1"])
+    assert found.rejected[0].reason.startswith("it is a difference")
+    row = sppkit.measure(net, x, sites={"join": [{"name": "Denoiser~1", "keep": True}]}).iloc[1]
+    centred = x - x.mean(-1, keepdim=True)
+    branch = net.fc(centred).detach()
+    np.testing.assert_allclose(
+        row["residual_variance"], branch.var(0, correction=0).mean(), rtol=1e-12
+    )  # float64 twice
+    np.testing.assert_allclose(row["channel_variance"], (centred - branch).var(0, correction=0).mean(), rtol=1e-12)
+
+
+def test_a_second_probe_inside_a_probe_is_refused_and_spoils_nothing() -> None:
+    net = resnet()
+    x = net.example()
+    with sppkit.Probe(net) as probe:
+        with pytest.raises(sppkit.UsageError, match=r"another probe .*\nLeave its context first"):
+            sppkit.measure(net, x)
+        net(x)
+    assert probe.table()["name"].tolist() == sppkit.measure(net, x)["name"].tolist()
+    assert not net._forward_pre_hooks
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: {"input": x}], ids=["tensor", "mapping"])
+def test_what_a_model_writes_into_its_input_is_put_back(form: Callable[[Tensor], object]) -> None:
+    net, x = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4)), torch.randn(8, 4)
+    before, expected = x.clone(), sppkit.measure(net, form(torch.relu(x)))
+    for _ in range(2):
+        pd.testing.assert_frame_equal(sppkit.measure(net, form(x)), expected)
+        assert torch.equal(x, before)
+
+
+def test_a_nested_input_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, that nested tensors may change
+        x = torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(2, 4)])
+    with pytest.raises(sppkit.UsageError, match="the input is a nested tensor"):
+        sppkit.measure(nn.Linear(4, 4), x)

@@ -97,7 +97,20 @@ class Hostile:
         return Path.touch, (Path("touched"),)
 
 
+def endless() -> None:
+    weights: dict[str, Any] = {}
+    weights["model"] = weights
+    torch.save(weights, "w.pt")
+
+
+def cut_off() -> None:
+    torch.save(trained(), "w.pt")
+    Path("w.pt").write_bytes(Path("w.pt").read_bytes()[:-20])
+
+
 UNREADABLE = {
+    "endless": (endless, "holds no weights (a dict with the keys model)"),
+    "cut off": (cut_off, "--checkpoint w.pt can't be read safely"),
     "missing": (lambda: "w.pt", "can't read --checkpoint w.pt: there is no such file."),
     "folder": (lambda: "..", "it is a folder; give the file in it."),
     "hostile": (lambda: torch.save({"a": Hostile()}, "w.pt"), "(it holds objects other than tensors)"),
@@ -146,6 +159,18 @@ UNFIT = {
     "wider": (
         lambda: Net(width=6).state_dict(),
         "has another shape for 14 of the 16 weights of Net: stem.weight is 6×3×3×3, not 8×3×3×3, stem.bias is 6, not 8",
+    ),
+    "complex": (
+        lambda: trained() | {"stem.bias": torch.ones(8, dtype=torch.cfloat)},
+        "has torch.complex64 for stem.bias, which is torch.float32 in the network",
+    ),
+    "codes": (
+        lambda: trained() | {"stem.weight": torch.ones(8, 3, 3, 3, dtype=torch.int8)},
+        "has torch.int8 for stem.weight, which is torch.float32 in the network",
+    ),
+    "no values": (
+        lambda: trained() | {"stem.bias": torch.ones(8, device="meta")},
+        "has no values for stem.bias, or not as an ordinary tensor",
     ),
     "another network": (lambda: {"a": torch.ones(1)}, "lacks 14 of the 16 weights of Net"),
 }  # fmt: skip

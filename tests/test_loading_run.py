@@ -264,3 +264,20 @@ def test_a_misspelt_reference_is_refused_before_torch_is_imported() -> None:
     code, _, err = run("--model", "resnet50")
     assert code == 2
     assert "A model of timm is given as timm:resnet50." in err
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("SystemExit(0)", "error: the network's own code tried to end the program (SystemExit: 0)."),
+        ("BaseException('odd')", "error: unexpected BaseException: odd"),
+    ],
+)
+def test_a_network_can_neither_end_the_program_nor_choose_its_verdict(raised: str, said: str) -> None:
+    Path("leaves.py").write_text(
+        f"from torch import nn\nclass Leaves(nn.Linear):\n    def forward(self, x): raise {raised}\n", encoding="utf-8"
+    )
+    code, out, err = run("--model", "leaves.py:Leaves", "--kw", "in_features=2", "--kw", "out_features=2")
+    assert (code, out) == (2, "")
+    assert err.startswith(said)
+    assert not Path("spp").exists()

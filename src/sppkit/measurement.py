@@ -13,7 +13,7 @@ from sppkit.parsers import whole_number
 from sppkit.probe.forward import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.probe.numerics import full_float32
 from sppkit.probe.place import check_values, find_target, move, wake
-from sppkit.probe.preserve import preserved
+from sppkit.probe.preserve import attributes_preserved, preserved
 from sppkit.probe.randomness import seed_torch
 from sppkit.probing import Probe
 
@@ -45,9 +45,10 @@ def measure(
     """Push inputs through a model and return its signal propagation table.
 
     The model is left as it was, also when the forward pass raises: device, buffers (registered, replaced, resized or
-    changed), gradients, training flags, hooks and the random states of torch, NumPy and Python. Parameters are not
-    copied: if the forward pass itself changes one in place, everything else is restored and a ``MeasurementError``
-    names it. ``sppkit.probe.preserve`` says precisely what is restored and what can't be seen.
+    changed), attributes such as counters and caches, gradients, training flags, hooks and the random states of torch,
+    NumPy and Python. Parameters are not copied: if the forward pass itself changes one in place, everything else is
+    restored and a ``MeasurementError`` names it. ``sppkit.probe.preserve`` says precisely what is restored and what
+    can't be seen.
 
     What ``inputs``, ``warmup`` and ``on_site`` raise comes through unchanged.
 
@@ -131,7 +132,7 @@ def _measure(
     check_values(model)
     target = find_target(model, device)
     wake(target)
-    with preserved(model):
+    with preserved(model), attributes_preserved(model):
         move(model, target)
         _run(probe, model, batches, target, mode, seed, warmup)
 

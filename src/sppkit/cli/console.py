@@ -67,6 +67,10 @@ def ask(question: str) -> str | None:
     return sys.stdin.readline()
 
 
+class _RequestToEnd(SystemExit):
+    """A signal has asked the program to end."""
+
+
 @contextmanager
 def reporting_errors(*, debug: bool) -> Iterator[None]:
     """Show a failure as one clear line and exit with its code.
@@ -80,6 +84,7 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     Raises:
         Exit: On any failure.
         Abort: Passed on.
+        _RequestToEnd: Passed on.
     """
     try:
         yield
@@ -89,9 +94,12 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         _explain("interrupted; files that were not finished were not written.", debug=debug)
         raise typer.Exit(_BY_SIGNAL + signal.SIGINT) from None
-    except (typer.Exit, typer.Abort):
+    except (typer.Exit, typer.Abort, _RequestToEnd):
         raise
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
+    except SystemExit as error:  # of the user's network: its code must not become the verdict
+        _explain(f"the network's own code tried to end the program (SystemExit: {error.code}).", debug=debug)
+        raise typer.Exit(2) from None
+    except BaseException as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
         _explain(f"unexpected {type(error).__name__}: {error}\nRun again with --debug for the traceback.", debug=debug)
         raise typer.Exit(2) from None
 
@@ -172,7 +180,7 @@ class _Done(ProgressColumn):
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-    raise SystemExit(_BY_SIGNAL + number)
+    raise _RequestToEnd(_BY_SIGNAL + number)
 
 
 def _explain(message: str, *, debug: bool) -> None:

@@ -120,6 +120,8 @@ def _corrected(join: Join, correction: Correction, observer: Observer) -> Join:
 
 def _output_of(path: str, join: Join, observer: Observer) -> Value:
     nodes = [node for node in observer.outputs.get(path, []) if node.number < join.order and node.key.call >= 0]
+    if not nodes and path in observer.outputs:
+        raise UsageError(f"{path!r} returns its signal only after the join {join.name!r}; a branch ends before it.")
     if not nodes:
         close = difflib.get_close_matches(path, observer.outputs, n=1, cutoff=0.5)
         match = f"; did you mean {close[0]!r}?" if close else "."

@@ -17,7 +17,7 @@ from sppkit.probe.found import Findings, Plan, plan_sites
 from sppkit.probe.observable import check_observable
 from sppkit.probe.observer import Observer
 from sppkit.probe.place import check_values
-from sppkit.probe.preserve import preserved
+from sppkit.probe.preserve import attributes_preserved, preserved
 from sppkit.probe.tell import tell
 from sppkit.sites import Site
 
@@ -61,10 +61,18 @@ class Finder(Collector[T]):
     _observer: Observer | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _open: bool = False
+    # Whether the joins were found just now, on a copy of the very arguments of the pass that is open.
+    _fresh: bool = False
 
     def __enter__(self) -> Self:
         if self._open:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
+        hooks = self.model._forward_pre_hooks.values()  # noqa: SLF001 - torch has no other way to ask
+        if any(isinstance(getattr(hook, "__self__", None), Finder) for hook in hooks):
+            raise UsageError(
+                "another probe is finding the joins of this model already, and would count this one's pass as well.\n"
+                "Leave its context first."
+            )
         check_observable(self.model)
         check_values(self.model)
         self._open = True
@@ -148,7 +156,7 @@ class Finder(Collector[T]):
 
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._observer = observer = Observer(lambda _key, _tensor: None)
-        with preserved(self.model), _attributes_preserved(self.model):
+        with preserved(self.model), attributes_preserved(self.model):
             own_args, own_kwargs = _copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:
@@ -168,13 +176,16 @@ class Finder(Collector[T]):
                 "tensor of shape (N, C, ...) that was computed from the input."
             )
         self._plan = plan_sites(found)
-        self.sites, self.findings = self._plan.sites, found
+        self.sites, self.findings, self._fresh = self._plan.sites, found, True
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):
             self._take(site, check_signal(tensor, site))
 
     def _check_same(self, found: Findings) -> None:
+        fresh, self._fresh = self._fresh, False
+        if fresh:
+            self._check_shapes(found)
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
         if expected == seen and all(site in self._fired for site in self.sites):
             return
@@ -184,6 +195,15 @@ class Finder(Collector[T]):
             f"{len(expected)}, and they differ from {other!r} on.\n"
             "Measure in eval mode if layers are skipped at random, or batches of one shape."
         )
+
+    def _check_shapes(self, found: Findings) -> None:
+        for first, join in zip(self._first.joins, found.joins, strict=False):
+            if first.name == join.name and first.output.shape != join.output.shape:
+                raise MeasurementError(
+                    f"{self._name} keeps something from one forward pass to the next: on the same input {join.name!r} "
+                    f"had the shape {first.output.shape} and then {join.output.shape}.\n"
+                    "Let it start anew in every pass, for instance without its cache."
+                )
 
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
@@ -220,18 +240,6 @@ def _seen_in_parts() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-@contextmanager
-def _attributes_preserved(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass sets on its modules, such as counters and caches; ``preserved`` does the rest."""
-    saved = [(module, vars(module).copy()) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, attributes in saved:
-            vars(module).clear()
-            vars(module).update(attributes)
 
 
 def _copied(value: Any, known: dict[int, Tensor]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -60,13 +61,31 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
     if isinstance(batch, (tuple, list)):
         batch = _first(batch)
     if isinstance(batch, Mapping):
-        model(**{name: _moved(value, device) for name, value in batch.items()})
+        keywords = {name: _moved(v, device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+        with _unchanged(value for value in keywords.values() if isinstance(value, Tensor)):
+            model(**keywords)
         return
     if not isinstance(batch, Tensor):
         raise UsageError(f"a batch must be {_FORMS}, not {_kind(batch)}.")
     if batch.numel() == 0:
         raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
-    model(_moved(batch, device))
+    moved = _moved(batch, device)
+    with _unchanged([moved]):
+        model(moved)
+
+
+@contextmanager
+def _unchanged(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Put back what a model writes into its own input, as an in-place activation at its start does."""
+    # Sparse tensors and those of inference mode don't count their changes.
+    counted = [item for item in tensors if item.layout is torch.strided and not item.is_inference()]
+    saved = [(item, item._version, item.clone()) for item in counted]  # noqa: SLF001 - torch has no other name for it
+    try:
+        yield
+    finally:
+        for item, version, values in saved:
+            if item._version != version:  # noqa: SLF001
+                item.data.copy_(values)
 
 
 def check_mode(mode: object) -> None:
@@ -137,9 +156,9 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _moved(value: object, device: torch.device) -> object:
-    if not isinstance(value, Tensor):
-        return value
+def _moved(value: Tensor, device: torch.device) -> Tensor:
+    if value.is_nested:
+        raise UsageError("the input is a nested tensor, which has no one shape: pad it to one length.")
     if value.is_meta:
         raise UsageError("the input is on the meta device: it has a shape but no values to measure.")
     # Of a sparse tensor it can't be asked.

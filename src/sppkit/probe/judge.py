@@ -27,6 +27,8 @@ ATTENUATED = "the longer side is the other side itself, times a gate"
 ELEMENTWISE = "the longer side is a function of each element by itself"
 EQUAL = "both sides are equally long ways from one signal: a sum of branches without a skip"
 INNER = "it is itself a branch of the next join"
+DIFFERENCE = "it is a difference, which may be no more than what is compared with what"
+COMPLEX = "its numbers are complex"
 SOFTMAX = "it goes into a softmax: these are scores"
 
 

@@ -80,6 +80,9 @@ def _reshaped(before: Shape, axis: int, shape: Shape) -> int | None:
     for index, size in enumerate(shape):
         if size == before[axis] and prod(shape[:index]) == ahead:
             return index
+    # Features become maps, as where a generator starts: (N, C) to (N, C', H, W), which is how torch orders maps.
+    if len(before) == 2 and len(shape) > 3 and shape[0] == before[0]:
+        return 1
     # A last axis stays last when others are merged into it or split off it.
     if axis == len(before) - 1:
         return len(shape) - 1

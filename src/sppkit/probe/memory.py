@@ -129,6 +129,10 @@ def check_observable(tensor: Tensor) -> None:
     Raises:
         UsageError: If it is not; the text says what it is.
     """
+    if tensor.is_nested:
+        raise UsageError(
+            "the model makes nested tensors, which have no one shape: pad what goes into it to one length."
+        )
     kind = type(tensor).__name__
     if kind == "DTensor":
         raise UsageError("the model is sharded (its signals are DTensors): measure the whole model on one device.")

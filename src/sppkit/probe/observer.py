@@ -12,8 +12,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.probe.found import Candidate
-from sppkit.probe.graph import Frame, Key, Node
-from sppkit.probe.judge import INNER, SOFTMAX, is_detail, iter_scores, judge_concatenation, judge_sum
+from sppkit.probe.graph import Frame, Key, Node, way_between
+from sppkit.probe.judge import (
+    COMPLEX,
+    DIFFERENCE,
+    INNER,
+    SOFTMAX,
+    is_detail,
+    iter_scores,
+    judge_concatenation,
+    judge_sum,
+)
 from sppkit.probe.layout import channel_axis
 from sppkit.probe.memory import Memory, check_observable, is_whole
 from sppkit.probe.operations import Operation, operation_of
@@ -133,7 +142,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        tensors = [tensor for tensor in _iter_arguments(args, kwargs) if tensor.layout is torch.strided]
+        tensors = [tensor for tensor in _iter_arguments(args, kwargs) if _is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
         result = func(*args, **kwargs)
         if any(node is not None for node in before):
@@ -162,7 +171,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         weighted = operation.mixes and any(node is None and _is_weight(tensor) for tensor, node in read)
         for index, output in enumerate([*_iter_outputs(result), *_iter_unreturned(result, written)]):
-            if output.layout is not torch.strided:
+            if not _is_strided(output):
                 continue
             changed = any(output is target for target in _iter_outputs(written))
             if not changed and self._memory.known(output) is not None:
@@ -231,9 +240,27 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 frame.sums += 1
                 candidate = Candidate(node, "addition", frame.sums)
                 judge_sum(candidate, *sides, self.joins)
+                if any(tensor.is_complex() for tensor, _ in read):
+                    candidate.accepted, candidate.reason = False, COMPLEX
                 self._keep(candidate)
+        elif operation.name == "sub":
+            self._note_difference(node, operation, read, args)
         elif operation.name == "cat":
             self._judge_concatenation(node, args)
+
+    def _note_difference(
+        self, node: Node, operation: Operation, read: list[tuple[Tensor, Node | None]], args: Sequence[Any]
+    ) -> None:
+        """List ``x - f(x)`` where f has weights among what is no join, so that the user can make it one."""
+        sides = self._sides(operation, node, args, {id(tensor): found for tensor, found in read})
+        if sides is None:
+            return
+        candidate = Candidate(node, "addition", 0)
+        judge_sum(candidate, *sides, self.joins)
+        weighted = any(way_between(candidate.origin, side).weights for side in sides) if candidate.origin else False
+        if candidate.accepted and weighted:
+            candidate.accepted, candidate.reason = False, DIFFERENCE
+            self._keep(candidate)
 
     def _sides(
         self,
@@ -356,6 +383,12 @@ def _given(at: int | str, args: Sequence[Any]) -> bool:
 
 def _is_signal(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    if tensor.is_nested:  # of which not even the layout can be asked
+        check_observable(tensor)
+    return tensor.layout is torch.strided
 
 
 def _is_weight(tensor: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
     the memory of the model. Such a change is seen by the tensor's version counter, which a change through ``.data``
     passes by, and which inference tensors don't have.
 
-    Not restored: other attributes of modules, hooks that the forward pass registers, and anything outside the model.
+    Not restored: other attributes of modules (``attributes_preserved``), hooks that the forward pass registers, and
+    anything outside the model.
 
     Args:
         model: The model that is run inside.
@@ -56,6 +58,69 @@ def preserved(model: nn.Module) -> Iterator[None]:
         restore.callback(_each, _restore_module, modules)
         restore.callback(_each, _restore_state, list(iter_random_states()))
         yield
+
+
+@contextmanager
+def attributes_preserved(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass sets on its modules beside parameters and buffers, such as counters and caches.
+
+    Restored are the attributes themselves, what built-in containers among them hold, at any depth, and the values of
+    tensors. What an object of another class changes in itself stays changed.
+
+    Args:
+        model: The model that is run inside.
+
+    Yields:
+        Nothing.
+    """
+    saved = [(module, vars(module).copy()) for module in model.modules()]
+    containers, tensors = _find_state(value for _, attributes in saved for value in _own(attributes))
+    with ExitStack() as restore:
+        restore.callback(_each, _restore_attributes, saved)
+        restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
+        restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
+        yield
+
+
+# What torch itself keeps on every module: ``preserved`` and the hooks' own handles see to it.
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+_CONTAINERS = frozenset({list, deque, set, dict, OrderedDict, defaultdict, Counter})
+
+
+def _own(attributes: dict[str, Any]) -> Iterator[Any]:
+    return (value for name, value in attributes.items() if name not in _TORCHS_OWN)
+
+
+def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
+    """Find the containers and plain tensors in what modules carry, each once."""  # noqa: DOC201
+    containers, tensors = [], []
+    stack, seen = list(values), set()
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) is Tensor and not value.is_nested:
+            tensors.append(value)
+        elif type(value) in _CONTAINERS:
+            containers.append(value)
+            stack += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, tuple):
+            stack += value
+    return containers, tensors
+
+
+def _restore_attributes(module: nn.Module, attributes: dict[str, Any]) -> None:
+    vars(module).clear()
+    vars(module).update(attributes)
+
+
+def _restore_container(value: Any, saved: Any) -> None:
+    value.clear()
+    if isinstance(value, (list, deque)):
+        value.extend(saved)
+    else:
+        value.update(saved)
 
 
 def _each(restore: Callable[..., object], kept: Iterable[tuple[Any, ...]]) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Where training programs put the weights among the other things that they save, the likeliest first.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
+# No training program nests deeper; a file may be made to have no end.
+_DEEPEST = 8
 # As many keys as fit on one line of an error message.
 _SHOWN = 6
 
@@ -89,7 +91,7 @@ def _load(path: Path) -> object:
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.filename:  # others come from reading what is in it
         return UsageError(f"can't read --checkpoint {path}: {error.strerror}.")
     # torch's own text on a refused pickle advises to switch the safe mode off.
     # What an unpickler says of a file that is none, as "pop from empty list", helps nobody.
@@ -105,7 +107,7 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
 
 def _find_tensors(content: object, path: Path) -> tuple[dict[str, Tensor], str]:
     container: list[str] = []
-    while isinstance(content, dict):
+    while isinstance(content, dict) and len(container) <= _DEEPEST:
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         inner = next((key for key in _CONTAINERS if isinstance(content.get(key), dict)), None)
         if inner is None or (tensors and len(tensors) > len(content) / 2):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+import torch
+
 from sppkit.errors import UsageError
 from sppkit.reason import short_reason
 
@@ -89,6 +91,19 @@ def _check_fit(wanted: Mapping[str, Tensor], offered: Mapping[str, Tensor], wher
             f"{where} has another shape for {len(wrong)} of the {len(wanted)} weights of {name}: {', '.join(shapes)}.\n"
             f"{_HINT}"
         )
+    _check_kinds(wanted, offered, where)
+
+
+def _check_kinds(wanted: Mapping[str, Tensor], offered: Mapping[str, Tensor], where: str) -> None:
+    for name, value in wanted.items():
+        found = offered.get(name)
+        if found is None:
+            continue
+        if found.is_meta or found.layout is not torch.strided:
+            raise UsageError(f"{where} has no values for {name}, or not as an ordinary tensor.\n{_HINT}")
+        # torch would drop imaginary parts, and take the codes of quantized weights for their values.
+        if value.is_floating_point() and not found.is_floating_point():
+            raise UsageError(f"{where} has {found.dtype} for {name}, which is {value.dtype} in the network.\n{_HINT}")
 
 
 def _may_be_missing(name: str, wanted: Mapping[str, Tensor], offered: Mapping[str, Tensor]) -> bool:
