@@ -15,7 +15,9 @@ import sppkit
 from networks import Net
 from sppkit.cli.app import app
 from sppkit.config import resolve_config
+from sppkit.models.addons.crossnorm import CrossNorm
 from sppkit.probe.layers import LayerListener
+from sppkit.reducer import load_statistic
 from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, STATISTICS
 from sppkit.run import run
 from sppkit.table import COLUMNS, write_csv
@@ -229,6 +231,17 @@ def test_instance_normalization_of_the_stream_leaves_no_style() -> None:
     table = sppkit.measure(small(norm="ibn-b"), batch(8, 3, 32, 32), stats="instance_style_share")
     assert table["instance_style_share"][2] < 1e-8
     assert table["instance_style_share"][[0, 1]].min() > 1e-3
+
+
+def test_crossnorm_keeps_the_style_that_it_swaps() -> None:
+    # The means of the samples of a channel are permuted, and so are their deviations.
+    x = batch(8, 12, 9, 9) + 2 * batch(8, 12, 1, 1, seed=1)
+    torch.manual_seed(0)
+    y = CrossNorm()(x)
+    assert not torch.equal(x, y)
+    share = load_statistic("instance_style_share")
+    before, behind = (float(share.value(share.reduction.reduce(signal))) for signal in (x, y))
+    assert behind == pytest.approx(before, rel=1e-4)  # its epsilon is 1e-5 of a variance of 1
 
 
 def test_equi_normalization_moves_no_unit_across_zero() -> None:
