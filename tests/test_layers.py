@@ -16,8 +16,9 @@ from networks import Net
 from sppkit.cli.app import app
 from sppkit.config import resolve_config
 from sppkit.models.addons.crossnorm import CrossNorm
+from sppkit.probe.collector import Collector
 from sppkit.probe.layers import LayerListener
-from sppkit.reducer import load_statistic
+from sppkit.reducer import Reducer, load_statistic
 from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, STATISTICS
 from sppkit.run import run
 from sppkit.table import COLUMNS, write_csv
@@ -105,10 +106,9 @@ def test_layers_are_found_by_kind_and_belong_to_the_block_that_ends_next() -> No
 
 @pytest.mark.parametrize("norm", ["bn", "ln", "bcn", "ibn-a", "ibn-b", "bkn", "ic", "noise-aware-bn"])
 def test_each_normalizer_is_one_layer_whatever_it_is_made_of(norm: str) -> None:
-    model, heard = small(norm=norm), []
-    listener = LayerListener(
-        model, {"normalizer_input"}, lambda _role, x: [tuple(x.shape)], lambda a, b: a + b, lambda _: None
-    )
+    model = small(norm=norm)
+    blocks = Collector(model, [], lambda *_: None, lambda *_: None)
+    listener = LayerListener(model, {"normalizer_input"}, lambda _role, x: tuple(x.shape), max, blocks)
     handle = model.blocks[1].register_forward_hook(lambda *_: listener.end_block(2))
     with listener, torch.no_grad():
         model(batch())
@@ -175,6 +175,14 @@ def test_nothing_more_is_hooked_unless_asked_for() -> None:
     # Nine activations, before and behind; and where a pass begins and ends.
     assert counts[3] == plain + 2 * 9 + 2
     assert hooks(model) == 0
+
+
+def test_the_pass_that_finds_the_joins_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    reduction = load_statistic("stat_diff").reduction
+    monkeypatch.setattr(Reducer, "reduce", lambda _self, role, x: seen.append(role) or {reduction: reduction.reduce(x)})
+    sppkit.measure(PostActivation(), batch(), stats="stat_diff")
+    assert seen.count("normalizer_input") == 5
 
 
 def test_hooks_are_removed_when_the_model_raises() -> None:

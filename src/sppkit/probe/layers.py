@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.hooks import RemovableHandle
 
+    from sppkit.probe.collector import Collector
     from sppkit.sites import LayerRole
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class LayerListener(Generic[T]):
         roles: What to listen to.
         reduce: From a role and a tensor, a signal with the channels on axis 1 or a weight, to what is kept of it.
         merge: Combines what is kept of one layer over several forward passes.
-        axis_of: The axis of a signal's channels, or None where that is not known.
+        blocks: What listens to the blocks.
         weighted: Modules whose weight is reduced when they are called, for the role ``weights``.
         kept: What was kept.
     """
@@ -59,7 +60,7 @@ class LayerListener(Generic[T]):
     roles: Collection[LayerRole]
     reduce: Callable[[LayerRole, Tensor], T]
     merge: Callable[[T, T], T]
-    axis_of: Callable[[Tensor], int | None]
+    blocks: Collector[Any]
     weighted: Collection[str] = ()
     kept: dict[Layer, T] = field(default_factory=dict)
     _handles: list[RemovableHandle] = field(default_factory=list)
@@ -92,6 +93,10 @@ class LayerListener(Generic[T]):
         """
         self._ended[block], self._row = self._row, _Row()
 
+    @property
+    def _listens(self) -> bool:
+        return self._depth > 0 and not self.blocks.discovers
+
     def _register(self) -> None:
         self._handles.append(self.model.register_forward_pre_hook(self._begin_pass))
         for path, module in self.model.named_modules():
@@ -107,11 +112,11 @@ class LayerListener(Generic[T]):
         self, module: nn.Module, path: str, enter: Callable[..., None], leave: Callable[..., None] | None
     ) -> None:
         def before(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            if self._depth > 0:
+            if self._listens:
                 enter(module, path, next(iter((*args, *kwargs.values())), None))
 
         def behind(module: nn.Module, _inputs: object, output: object) -> None:
-            if self._depth > 0 and leave is not None:
+            if self._listens and leave is not None:
                 leave(module, path, output)
 
         self._handles.append(module.register_forward_pre_hook(uncompiled(before), with_kwargs=True))
@@ -164,7 +169,7 @@ class LayerListener(Generic[T]):
     def _take(self, row: _Row[T], role: LayerRole, module: nn.Module, path: str, signal: Any) -> None:
         if role not in self.roles or not _is_signal(signal):
             return
-        axis = self.axis_of(signal)
+        axis = self.blocks.axis_of(signal)
         # An observer of operations would take what the statistics compute for a part of the network.
         with torch.no_grad(), _disable_current_modes():
             first = signal.movedim(usual_axis(module, signal.ndim) if axis is None else axis, 1)
