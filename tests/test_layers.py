@@ -109,7 +109,7 @@ def test_each_normalizer_is_one_layer_whatever_it_is_made_of(norm: str) -> None:
     model = small(norm=norm)
     blocks = Collector(model, [], lambda *_: None, lambda *_: None)
     listener = LayerListener(model, {"normalizer_input"}, lambda _role, x: tuple(x.shape), max, blocks)
-    handle = model.blocks[1].register_forward_hook(lambda *_: listener.end_block(2))
+    handle = model.blocks[1].register_forward_hook(lambda *args: listener.end_block(2, args[-1]))
     with listener, torch.no_grad():
         model(batch())
     handle.remove()
@@ -208,6 +208,31 @@ def test_rows_of_leaf_modules_have_their_own_layers() -> None:
     table = sppkit.measure(model, batch(50, 6), stats=["dead_fraction", "stat_diff"])
     assert table["dead_fraction"].notna().tolist() == [False, True, False, True, False]
     assert table["stat_diff"].notna().tolist() == [False, False, False, False, True]
+
+
+class Gated(nn.Module):
+    """Squeeze-and-excite at the end of the branch, made of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.act, self.conv = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.SiLU(), nn.Conv2d(4, 8, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.conv(self.act(x))
+        return x + y * self.gate(y)
+
+
+def test_gates_are_no_layers() -> None:
+    # What was pooled has next to no variance: its margins say nothing.
+    model, x = Gated(), batch()
+    table = sppkit.measure(model, x, stats="elimination_distance")
+    with torch.no_grad():
+        assert table["elimination_distance"][1] == pytest.approx(margin(model.stem(x)), rel=1e-5)
 
 
 class ChannelsLast(nn.Module):

@@ -143,7 +143,7 @@ class Probe:
 
     def _reduce_site(self, site: Site, signal: Tensor) -> Kept:
         if self._layers is not None and site.role == "block_output":
-            self._layers.end_block(site.block)
+            self._layers.end_block(site.block, signal)
         return self._reducer.reduce(site.role, signal)
 
     def _summarize_site(self, site: Site, signal: Tensor) -> Kept:
