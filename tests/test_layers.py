@@ -15,7 +15,10 @@ import sppkit
 from networks import Net
 from sppkit.cli.app import app
 from sppkit.config import resolve_config
+from sppkit.models.addons.crossnorm import CrossNorm
+from sppkit.probe.collector import Collector
 from sppkit.probe.layers import LayerListener
+from sppkit.reducer import Reducer, load_statistic
 from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, STATISTICS
 from sppkit.run import run
 from sppkit.table import COLUMNS, write_csv
@@ -103,11 +106,10 @@ def test_layers_are_found_by_kind_and_belong_to_the_block_that_ends_next() -> No
 
 @pytest.mark.parametrize("norm", ["bn", "ln", "bcn", "ibn-a", "ibn-b", "bkn", "ic", "noise-aware-bn"])
 def test_each_normalizer_is_one_layer_whatever_it_is_made_of(norm: str) -> None:
-    model, heard = small(norm=norm), []
-    listener = LayerListener(
-        model, {"normalizer_input"}, lambda _role, x: [tuple(x.shape)], lambda a, b: a + b, lambda _: None
-    )
-    handle = model.blocks[1].register_forward_hook(lambda *_: listener.end_block(2))
+    model = small(norm=norm)
+    blocks = Collector(model, [], lambda *_: None, lambda *_: None)
+    listener = LayerListener(model, {"normalizer_input"}, lambda _role, x: tuple(x.shape), max, blocks)
+    handle = model.blocks[1].register_forward_hook(lambda *args: listener.end_block(2, args[-1]))
     with listener, torch.no_grad():
         model(batch())
     handle.remove()
@@ -175,6 +177,14 @@ def test_nothing_more_is_hooked_unless_asked_for() -> None:
     assert hooks(model) == 0
 
 
+def test_the_pass_that_finds_the_joins_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    reduction = load_statistic("stat_diff").reduction
+    monkeypatch.setattr(Reducer, "reduce", lambda _self, role, x: seen.append(role) or {reduction: reduction.reduce(x)})
+    sppkit.measure(PostActivation(), batch(), stats="stat_diff")
+    assert seen.count("normalizer_input") == 5
+
+
 def test_hooks_are_removed_when_the_model_raises() -> None:
     model = small()
     with pytest.raises(sppkit.MeasurementError):
@@ -198,6 +208,31 @@ def test_rows_of_leaf_modules_have_their_own_layers() -> None:
     table = sppkit.measure(model, batch(50, 6), stats=["dead_fraction", "stat_diff"])
     assert table["dead_fraction"].notna().tolist() == [False, True, False, True, False]
     assert table["stat_diff"].notna().tolist() == [False, False, False, False, True]
+
+
+class Gated(nn.Module):
+    """Squeeze-and-excite at the end of the branch, made of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.act, self.conv = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.SiLU(), nn.Conv2d(4, 8, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = self.conv(self.act(x))
+        return x + y * self.gate(y)
+
+
+def test_gates_are_no_layers() -> None:
+    # What was pooled has next to no variance: its margins say nothing.
+    model, x = Gated(), batch()
+    table = sppkit.measure(model, x, stats="elimination_distance")
+    with torch.no_grad():
+        assert table["elimination_distance"][1] == pytest.approx(margin(model.stem(x)), rel=1e-5)
 
 
 class ChannelsLast(nn.Module):
@@ -229,6 +264,17 @@ def test_instance_normalization_of_the_stream_leaves_no_style() -> None:
     table = sppkit.measure(small(norm="ibn-b"), batch(8, 3, 32, 32), stats="instance_style_share")
     assert table["instance_style_share"][2] < 1e-8
     assert table["instance_style_share"][[0, 1]].min() > 1e-3
+
+
+def test_crossnorm_keeps_the_style_that_it_swaps() -> None:
+    # The means of the samples of a channel are permuted, and so are their deviations.
+    x = batch(8, 12, 9, 9) + 2 * batch(8, 12, 1, 1, seed=1)
+    torch.manual_seed(0)
+    y = CrossNorm()(x)
+    assert not torch.equal(x, y)
+    share = load_statistic("instance_style_share")
+    before, behind = (float(share.value(share.reduction.reduce(signal))) for signal in (x, y))
+    assert behind == pytest.approx(before, rel=1e-4)  # its epsilon is 1e-5 of a variance of 1
 
 
 def test_equi_normalization_moves_no_unit_across_zero() -> None:

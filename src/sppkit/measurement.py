@@ -67,7 +67,7 @@ def measure(
         sites: As for ``Probe``.
 
     Returns:
-        One row per block, columns as in ``sppkit.table.COLUMNS``.
+        One row per block, columns as in ``sppkit.table.COLUMNS``, and one for each further statistic.
 
     Raises:
         UsageError: If the model, the inputs or an option can't be used.

@@ -94,8 +94,7 @@ class Probe:
         if not roles:
             return None, []
         weighted = {path for junction in junctions for path in (*junction.writers, *junction.readers)}
-        reduce, axis_of = self._reducer.reduce, self._listener.axis_of
-        return LayerListener(model, roles, reduce, merge_kept, axis_of, weighted), junctions
+        return LayerListener(model, roles, self._reducer.reduce, merge_kept, self._listener, weighted), junctions
 
     def __enter__(self) -> Self:
         self._listener.__enter__()
@@ -144,7 +143,7 @@ class Probe:
 
     def _reduce_site(self, site: Site, signal: Tensor) -> Kept:
         if self._layers is not None and site.role == "block_output":
-            self._layers.end_block(site.block)
+            self._layers.end_block(site.block, signal)
         return self._reducer.reduce(site.role, signal)
 
     def _summarize_site(self, site: Site, signal: Tensor) -> Kept:

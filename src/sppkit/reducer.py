@@ -77,7 +77,8 @@ class Reducer:
             By name, each of shape (); of a block's own sites also the number of values that are not finite.
         """
         by_reduction = cast("Mapping[Reduction[Any], Any]", kept)
-        values = {name: _value(load_statistic(name), by_reduction) for name in self.names(role)}
+        statistics = {name: load_statistic(name) for name in self.names(role)}
+        values = {name: item.value(by_reduction[item.reduction]) for name, item in statistics.items()}
         if MOMENTS in by_reduction and role not in self.layer_roles:
             moments: ChannelMoments = by_reduction[MOMENTS]
             values[NONFINITE] = moments.nonfinite.double()
@@ -113,10 +114,6 @@ def load_statistic(name: str) -> Statistic[Any]:
     """Return a registered statistic."""
     statistic: Statistic[Any] = registry.resolve("statistic", name)
     return statistic
-
-
-def _value(statistic: Statistic[Any], kept: Mapping[Reduction[Any], Any]) -> Tensor:
-    return statistic.value(kept[statistic.reduction])
 
 
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS_OF_PANELS = 3
 FURTHER_ROW = 3.1  # inches, of each row of panels but the first, which has the header and the legend beside it
-ROW_SPACE = 0.06  # of a panel's height, between a row and the titles of the next
+ROW_SPACE = 0.03  # of a panel's height, between a row and the titles of the next
 SIZE = (12.0, 3.8)  # inches: printed at the 6 to 7 inches of a page's width, 9 point text is still 5 points high
 DPI = 200
 PANEL_POINTS = 240  # the width of a panel

@@ -64,6 +64,11 @@ class Collector(Generic[T]):
                 "Call the model itself (not .forward) inside the probe, and probe it before torch.compile."
             )
 
+    @property
+    def discovers(self) -> bool:
+        """Whether the pass that runs is only looked at, and nothing is measured in it."""
+        return False
+
     def axis_of(self, signal: Tensor) -> int | None:  # noqa: ARG002 - hooks alone don't tell
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
         return None

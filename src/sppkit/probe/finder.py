@@ -102,6 +102,11 @@ class Finder(Collector[T]):
             )
         super().check_complete()
 
+    @property
+    def discovers(self) -> bool:
+        """Whether the pass that runs is only looked at, and nothing is measured in it."""
+        return self.findings is None
+
     def axis_of(self, signal: Tensor) -> int | None:
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
         return None if self._observer is None else self._observer.axis_of(signal)

@@ -6,7 +6,9 @@ its layers. What is called behind the last block belongs to none.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.hooks import RemovableHandle
 
+    from sppkit.probe.collector import Collector
     from sppkit.sites import LayerRole
 
 T = TypeVar("T")
@@ -37,8 +40,17 @@ class Layer(NamedTuple):
     call: int
 
 
-class _Row(list["tuple[LayerRole, str, T]"], Generic[T]):
-    """What was kept of the layers of one block in one forward pass, in order."""
+class _Entry(NamedTuple, Generic[T]):
+    """What was kept of one layer, and at how many positions of each sample its signal was."""
+
+    role: LayerRole
+    path: str
+    positions: int
+    kept: T
+
+
+class _Row(list[_Entry[T]], Generic[T]):
+    """The layers of one block in one forward pass, in order."""
 
 
 @dataclass
@@ -50,7 +62,7 @@ class LayerListener(Generic[T]):
         roles: What to listen to.
         reduce: From a role and a tensor, a signal with the channels on axis 1 or a weight, to what is kept of it.
         merge: Combines what is kept of one layer over several forward passes.
-        axis_of: The axis of a signal's channels, or None where that is not known.
+        blocks: What listens to the blocks.
         weighted: Modules whose weight is reduced when they are called, for the role ``weights``.
         kept: What was kept.
     """
@@ -59,14 +71,14 @@ class LayerListener(Generic[T]):
     roles: Collection[LayerRole]
     reduce: Callable[[LayerRole, Tensor], T]
     merge: Callable[[T, T], T]
-    axis_of: Callable[[Tensor], int | None]
+    blocks: Collector[Any]
     weighted: Collection[str] = ()
     kept: dict[Layer, T] = field(default_factory=dict)
     _handles: list[RemovableHandle] = field(default_factory=list)
     _depth: int = 0
     # The block that is running, those that have ended, and the calls that are open, of activations and of normalizers.
     _row: _Row[T] = field(default_factory=_Row)
-    _ended: dict[int, _Row[T]] = field(default_factory=dict)
+    _ended: dict[int, tuple[_Row[T], int]] = field(default_factory=dict)
     _open: dict[LayerRole, list[_Row[T]]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -84,13 +96,18 @@ class LayerListener(Generic[T]):
         while self._handles:
             self._handles.pop().remove()
 
-    def end_block(self, block: int) -> None:
+    def end_block(self, block: int, output: Tensor) -> None:
         """Note that the output of a block was made: what was called since the last one belongs to it.
 
         Args:
             block: Its row in the table.
+            output: Its output, with the channels on axis 1.
         """
-        self._ended[block], self._row = self._row, _Row()
+        self._ended[block], self._row = (self._row, _positions(output)), _Row()
+
+    @property
+    def _listens(self) -> bool:
+        return self._depth > 0 and not self.blocks.discovers
 
     def _register(self) -> None:
         self._handles.append(self.model.register_forward_pre_hook(self._begin_pass))
@@ -107,11 +124,11 @@ class LayerListener(Generic[T]):
         self, module: nn.Module, path: str, enter: Callable[..., None], leave: Callable[..., None] | None
     ) -> None:
         def before(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-            if self._depth > 0:
+            if self._listens:
                 enter(module, path, next(iter((*args, *kwargs.values())), None))
 
         def behind(module: nn.Module, _inputs: object, output: object) -> None:
-            if self._depth > 0 and leave is not None:
+            if self._listens and leave is not None:
                 leave(module, path, output)
 
         self._handles.append(module.register_forward_pre_hook(uncompiled(before), with_kwargs=True))
@@ -127,12 +144,14 @@ class LayerListener(Generic[T]):
         self._depth = max(0, self._depth - 1)
         if self._depth > 0 or output is None:  # a pass that raised says nothing
             return
-        for block, row in self._ended.items():
-            calls: dict[tuple[LayerRole, str], int] = {}
-            for role, path, value in row:
-                calls[role, path] = calls.get((role, path), 0) + 1
-                layer = Layer(block, role, path, calls[role, path])
-                self.kept[layer] = value if layer not in self.kept else self.merge(self.kept[layer], value)
+        for block, (row, positions) in self._ended.items():
+            calls: Counter[tuple[LayerRole, str]] = Counter()
+            for role, path, own, value in row:
+                calls[role, path] += 1
+                # In a block of maps, what has a single position was pooled, and belongs to a gate.
+                if own > 1 or positions == 1 or role == "weights":
+                    layer = Layer(block, role, path, calls[role, path])
+                    self.kept[layer] = value if layer not in self.kept else self.merge(self.kept[layer], value)
 
     def _enter_normalizer(self, module: nn.Module, path: str, signal: object) -> None:
         # A normalizer may be made of others: the outermost is the one that counts.
@@ -159,16 +178,20 @@ class LayerListener(Generic[T]):
 
     def _take_weight(self, module: nn.Module, path: str, _signal: object) -> None:
         with torch.no_grad(), _disable_current_modes():
-            self._row.append(("weights", path, self.reduce("weights", module.get_parameter("weight"))))
+            self._row.append(_Entry("weights", path, 1, self.reduce("weights", module.get_parameter("weight"))))
 
     def _take(self, row: _Row[T], role: LayerRole, module: nn.Module, path: str, signal: Any) -> None:
         if role not in self.roles or not _is_signal(signal):
             return
-        axis = self.axis_of(signal)
+        axis = self.blocks.axis_of(signal)
         # An observer of operations would take what the statistics compute for a part of the network.
         with torch.no_grad(), _disable_current_modes():
             first = signal.movedim(usual_axis(module, signal.ndim) if axis is None else axis, 1)
-            row.append((role, path, self.reduce(role, first)))
+            row.append(_Entry(role, path, _positions(first), self.reduce(role, first)))
+
+
+def _positions(signal: Tensor) -> int:
+    return prod(signal.shape[2:])
 
 
 def _is_signal(value: object) -> bool:

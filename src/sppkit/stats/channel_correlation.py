@@ -14,6 +14,9 @@ from sppkit.stats.statistic import Reduction, Statistic
 if TYPE_CHECKING:
     from torch import Tensor
 
+# A deviation that is no more than this share of the mean is what rounding leaves of a constant: 64 times float64's.
+CONSTANT = 64 * torch.finfo(torch.float64).eps
+
 
 @dataclass(frozen=True)
 class CoMoments:
@@ -79,8 +82,8 @@ def channel_correlation(moments: CoMoments) -> Tensor:
         Shape (), from 0 to 1, over the pairs of which both vary; 0 where there is none.
     """
     squares = moments.products.diagonal()
-    # A constant channel has squares of 0, or what is left of them by rounding; nan is no constant.
-    varies = ~(squares <= torch.finfo(squares.dtype).eps ** 2 * moments.count * moments.mean.square())
+    # nan is no constant.
+    varies = ~(squares <= CONSTANT**2 * moments.count * moments.mean.square())
     inverse = torch.where(varies, squares.rsqrt(), 0.0)
     correlations = (moments.products * inverse[:, None] * inverse).abs().clamp(max=1.0)
     pairs = varies.sum() * (varies.sum() - 1)
