@@ -75,10 +75,11 @@ def raw_shortcut(model: PreActivationResNet) -> None:
     """Project the block's input itself, as some published copies do, instead of the prepared one."""
 
     def forward(self: ResidualBlock, x: Tensor) -> Tensor:
-        branch = self._prepare(0, x)
+        branch = self._run(self.before, 0, x)
         shortcut = x if self.shortcut is None else self.shortcut(x)
         for index in range(self.convolutions):
-            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._prepare(index, branch))
+            branch = branch if index == 0 else self._run(self.before, index, branch)
+            branch = self._run(("conv", *self.behind), index, branch)
         return torch.addcmul(shortcut, self.residual(branch), self.skip_gain, value=self.alpha)
 
     for block in model.blocks:
@@ -143,8 +144,8 @@ FAULTS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "raw shortcut, alpha 0.2": ("no-reset", 28, "error", {"arch": "nf-resnet", "depth": 200, "change": raw_shortcut}),
     "no beta": ("no-reset", 4, "error", {"arch": "nf-resnet", "alpha": 1.0, "change": no_beta}),
     "beta is never reset": ("no-reset", 5, "error", {"arch": "nf-resnet", "alpha": 1.0, "change": growing_beta}),
-    "skip gain 0": ("dead-branch", 1, "warning", {"arch": "nf-resnet", "skip_gain": 0.0}),
-    "skip gain 0, bn": ("dead-branch", 1, "warning", {"arch": "bn-relu-conv", "skip_gain": 0.0}),
+    "skip gain 0": ("dead-branch", 1, "remark", {"arch": "nf-resnet", "skip_gain": 0.0}),
+    "skip gain 0, bn": ("dead-branch", 1, "remark", {"arch": "bn-relu-conv", "skip_gain": 0.0}),
     "last convolution 0": ("dead-branch", 6, "warning", {"arch": "bn-relu-conv", "change": zero_last(6)}),
     "last convolution 0, nf": ("dead-branch", 6, "warning", {"arch": "nf-resnet", "change": zero_last(6)}),
     "dominant branch": ("dominant-branch", 6, "warning", {"arch": "bn-relu-conv", "change": raise_last(6, 30)}),

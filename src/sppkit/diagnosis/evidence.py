@@ -38,15 +38,33 @@ class Evidence:
     seeds: int
 
     @cached_property
+    def layered(self) -> bool:
+        """Whether the rows are the layers of a network without residual joins: no stage, no branch."""
+        return bool(self.blocks[["stage", "residual_variance"]].isna().all(axis=None))
+
+    @cached_property
+    def appending(self) -> bool:
+        """Whether blocks append their features to their input, as DenseNet's do: channels grow inside a stage."""
+        blocks = self.blocks[self.blocks["block"] > 0]
+        return bool((blocks.groupby("stage")["channels"].nunique() > 1).any())
+
+    @property
+    def unit(self) -> str:
+        """What a row is: a layer or a block."""
+        return "layer" if self.layered else "block"
+
+    @cached_property
     def residual(self) -> pd.DataFrame:
-        """The residual blocks before the first one that lost its values: those that can be judged by numbers."""
+        """The rows that can be judged by numbers: blocks without the stem, or layers, before the first lost value."""
         lost = (self.blocks["nonfinite"].fillna(0) > 0).to_numpy(dtype=bool)
         sound = self.blocks.iloc[: int(np.argmax(lost)) if lost.any() else len(lost)]
-        return sound[sound["block"] > 0]
+        return sound if self.layered else sound[sound["block"] > 0]
 
     @cached_property
     def stem_variance(self) -> float:
-        """The variance at the input of the first block; nan where it is unknown or lost."""
+        """The variance at the input of the first block; nan where it is unknown or lost, and for layers."""
+        if self.layered:
+            return math.nan
         stem = self.blocks.loc[self.blocks["block"] == 0, "channel_variance"]
         return float(stem.iloc[0]) if len(stem) == 1 else math.nan
 
@@ -176,7 +194,8 @@ class Evidence:
             For instance ``block 23 (blocks.22)``.
         """
         row = self.residual.iloc[place]
-        return f"block {row['block']} ({row['name']})"
+        name = "" if row["name"] == str(row["block"]) else f" ({row['name']})"
+        return f"{self.unit} {row['block']}{name}"
 
     def number(self, place: int) -> int:
         """Return a residual block's number in the table.
