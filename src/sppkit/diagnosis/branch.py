@@ -67,7 +67,7 @@ def adds_nothing(evidence: Evidence) -> bool:
     Returns:
         Whether there are branches and all are dead.
     """
-    return 0 < len(_dead(evidence)) == np.isfinite(evidence.branch).sum()
+    return 0 < len(_dead(evidence)) == int(np.isfinite(evidence.branch).sum())
 
 
 def _dead(evidence: Evidence) -> NDArray[np.intp]:
@@ -126,15 +126,15 @@ def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
 
 
 _STRONG_BRANCH = (
-    "the branch is over nine times as strong as its shortcut, so that the block forgets its input: its last weights (or "
-    "their gain) are too large, or the shortcut too small",
+    "the branch is over nine times as strong as its shortcut, so that the block forgets its input: its last weights "
+    "(or their gain) are too large, or the shortcut too small",
     "bring the branch's last layer to the scale of the other blocks', or scale the branch down",
 )
 _WEAK_STREAM = (
     "the branch is no stronger than others; what comes before it is small, as embeddings of variance 0.0004 (standard "
     "deviation 0.02) are",
-    "no fault where a normalizer stands before each branch; larger embeddings, or embeddings times the root of the width, "
-    "keep more of the input",
+    "no fault where a normalizer stands before each branch; larger embeddings, or embeddings times the root of the "
+    "width, keep more of the input",
 )
 
 
@@ -189,7 +189,7 @@ def _which(evidence: Evidence, found: NDArray[np.intp], total: int) -> str:
         return f"The branch of {first}"
     if len(found) == total:
         return "The branch of every block"
-    return f"{len(found)} of {total} branches (the first at {first})"
+    return f"{len(found)} of {total} branches, the first at {first},"
 
 
 def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, str]:
@@ -208,8 +208,8 @@ def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, s
             "training opens the branches; the usual initialization of that layer shows them at work",
         )
     return (
-        "the branch is dead: its last layer is zero, by weights that died or were pruned, a branch that was left at a zero initialization, or an "
-        "activation that is 0 for inputs as small as these",
+        "the branch is dead: its last layer is zero, by weights that died, were pruned or were left at a zero "
+        "initialization, or its activation is 0 for inputs as small as these",
         "look at that layer's weights; where it is meant so, give it its usual initialization to see the branch",
     )
 
@@ -228,7 +228,7 @@ def _explain_alive(evidence: Evidence, worst: int) -> tuple[str, str]:
             "training raises it; --skip-gain 1 shows the branch at work",
         )
     return (
-        f"{alive} the factor before the addition is near 0 (LayerScale, SkipInit), or stochastic depth has dropped it for "
-        "every sample",
+        f"{alive} the factor before the addition is near 0 (LayerScale, SkipInit), or stochastic depth has dropped it "
+        "for every sample",
         "training raises such a factor; start it at 1, or measure in eval mode, to see the branch at work",
     )

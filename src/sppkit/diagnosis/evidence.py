@@ -46,7 +46,8 @@ class Evidence:
     def appending(self) -> bool:
         """Whether blocks append their features to their input, as DenseNet's do: channels grow inside a stage."""
         blocks = self.blocks[self.blocks["block"] > 0]
-        return bool((blocks.groupby("stage")["channels"].nunique() > 1).any())
+        sizes = blocks.groupby("stage")["channels"]
+        return bool((sizes.max() > sizes.min()).any())
 
     @property
     def unit(self) -> str:
@@ -96,7 +97,7 @@ class Evidence:
         return at_least_one
 
     @cached_property
-    def values(self) -> Floats:
+    def counts(self) -> Floats:
         """Independent values of a channel that a block's statistics are over: in a picture, all positions are one."""
         positions: Floats = self.map_sizes.prod(axis=0)
         return self.network.samples * (positions if self.network.white_input else np.ones_like(positions))

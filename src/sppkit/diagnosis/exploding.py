@@ -25,8 +25,8 @@ def find_exploding(evidence: Evidence) -> Diagnosis | None:
     """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
 
     v is the variance behind the first block, where nothing is known of the network at least 1 and at least that of its
-    first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network that
-    has neither normalizer nor beta the factor is 1.
+    first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network
+    that has neither normalizer nor beta the factor is 1.
 
     Args:
         evidence: The curves and what is known of the network.

@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from sppkit.diagnosis.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
-# A thousandth of the variance is 3 % of the signal's size: four layers of PyTorch's default initialization, which train.
+# A thousandth of the variance is 3 % of the signal's size: four layers of PyTorch's default initialization.
 _FAR = 1e3
 # A thousandth of the size: eight such layers.
 _BEYOND = 1e6
 # What the one step that is left out may be: 8-bit pixels have a variance of some thousands.
 _ONE_STEP = 1e6
 # Ratios at which inputs have become alike: half, and 99 %, of the second moment is common to all. With He's
-# initialization and ReLU (the correlation's recursion of Cho & Saul 2009, from 0, iterated) the first is passed behind 3
-# layers; behind 30, the deepest plain network that trained (He et al. 2015, arXiv:1502.01852), it is 35; behind 57, 100.
+# initialization and ReLU (the correlation's recursion of Cho & Saul 2009, from 0, iterated) the first is passed behind
+# 3 layers; behind 30, the deepest plain network that trained (He et al. 2015, arXiv:1502.01852), it is 35; behind 57,
+# it is 100.
 _ALIKE, _TOO_ALIKE = 1.0, 100.0
-# A weight layer with its normalizer, activation, dropout and pooling: a mean that one of them makes and the next group's
-# normalizer takes out lasts for less.
+# A weight layer with its normalizer, activation, dropout and pooling, whose ratios differ by design: the middle one of
+# them speaks for all, and a normalizer, behind which the mean is below a tenth of the variance, takes it out.
 _GROUP = 5
+_TAKEN_OUT = 0.1
 # Below this a variance is 0.
 _TINY = 1e-300
 
@@ -107,14 +109,16 @@ def find_layers_mean_shift(evidence: Evidence) -> Diagnosis | None:
     Returns:
         A remark, or a warning where it is a hundred times the variance; or None.
     """
-    end = body(evidence)
+    end, limit = body(evidence), _ALIKE + noise_floor(evidence)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.where(evidence.variance > 0, evidence.mean / evidence.variance, np.nan)[:end]
-    limit = _ALIKE + noise_floor(evidence)
-    begins = _lasting(ratio > limit[:end])
-    if begins is None or end - begins < _GROUP:
+    passed = ratio > limit[:end]
+    last = _lasting(_of_groups(ratio) > limit[:end])
+    if last is None:
         return None
-    worst = begins + int(np.argmax(ratio[begins:]))
+    start = max(0, last - _GROUP + 1)
+    begins = start + int(np.argmax(passed[start:]))
+    worst = begins + int(np.nanargmax(ratio[begins:]))
     serious = ratio[worst] > _TOO_ALIKE and evidence.network.initial
     return evidence.diagnosis(
         "mean-shift",
@@ -128,6 +132,27 @@ def find_layers_mean_shift(evidence: Evidence) -> Diagnosis | None:
         cause=_alike(float(ratio[worst]), evidence.network, serious=serious),
         remedy="normalizers, or centred weights (scaled weight standardization), take it out",
     )
+
+
+def takes_mean_out(ratio: Floats) -> bool:
+    """Return whether a normalizer takes the mean out again, in the second half of the layers.
+
+    Args:
+        ratio: Squared mean over variance, one per layer.
+
+    Returns:
+        Whether it falls below a tenth.
+    """
+    return bool((ratio[len(ratio) // 2 :] < _TAKEN_OUT).any())
+
+
+def _of_groups(ratio: Floats) -> Floats:
+    """Return the median over each layer and the four before it; 0 where the mean is taken out among them."""
+    if len(ratio) < _GROUP:
+        return np.zeros_like(ratio)
+    windows = np.lib.stride_tricks.sliding_window_view(ratio, _GROUP)
+    medians = np.where((windows < _TAKEN_OUT).any(axis=1), 0.0, np.median(windows, axis=1))
+    return np.concatenate((np.zeros(_GROUP - 1), medians))
 
 
 def body(evidence: Evidence) -> int:
@@ -187,8 +212,8 @@ def _lasting(flags: Flags) -> int | None:
 def _alike(ratio: float, network: Network, *, serious: bool) -> str:
     share = f"{ratio / (1 + ratio):.0%}" if ratio < _TOO_ALIKE else f"{ratio / (1 + ratio):.2%}"
     told = (
-        f"{share} of the second moment is the same for every input: every activation with positive mean, followed by "
-        "weights with non-zero mean, makes inputs more alike"
+        f"{share} of the second moment is common to all inputs: every activation with positive mean, followed by "
+        "weights with non-zero mean, makes them more alike"
     )
     if serious:
         return told

@@ -85,7 +85,7 @@ def noise_floor(evidence: Evidence) -> Floats:
         One share per residual block.
     """
     channels = np.maximum(evidence.residual["channels"].astype("float64").fillna(np.inf).to_numpy(), 1.0)
-    by_chance: Floats = _PER_VALUE / evidence.values + _PER_CHANNEL / channels
+    by_chance: Floats = _PER_VALUE / evidence.counts + _PER_CHANNEL / channels
     return by_chance
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # figure 2); a thousandth is no sag: 3 % of the signal's size.
 _LEFT = 1e-3
 AVERAGING = (
-    "its shortcuts average 2x2 positions at every transition, which leaves a quarter of the variance where positions are "
-    "independent, as in this input, and more where they are alike"
+    "the shortcuts average 2x2 positions at every transition, which leaves a quarter of the variance where positions "
+    "are independent, as in Gaussian input, and more in pictures"
 )
 
 
