@@ -203,7 +203,7 @@ def test_errors_come_before_warnings_and_remarks() -> None:
 
 def test_what_comes_before_a_fault_is_no_consequence_of_it() -> None:
     # The branch of block 2 is dominant, and the variance is lost in block 3: two faults.
-    assert names(table(((1, 20), (5e-4, 5e-4)), 0.0, 1.0)) == ["vanishing-variance", "dominant-branch"]
+    assert names(table(((1, 20), (5e-4, 5e-4)), 0.0, ((1, 19), (1, 1)))) == ["vanishing-variance", "dominant-branch"]
     # Lost in block 2 and back with block 4, whose branch can't but dominate: one.
     assert names(table(((1, 1e-4), (1e-4, 1)), 0.0, 1.0)) == ["vanishing-variance"]
 

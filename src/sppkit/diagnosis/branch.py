@@ -65,9 +65,14 @@ def adds_nothing(evidence: Evidence) -> bool:
         evidence: The curves and what is known of the network.
 
     Returns:
-        Whether there are branches and all are dead.
+        Whether there are branches and all are dead that can tell: where their scale is unknown, those of blocks whose
+        shortcut may be plain.
     """
-    return 0 < len(_dead(evidence)) == int(np.isfinite(evidence.branch).sum())
+    telling = np.isfinite(evidence.branch)
+    dead = np.isin(np.arange(len(telling)), _dead(evidence))
+    if evidence.network.branch_scale is None:
+        telling &= dead | _identity(evidence)
+    return bool(telling.any() and (dead | ~telling).all())
 
 
 def _dead(evidence: Evidence) -> NDArray[np.intp]:
@@ -139,7 +144,7 @@ _WEAK_STREAM = (
 
 
 def _stands_out(evidence: Evidence, dominant: NDArray[np.intp]) -> bool:
-    usual = float(np.nanquantile(evidence.branch, _MOST))
+    usual = float(np.nanquantile(evidence.branch, _MOST, method="lower"))
     return bool((evidence.branch[dominant] > _STRONG * usual).any())
 
 
@@ -159,17 +164,23 @@ def _added(evidence: Evidence) -> Floats:
 
 
 def _identity(evidence: Evidence) -> Flags:
-    """Return whether each block's input has its output's shape, and is no stem's: then the shortcut may be plain."""
-    sizes = evidence.residual[["channels", "height", "width"]].astype("float64").fillna(-1.0).to_numpy()
+    """Return whether each block's input has its output's shape: then the shortcut may be plain.
+
+    The first block of our own networks projects; that of others starts with what row 0 holds.
+    """
+    shape = ["channels", "height", "width"]
+    sizes = evidence.residual[shape].astype("float64").fillna(-1.0).to_numpy()
+    stem = evidence.blocks.loc[evidence.blocks["block"] == 0, shape].astype("float64").fillna(-1.0).to_numpy()
     same = np.zeros(len(sizes), dtype=bool)
     if len(sizes):
-        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1)
-    return same & ~evidence.starts
+        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1) & ~evidence.starts[1:]
+        same[0] = not evidence.network.known and len(stem) == 1 and bool((sizes[0] == stem[0]).all())
+    return same
 
 
 def _unchanged(evidence: Evidence) -> Flags:
     """Return whether each block's output is its input, in mean and variance: x + 0 branch is x."""
-    mean_before = np.concatenate(([np.nan], evidence.mean[:-1])) if len(evidence.mean) else evidence.mean
+    mean_before = np.concatenate(([evidence.stem_mean], evidence.mean[:-1])) if len(evidence.mean) else evidence.mean
     # A branch of a thousandth of the size that happened to leave both would have to be correlated with its input.
     least = _DEAD * evidence.variance
     with np.errstate(invalid="ignore"):

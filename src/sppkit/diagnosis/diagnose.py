@@ -114,7 +114,8 @@ def _explains(evidence: Evidence, earlier: Diagnosis, later: Diagnosis) -> bool:
     # What is healthy but for a remark is no longer that where a fault was found, wherever it begins.
     follows = later.worst_block >= earlier.block or later.severity == "remark"
     same_fault = later.remedy == earlier.remedy
-    # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean.
-    if evidence.layered and earlier.name == "vanishing-variance":
+    # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
+    # beside an explosion it does not matter.
+    if evidence.layered and earlier.name in {"vanishing-variance", "exploding-variance"}:
         return True
     return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))

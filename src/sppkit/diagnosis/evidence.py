@@ -64,10 +64,12 @@ class Evidence:
     @cached_property
     def stem_variance(self) -> float:
         """The variance at the input of the first block; nan where it is unknown or lost, and for layers."""
-        if self.layered:
-            return math.nan
-        stem = self.blocks.loc[self.blocks["block"] == 0, "channel_variance"]
-        return float(stem.iloc[0]) if len(stem) == 1 else math.nan
+        return self._at_stem("channel_variance")
+
+    @cached_property
+    def stem_mean(self) -> float:
+        """The squared mean there."""
+        return self._at_stem("channel_squared_mean")
 
     @cached_property
     def mean(self) -> Floats:
@@ -208,6 +210,10 @@ class Evidence:
             The number.
         """
         return int(self.residual["block"].iloc[place])
+
+    def _at_stem(self, name: str) -> float:
+        stem = self.blocks.loc[self.blocks["block"] == 0, name]
+        return float(stem.iloc[0]) if len(stem) == 1 and not self.layered else math.nan
 
     def _column(self, name: str) -> Floats:
         return self.residual[name].to_numpy(dtype=float)
