@@ -207,14 +207,14 @@ def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, s
     network = evidence.network
     if evidence.branch[worst] > _DEAD * evidence.variance[worst]:
         return _explain_alive(evidence, worst)
-    if network.silent:
+    if network.silent and network.branch_scale != 0:
         return (
             "Fixup starts the last convolution of every branch at 0, so that blocks start as the identity",
             "training opens the branches; --skip-gain 1 shows them at work",
         )
     if many and network.initial:
         return (
-            "its last layer starts at 0, so that blocks start as the identity: the last normalizer's weight (zero-init "
+            "the last layer starts at 0, so that blocks start as the identity: the last normalizer's weight (zero-init "
             "residual, Goyal et al. 2017) or the last weights (Fixup)",
             "training opens the branches; the usual initialization of that layer shows them at work",
         )
