@@ -99,7 +99,9 @@ def _iter_drawn(table: pd.DataFrame, statistic: str) -> Iterator[Values]:
     measured = np.asarray(finite_values(table, statistic), dtype=float)
     if statistic == "channel_squared_mean":
         variance = np.asarray(finite_values(table, "channel_variance"), dtype=float)
-        measured = np.where(measured < ROUNDING * variance, 0.0, measured)
+        rounding = measured < ROUNDING * variance
+        # Where there is nothing but rounding, it is what the panel shows.
+        measured = measured if rounding.all() else np.where(rounding, 0.0, measured)
     yield measured
     if predicted in table:
         centre = np.asarray(finite_values(table, predicted), dtype=float)
