@@ -78,7 +78,8 @@ def raw_shortcut(model: PreActivationResNet) -> None:
         branch = self._run(self.before, 0, x)
         shortcut = x if self.shortcut is None else self.shortcut(x)
         for index in range(self.convolutions):
-            branch = getattr(self, f"conv{index}")(branch if index == 0 else self._run(self.before, index, branch))
+            branch = branch if index == 0 else self._run(self.before, index, branch)
+            branch = self._run(("conv", *self.behind), index, branch)
         return torch.addcmul(shortcut, self.residual(branch), self.skip_gain, value=self.alpha)
 
     for block in model.blocks:
@@ -131,6 +132,7 @@ FAULTS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
         "mean-shift", 8, "error", {"arch": "nf-resnet", "weights": "none", "stem": "no-pool", "padding": "circular"},
     ),
     "mean of a sigmoid": ("mean-shift", 1, "remark", {"arch": "bn-relu-conv", "activation": "sigmoid"}),
+    "mean of channels behind ln": ("mean-shift", 3, "remark", {"arch": "bn-relu-conv", "norm": "ln"}),
     "mean at the border": ("mean-shift", 8, "remark", {"arch": "nf-resnet", "activation": "sigmoid"}),
     "biases": ("mean-shift", 7, "warning", {"arch": "nf-resnet", "padding": "circular", "change": biased}),
     "exploding": ("exploding-variance", 2, "error", {"arch": "he-resnet", "weights": "scaled-ws", "depth": 101}),
@@ -143,8 +145,8 @@ FAULTS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "raw shortcut, alpha 0.2": ("no-reset", 28, "error", {"arch": "nf-resnet", "depth": 200, "change": raw_shortcut}),
     "no beta": ("no-reset", 4, "error", {"arch": "nf-resnet", "alpha": 1.0, "change": no_beta}),
     "beta is never reset": ("no-reset", 5, "error", {"arch": "nf-resnet", "alpha": 1.0, "change": growing_beta}),
-    "skip gain 0": ("dead-branch", 1, "warning", {"arch": "nf-resnet", "skip_gain": 0.0}),
-    "skip gain 0, bn": ("dead-branch", 1, "warning", {"arch": "bn-relu-conv", "skip_gain": 0.0}),
+    "skip gain 0": ("dead-branch", 1, "remark", {"arch": "nf-resnet", "skip_gain": 0.0}),
+    "skip gain 0, bn": ("dead-branch", 1, "remark", {"arch": "bn-relu-conv", "skip_gain": 0.0}),
     "last convolution 0": ("dead-branch", 6, "warning", {"arch": "bn-relu-conv", "change": zero_last(6)}),
     "last convolution 0, nf": ("dead-branch", 6, "warning", {"arch": "nf-resnet", "change": zero_last(6)}),
     "dominant branch": ("dominant-branch", 6, "warning", {"arch": "bn-relu-conv", "change": raise_last(6, 30)}),
@@ -241,6 +243,12 @@ HEALTHY: list[dict[str, Any]] = [
     {"arch": "bn-relu-conv", "weights": "ws"},
     {"arch": "relu-bn-conv", "gain": 2.0, "skip_gain": -1.0},
     {"arch": "relu-bn-conv", "init": "he", "stem": "no-pool"},
+    *({"arch": "bn-relu-conv", "norm": name} for name in ("ln", "gn", "in", "ibn-b", "bcn", "bkn", "ic")),
+    *({"arch": "relu-bn-conv", "norm": name} for name in ("ln", "gn")),
+    {"arch": "bn-relu-conv", "norm": "gn", "mode": "eval"},
+    *({"arch": "bn-relu-conv", "add_on": f"selfnorm@{place}"} for place in ("residual", "identity", "post")),
+    *({"arch": arch, "depth": 26} for arch in ("skipinit", "fixup")),
+    *({"arch": "nf-regnet", "variant": "b0", "depth": None, "activation": name} for name in (None, "gelu", "relu")),
 ]
 
 
@@ -249,6 +257,31 @@ def test_healthy_networks_raise_no_alarm(built: dict[str, Any]) -> None:
     table, run = measured(**built)
     assert [item.text for item in sppkit.diagnose(table, run) if item.severity != "remark"] == []
     assert [item.text for item in sppkit.diagnose(table) if item.severity != "remark"] == []
+
+
+@pytest.mark.parametrize("arch", ["skipinit", "fixup"])
+def test_branches_that_start_at_zero_are_published_and_meant(arch: str) -> None:
+    found = sppkit.diagnose(*measured(arch, depth=26))
+    assert [(item.name, item.severity) for item in found] == [("dead-branch", "remark"), ("mean-shift", "remark")]
+    assert "--skip-gain 1" in found[0].remedy
+    assert "no branch adds anything yet" in found[1].cause
+
+
+def test_shortcuts_that_average_are_no_fault_and_hide_none() -> None:
+    table, run = measured("nf-regnet", depth=None, variant="b0", size=96)
+    assert {item.name for item in sppkit.diagnose(table, run)} <= {"mean-shift"}  # at the border, a remark
+    # Each of four transitions averages four positions: a thousandth is left where more of them follow each other.
+    table["channel_variance"] *= [1.0 if stage < 4 else 0.1 for stage in table["stage"]]
+    [found] = [item for item in sppkit.diagnose(table, run) if item.name == "vanishing-variance"]
+    assert found.severity == "remark"
+    assert "average 2x2 positions" in found.cause
+    faulty = sppkit.diagnose(*measured("nf-regnet", depth=None, variant="b0", size=96, gain=1.0))
+    assert (faulty[0].name, faulty[0].severity) == ("wrong-gain", "error")
+
+
+def test_a_normalizer_without_stored_statistics_needs_no_calibration() -> None:
+    table, run = measured("bn-relu-conv", norm="ln", size=32, mode="eval")
+    assert "eval mode" not in "".join(item.text for item in sppkit.diagnose(table, run))
 
 
 @pytest.mark.parametrize(("arch", "options"), [("bn-relu-conv", {}), ("relu-bn-conv", {}),

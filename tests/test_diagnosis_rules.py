@@ -203,9 +203,33 @@ def test_errors_come_before_warnings_and_remarks() -> None:
 
 def test_what_comes_before_a_fault_is_no_consequence_of_it() -> None:
     # The branch of block 2 is dominant, and the variance is lost in block 3: two faults.
-    assert names(table(((1, 20), (5e-4, 5e-4)), 0.0, 1.0)) == ["vanishing-variance", "dominant-branch"]
+    assert names(table(((1, 20), (5e-4, 5e-4)), 0.0, ((1, 19), (1, 1)))) == ["vanishing-variance", "dominant-branch"]
     # Lost in block 2 and back with block 4, whose branch can't but dominate: one.
     assert names(table(((1, 1e-4), (1e-4, 1)), 0.0, 1.0)) == ["vanishing-variance"]
+
+
+@pytest.mark.parametrize(
+    ("further", "said"),
+    [
+        ({"stochastic_depth": 0.5}, "stochastic depth has dropped it for every sample of the batch"),
+        ({"skip_gain": 0.0}, "the skip gain is 0, as SkipInit starts it"),
+        ({}, "the factor before the addition is near 0 (LayerScale, SkipInit)"),
+    ],
+    ids=["stochastic depth", "skip gain", "neither"],
+)
+def test_why_a_branch_that_is_alive_adds_nothing(further: dict[str, Any], said: str) -> None:
+    [found] = sppkit.diagnose(table(((1, 1), (1, 2)), residual=0.6), record(BN | further))
+    assert (found.name, found.severity) == ("dead-branch", "remark")
+    assert said in found.cause
+
+
+def test_branches_that_grow_with_a_width_are_linear_growth() -> None:
+    # A transformer whose branches are stronger than its embeddings: 50 a block, from 0.01 on.
+    growth = (tuple(50.0 * block for block in range(1, 25)),)
+    assert names(table(growth, 0.0, 50.0, stem=0.01)) == ["dominant-branch"]
+    assert names(table(growth, 0.0, None, stem=0.01)) == []
+    compounded = (tuple(1.5**block for block in range(1, 25)),)
+    assert names(table(compounded, 0.0, (tuple(0.5 * v for v in compounded[0]),), stem=1.0)) == ["exploding-variance"]
 
 
 def test_the_blocks_before_a_loss_are_judged() -> None:

@@ -634,3 +634,21 @@ def test_a_prediction_alone_speaks_of_nothing_measured() -> None:
     drawn = [line.get_label() for axes in figure.axes for line in axes.get_lines()]
     assert drawn.count("predicted") == 3
     assert not {"measured", "first block of a stage"} & set(drawn)
+
+
+def test_layers_have_two_panels_and_are_called_layers() -> None:
+    table = synthetic((3,), lambda *_: (0.1, 1.0, None)).assign(stage=None)
+    figure = plot_spp(table)
+    assert [axes.get_title() for axes in figure.axes] == ["channel squared mean", "channel variance"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"layer index"}
+
+
+def test_a_single_stage_is_not_marked() -> None:
+    figure = plot_spp(synthetic((3,), reset_growth))
+    assert legend_labels(figure) == ["measured"]
+    assert texts(figure.axes[1]) == []
+
+
+def test_the_rounding_of_a_mean_of_zero_takes_no_axis() -> None:
+    figure = plot_spp(synthetic((4,), lambda _seed, block, _k: (1e-15 if block % 2 else 0.2, 1.0, 1.0)))
+    assert figure.axes[0].get_yscale() == "linear"

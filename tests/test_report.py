@@ -116,9 +116,64 @@ def test_statistics_that_were_not_measured_give_no_statement_and_no_cell(name: s
     assert tuple(said(frame, record(NF, 1.0))) == texts
     lines = rendered(frame, record(NF, 1.0))
     assert "nan" not in "".join(lines)
-    assert [len(line.split()) for line in lines[1:4]] == {
+    assert [len(line.split()) for line in lines[2:5]] == {
         "channel_squared_mean": [4, 4, 4], "channel_variance": [5, 5, 5], "residual_variance": [3, 4, 4],
     }[name]  # fmt: skip
+
+
+def layers(count: int, mean: float = 0.3) -> pd.DataFrame:
+    """A table of layers, Linear and ReLU in turn."""
+    from sppkit.table import build_table
+
+    return build_table(
+        {"seed": 0, "block": block, "name": f"net.{block}", "channels": 64 if block < count - 1 else 10, "nonfinite": 0,
+         "channel_squared_mean": mean, "channel_variance": 1.0}
+        for block in range(count)
+    )  # fmt: skip
+
+
+def test_layers_have_a_row_each() -> None:
+    lines = rendered(layers(6), {})
+    assert [line.split() for line in lines[1:4]] == [
+        ["layer", "name", "output", "mean", "variance"], ["0", "net.0", "64", "0.3", "1"],
+        ["1", "net.1", "64", "0.3", "1"],
+    ]  # fmt: skip
+    assert lines[8:] == [
+        "ok   The squared mean is at most 30.0% of the variance (layer 0).",
+        "ok   The variance stays at 1.",
+    ]
+
+
+def test_many_layers_are_told_by_the_shape_of_their_output() -> None:
+    lines = rendered(layers(40), {})
+    assert [line.split()[0] for line in lines[2:4]] == ["0–38", "39"]
+    assert lines[4].startswith("ok ")
+
+
+def test_a_mean_that_a_normalizer_takes_out_again_is_praised() -> None:
+    frame = layers(12)
+    frame["channel_squared_mean"] = [3.0 if block % 3 == 1 else 0.0 for block in range(12)]
+    assert said(frame, {})[0] == (
+        "ok   The squared mean reaches 3 times the variance (layer 1) and is taken out again: no mean shift builds up."
+    )
+
+
+def test_a_mean_above_the_variance_is_excused() -> None:
+    few = {"input": {"kind": "gaussian", "batch_shape": [2, 3, 8, 8], "batches": 1}}
+    [line, *_] = said(table(mean=((1.5, 2), (1.5, 2)), size=1), record(BN) | few)
+    assert line.endswith("(block 1), which is chance where a channel has 2 values.")
+    [line, *_] = said(table(mean=((1.5, 2), (1.5, 2))), {})
+    assert line.endswith(", as networks do that have layer normalization or a ReLU behind the addition.")
+
+
+def test_what_follows_a_first_line_stands_under_the_text() -> None:
+    console = Console(width=60, color_system=None, record=True, file=io.StringIO())
+    console.print(*render_summary(table(((1, 6), (60, 600)), 0.0, None), record(HE)), sep="\n")
+    lines = console.export_text().splitlines()
+    [start] = [index for index, line in enumerate(lines) if line.startswith("BAD ")]
+    assert len(lines) > start + 3
+    assert all(line.startswith("     ") and line[5] != " " for line in lines[start + 1 :] if line.strip())
+    assert max(map(len, lines)) <= 60
 
 
 def test_several_seeds_are_arithmetic_means_in_the_terminal() -> None:
@@ -126,11 +181,11 @@ def test_several_seeds_are_arithmetic_means_in_the_terminal() -> None:
 
     frames = [table(((1.0 * f, 2.0 * f),), 0.01 * f, 0.5 * f, stem=f, seed=f) for f in (1, 3)]
     lines = rendered(pd.concat(frames, ignore_index=True), record(NF, 1.0))
-    assert lines[1].split() == ["stem", "1", "64×7×7", "2.2", "2", "2"]
-    assert lines[2].split() == ["1", "2", "64×7×7", "0.02", "2", "4", "1"]
-    assert lines[3:] == [
+    assert lines[2].split() == ["stem", "1", "64×7×7", "2.2", "2", "2"]
+    assert lines[3].split() == ["1", "2", "64×7×7", "0.02", "2", "4", "1"]
+    assert lines[4:] == [
         f"{MEAN} 1.0% of the variance (block 1): the mean does not shift.",
-        "ok   The variance goes from 2 to 4, between 2 and 4.",
+        "ok   The variance goes from 2 to 4.",
         f"{RESIDUAL} 1 on average; theory expects 1 without borders.",
     ]
 
@@ -140,8 +195,8 @@ def test_a_broken_seed_is_not_hidden_by_the_others() -> None:
 
     frames = [table(seed=0), table(((1, 2), (1, NAN)), residual=((1, 1), (1, NAN)), lost=4, seed=1)]
     lines = rendered(pd.concat(frames, ignore_index=True), record(NF, 1.0))
-    assert lines[3].split() == ["2", "2", "64×7×7", "0.01", "1", "nan", "nan"]
-    assert lines[4].startswith("BAD  The signal is not finite from block 4 (b4) on: 1 of 5 blocks hold nan")
+    assert lines[4].split() == ["2", "2", "64×7×7", "0.01", "1", "nan", "nan"]
+    assert lines[5].startswith("BAD  The signal is not finite from block 4 (b4) on: 1 of 5 blocks hold nan")
 
 
 def test_time_is_linear_in_the_stages() -> None:
@@ -201,6 +256,19 @@ def test_layout_line(given: tuple[str, str, list[int]], expected: str) -> None:
 )
 def test_size_in_the_layout_line(parameters: int, expected: str) -> None:
     assert layout_line({"network": {"stages": [1], "parameters": parameters}}).endswith(f" · {expected} parameters")
+
+
+def test_variants_are_called_by_their_name() -> None:
+    resolved = resolve_config({"arch": "nf-regnet", "variant": "b0", "add_on": "selfnorm@post"})
+    run = described(depth="50") | {"arch": "nf-regnet", "options": resolved.described()}
+    run["network"]["stages"] = [1, 3, 6, 6]
+    assert title(run) == "nf-regnet-b0, add-on selfnorm@post"
+    assert layout_line(run) == "stages 1, 3, 6, 6 (variant b0) · 298.6 M parameters"
+
+
+def test_settings_say_themselves_what_they_are() -> None:
+    resolved = resolve_config({"arch": "bn-relu-conv", "depth": "50", "norm": "gn", "norm_kw": "groups=16"})
+    assert title({"arch": "bn-relu-conv", "options": resolved.described()}) == "bn-relu-conv-50, norm gn, groups=16"
 
 
 def test_file_stem_of_stages() -> None:

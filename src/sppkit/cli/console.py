@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from sppkit.errors import SppkitError, UsageError
+from sppkit.report.marked import Marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,6 +203,8 @@ def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool =
     console = _console(stream, rendered)
     for renderable in renderables:
         plain = _printable(renderable) if isinstance(renderable, str) else renderable
+        if isinstance(plain, Marked) and not stream.isatty():
+            plain = plain.one_line
         is_line = isinstance(plain, str) or (isinstance(plain, Text) and not stream.isatty())
         console.print(plain, soft_wrap=unbroken or is_line, highlight=False, markup=False)
     lines = rendered.getvalue().split("\n")

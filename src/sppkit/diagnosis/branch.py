@@ -18,6 +18,10 @@ _DEAD = 1e-6
 # A branch of nine times the shortcut's variance: the block forgets its input. In a healthy network the largest share
 # is a half, at a transition with alpha 1.
 _DOMINANT = 0.9
+# Nine tenths, as odds: a branch that many times as strong as most others dominates by itself, not for want of a stem.
+_STRONG = 9.0
+# Attention's branches may be a twentieth of their MLPs', and are half of all: most others are the upper quarter.
+_MOST = 0.75
 
 
 def find_dead_branch(evidence: Evidence) -> Diagnosis | None:
@@ -27,39 +31,67 @@ def find_dead_branch(evidence: Evidence) -> Diagnosis | None:
         evidence: The curves and what is known of the network.
 
     Returns:
-        The diagnosis, or None.
+        A warning; a remark where an initialization means it so: at least half of the branches add nothing, or those
+        that add nothing are alive, so that a factor before the addition is 0; or None.
     """
-    # Where the branch's scale is unknown, it counts as 1, but for an output that is the input.
-    scaled = _added(evidence) if evidence.network.branch_scale is not None else evidence.branch
-    added = np.where(_unchanged(evidence), 0.0, scaled)
-    with np.errstate(invalid="ignore"):
-        dead = np.flatnonzero((added <= _DEAD * evidence.variance) & np.isfinite(evidence.branch))
+    added = _added_or_nothing(evidence)
+    dead = _dead(evidence)
     if not len(dead):
         return None
     begins = int(dead[0])
     worst = int(dead[np.argmin(evidence.branch[dead])])
-    cause, remedy = _explain_dead(evidence, worst)
     total = int(np.isfinite(evidence.branch).sum())
-    which = _branches(evidence, dead, total, "dead")
+    cause, remedy = _explain_dead(evidence, worst, many=2 * len(dead) >= total)
+    alive = bool((evidence.branch[dead] > _DEAD * evidence.variance[dead]).all())
+    meant = evidence.network.initial and (2 * len(dead) >= total or alive)
     return evidence.diagnosis(
         "dead-branch",
-        "warning",
+        "remark" if meant else "warning",
         begins=begins,
         worst=worst,
         statistic="residual_variance",
         limit=float(_DEAD * evidence.variance[worst]),
         found=float(added[worst]),
-        fact=f"{which}: it adds {added[worst]:.3g} to a variance of {evidence.variance[worst]:.3g}",
+        fact=_tell_added(evidence, dead, total, float(added[worst]), worst),
         cause=cause,
         remedy=remedy,
     )
+
+
+def adds_nothing(evidence: Evidence) -> bool:
+    """Return whether no branch adds anything, as SkipInit and Fixup start.
+
+    Args:
+        evidence: The curves and what is known of the network.
+
+    Returns:
+        Whether there are branches and all are dead that can tell: where their scale is unknown, those of blocks whose
+        shortcut may be plain.
+    """
+    telling = np.isfinite(evidence.branch)
+    dead = np.isin(np.arange(len(telling)), _dead(evidence))
+    if evidence.network.branch_scale is None:
+        telling &= dead | _identity(evidence)
+    return bool(telling.any() and (dead | ~telling).all())
+
+
+def _dead(evidence: Evidence) -> NDArray[np.intp]:
+    with np.errstate(invalid="ignore"):
+        nothing = _added_or_nothing(evidence) <= _DEAD * evidence.variance
+    return np.flatnonzero(nothing & np.isfinite(evidence.branch))
+
+
+def _added_or_nothing(evidence: Evidence) -> Floats:
+    # Where the branch's scale is unknown, it counts as 1, but for an output that is the input.
+    scaled = _added(evidence) if evidence.network.branch_scale is not None else evidence.branch
+    return np.where(_unchanged(evidence), 0.0, scaled)
 
 
 def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
     """Find blocks whose branch is more than nine tenths of their output's variance.
 
     In a block without projection the branch's share is what the variance grew by; where the scale of the branch is
-    known, it is also that scale times the residual variance.
+    known, it is also that scale times the residual variance. Where something works on the sum, neither tells.
 
     Args:
         evidence: The curves and what is known of the network.
@@ -67,8 +99,11 @@ def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
             half of the blocks or more have (False), which may itself follow from an exploding variance.
 
     Returns:
-        The diagnosis, or None.
+        A warning; a remark where nothing is known of the network and the branch is as strong as others, so that what
+        comes before it is weak; or None.
     """
+    if evidence.network.post:
+        return None
     added, variance = _added(evidence), evidence.variance
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.fmax(np.where(_identity(evidence), 1 - evidence.before / variance, np.nan), added / variance)
@@ -78,9 +113,11 @@ def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
     begins, worst = int(dominant[0]), int(dominant[np.argmax(share[dominant])])
     # A correlated branch can be larger than the sum.
     told = f"{min(share[worst], 1.0):.1%}" if share[worst] < 0.9995 else "all"
+    weak = few and not evidence.network.known and not _stands_out(evidence, dominant)
+    cause, remedy = _WEAK_STREAM if weak else _STRONG_BRANCH
     return evidence.diagnosis(
         "dominant-branch",
-        "warning",
+        "remark" if weak else "warning",
         begins=begins,
         worst=worst,
         statistic="residual_variance",
@@ -88,11 +125,36 @@ def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
         limit=float(_DOMINANT * variance[worst]),
         fact=f"{_branches(evidence, dominant, int(np.isfinite(share).sum()), 'dominant')}: it makes {told} of the "
         f"variance of {variance[worst]:.3g} at block {evidence.number(worst)}",
-        cause="the branch is over nine times as strong as its shortcut, so that the block forgets its input: its last "
-        "weights (or their gain) are too large, or the shortcut too small",
-        remedy="bring the last convolution of the branch to the scale of the other blocks', or scale the branch down "
-        "(alpha, skip gain)",
+        cause=cause,
+        remedy=remedy,
     )
+
+
+_STRONG_BRANCH = (
+    "the branch is over nine times as strong as its shortcut, so that the block forgets its input: its last weights "
+    "(or their gain) are too large, or the shortcut too small",
+    "bring the branch's last layer to the scale of the other blocks', or scale the branch down",
+)
+_WEAK_STREAM = (
+    "the branch is no stronger than others; what comes before it is small, as embeddings of variance 0.0004 (standard "
+    "deviation 0.02) are",
+    "no fault where a normalizer stands before each branch; larger embeddings, or embeddings times the root of the "
+    "width, keep more of the input",
+)
+
+
+def _stands_out(evidence: Evidence, dominant: NDArray[np.intp]) -> bool:
+    usual = float(np.nanquantile(evidence.branch, _MOST, method="lower"))
+    return bool((evidence.branch[dominant] > _STRONG * usual).any())
+
+
+def _tell_added(evidence: Evidence, dead: NDArray[np.intp], total: int, added: float, worst: int) -> str:
+    one = len(dead) in {1, total}
+    which = _which(evidence, dead, total)
+    if evidence.appending:
+        return f"{which} {'has' if one else 'have'} new features of a variance of {added:.3g}"
+    what = "nothing" if added == 0 else f"{added:.3g}"
+    return f"{which} {'adds' if one else 'add'} {what} to a variance of {evidence.variance[worst]:.3g}"
 
 
 def _added(evidence: Evidence) -> Floats:
@@ -102,40 +164,82 @@ def _added(evidence: Evidence) -> Floats:
 
 
 def _identity(evidence: Evidence) -> Flags:
-    """Return whether each block's input has its output's shape, and is no stem's: then the shortcut may be plain."""
-    sizes = evidence.residual[["channels", "height", "width"]].astype("float64").fillna(-1.0).to_numpy()
+    """Return whether each block's input has its output's shape: then the shortcut may be plain.
+
+    The first block of our own networks projects; that of others starts with what row 0 holds.
+    """
+    shape = ["channels", "height", "width"]
+    sizes = evidence.residual[shape].astype("float64").fillna(-1.0).to_numpy()
+    stem = evidence.blocks.loc[evidence.blocks["block"] == 0, shape].astype("float64").fillna(-1.0).to_numpy()
     same = np.zeros(len(sizes), dtype=bool)
     if len(sizes):
-        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1)
-    return same & ~evidence.starts
+        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1) & ~evidence.starts[1:]
+        same[0] = not evidence.network.known and len(stem) == 1 and bool((sizes[0] == stem[0]).all())
+    return same
 
 
 def _unchanged(evidence: Evidence) -> Flags:
-    """Return whether each block's output is its input, to the last digit of mean and variance: x + 0 branch is x."""
-    mean_before = np.concatenate(([np.nan], evidence.mean[:-1])) if len(evidence.mean) else evidence.mean
-    same: Flags = _identity(evidence) & (evidence.variance == evidence.before) & (evidence.mean == mean_before)
+    """Return whether each block's output is its input, in mean and variance: x + 0 branch is x."""
+    mean_before = np.concatenate(([evidence.stem_mean], evidence.mean[:-1])) if len(evidence.mean) else evidence.mean
+    # A branch of a thousandth of the size that happened to leave both would have to be correlated with its input.
+    least = _DEAD * evidence.variance
+    with np.errstate(invalid="ignore"):
+        variance = np.abs(evidence.variance - evidence.before) <= least
+        same: Flags = _identity(evidence) & variance & (np.abs(evidence.mean - mean_before) <= least)
     return same
 
 
 def _branches(evidence: Evidence, found: NDArray[np.intp], total: int, what: str) -> str:
+    is_or_are = "is" if len(found) in {1, total} else "are"
+    return f"{_which(evidence, found, total)} {is_or_are} {what}"
+
+
+def _which(evidence: Evidence, found: NDArray[np.intp], total: int) -> str:
     first = evidence.at(int(found[0]))
     if len(found) == 1:
-        return f"The branch of {first} is {what}"
+        return f"The branch of {first}"
     if len(found) == total:
-        return f"The branch of every block is {what}"
-    return f"{len(found)} of {total} branches are {what}, the first at {first}"
+        return "The branch of every block"
+    return f"{len(found)} of {total} branches, the first at {first},"
 
 
-def _explain_dead(evidence: Evidence, worst: int) -> tuple[str, str]:
+def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, str]:
     network = evidence.network
     if evidence.branch[worst] > _DEAD * evidence.variance[worst]:
-        given = "the skip gain is 0" if network.branch_scale == 0 else "a factor near 0 stands before the addition"
+        return _explain_alive(evidence, worst)
+    if network.silent and network.branch_scale != 0:
         return (
-            f"the branch is alive, with a variance of {evidence.branch[worst]:.3g}, but {given}, as SkipInit starts it",
-            "training can raise it; to see the branch at work measure with a skip gain of 1",
+            "Fixup starts the last convolution of every branch at 0, so that blocks start as the identity",
+            "training opens the branches; --skip-gain 1 shows them at work",
+        )
+    if many and network.initial:
+        return (
+            "the last layer starts at 0, so that blocks start as the identity: the last normalizer's weight (zero-init "
+            "residual, Goyal et al. 2017) or the last weights (Fixup)",
+            "training opens the branches; the usual initialization of that layer shows them at work",
         )
     return (
-        "its last layer is zero: an initialization that starts blocks as the identity (zero-init residual, Fixup), "
-        "weights that died, or an activation that is 0 for inputs as small as these",
-        "if it is meant so, give that layer its usual initialization to see the branch; if not, look at its weights",
+        "the branch is dead: its last layer is zero, by weights that died, were pruned or were left at a zero "
+        "initialization, or its activation is 0 for inputs as small as these",
+        "look at that layer's weights; where it is meant so, give it its usual initialization to see the branch",
+    )
+
+
+def _explain_alive(evidence: Evidence, worst: int) -> tuple[str, str]:
+    network = evidence.network
+    alive = f"the branch itself is alive, with a variance of {evidence.branch[worst]:.3g} at {evidence.at(worst)}, but"
+    if network.stochastic_depth and network.mode != "eval":
+        return (
+            f"{alive} stochastic depth has dropped it for every sample of the batch",
+            "a larger --batch-size or --mode eval shows it",
+        )
+    if network.branch_scale == 0:
+        return (
+            f"{alive} the skip gain is 0, as SkipInit starts it",
+            "training raises it; --skip-gain 1 shows the branch at work",
+        )
+    return (
+        f"{alive} the factor before the addition is near 0 (LayerScale, SkipInit), or stochastic depth has dropped it "
+        "for every sample",
+        "training raises such a factor; start it at 1, or measure in eval mode, to see the branch at work",
     )

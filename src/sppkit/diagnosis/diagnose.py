@@ -10,6 +10,7 @@ from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
 from sppkit.diagnosis.evidence import collect_evidence
 from sppkit.diagnosis.exploding import find_exploding
 from sppkit.diagnosis.gain import find_wrong_gain
+from sppkit.diagnosis.layers import find_exploding_layers, find_layers_mean_shift, find_vanishing_layers
 from sppkit.diagnosis.mean_shift import find_mean_shift
 from sppkit.diagnosis.nonfinite import find_nonfinite
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
@@ -41,6 +42,8 @@ _FINDERS = (
     find_unexpected_branch,
     find_border_sag,
 )
+# Of networks without residual joins.
+_LAYER_FINDERS = (find_nonfinite, find_vanishing_layers, find_exploding_layers, find_layers_mean_shift)
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
 })  # fmt: skip
@@ -78,7 +81,7 @@ def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> li
 
     >>> from sppkit.table import build_table
     >>> rows = [dict(seed=0, block=k, stage=1, name=f"b{k}", channels=64, height=8, width=8, nonfinite=0,
-    ...              channel_squared_mean=0.3 * k, channel_variance=1.0) for k in range(1, 6)]
+    ...              channel_squared_mean=3.0 * k, channel_variance=1.0) for k in range(1, 6)]
     >>> [found.name for found in diagnose(build_table(rows))]
     ['mean-shift']
     """
@@ -94,20 +97,25 @@ def diagnose_evidence(evidence: Evidence) -> list[Diagnosis]:
     Returns:
         As ``diagnose``.
     """
-    found = [diagnosis for find in _FINDERS if (diagnosis := find(evidence)) is not None]
-    return sorted(_without_consequences(found), key=lambda item: _ORDER[item.severity])
+    finders = _LAYER_FINDERS if evidence.layered else _FINDERS
+    found = [diagnosis for find in finders if (diagnosis := find(evidence)) is not None]
+    return sorted(_without_consequences(evidence, found), key=lambda item: _ORDER[item.severity])
 
 
-def _without_consequences(found: Iterable[Diagnosis]) -> list[Diagnosis]:
+def _without_consequences(evidence: Evidence, found: Iterable[Diagnosis]) -> list[Diagnosis]:
     kept: list[Diagnosis] = []
     for diagnosis in found:
-        if not any(_explains(earlier, diagnosis) for earlier in kept):
+        if not any(_explains(evidence, earlier, diagnosis) for earlier in kept):
             kept.append(diagnosis)
     return kept
 
 
-def _explains(earlier: Diagnosis, later: Diagnosis) -> bool:
+def _explains(evidence: Evidence, earlier: Diagnosis, later: Diagnosis) -> bool:
     # What is healthy but for a remark is no longer that where a fault was found, wherever it begins.
     follows = later.worst_block >= earlier.block or later.severity == "remark"
     same_fault = later.remedy == earlier.remedy
+    # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
+    # beside an explosion it does not matter.
+    if evidence.layered and earlier.name in {"vanishing-variance", "exploding-variance"}:
+        return True
     return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))

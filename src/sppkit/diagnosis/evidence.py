@@ -38,17 +38,38 @@ class Evidence:
     seeds: int
 
     @cached_property
+    def layered(self) -> bool:
+        """Whether the rows are the layers of a network without residual joins: no stage, no branch."""
+        return bool(self.blocks[["stage", "residual_variance"]].isna().all(axis=None))
+
+    @cached_property
+    def appending(self) -> bool:
+        """Whether blocks append their features to their input, as DenseNet's do: channels grow inside a stage."""
+        blocks = self.blocks[self.blocks["block"] > 0]
+        sizes = blocks.groupby("stage")["channels"]
+        return bool((sizes.max() > sizes.min()).any())
+
+    @property
+    def unit(self) -> str:
+        """What a row is: a layer or a block."""
+        return "layer" if self.layered else "block"
+
+    @cached_property
     def residual(self) -> pd.DataFrame:
-        """The residual blocks before the first one that lost its values: those that can be judged by numbers."""
+        """The rows that can be judged by numbers: blocks without the stem, or layers, before the first lost value."""
         lost = (self.blocks["nonfinite"].fillna(0) > 0).to_numpy(dtype=bool)
         sound = self.blocks.iloc[: int(np.argmax(lost)) if lost.any() else len(lost)]
-        return sound[sound["block"] > 0]
+        return sound if self.layered else sound[sound["block"] > 0]
 
     @cached_property
     def stem_variance(self) -> float:
-        """The variance at the input of the first block; nan where it is unknown or lost."""
-        stem = self.blocks.loc[self.blocks["block"] == 0, "channel_variance"]
-        return float(stem.iloc[0]) if len(stem) == 1 else math.nan
+        """The variance at the input of the first block; nan where it is unknown or lost, and for layers."""
+        return self._at_stem("channel_variance")
+
+    @cached_property
+    def stem_mean(self) -> float:
+        """The squared mean there."""
+        return self._at_stem("channel_squared_mean")
 
     @cached_property
     def mean(self) -> Floats:
@@ -78,7 +99,7 @@ class Evidence:
         return at_least_one
 
     @cached_property
-    def values(self) -> Floats:
+    def counts(self) -> Floats:
         """Independent values of a channel that a block's statistics are over: in a picture, all positions are one."""
         positions: Floats = self.map_sizes.prod(axis=0)
         return self.network.samples * (positions if self.network.white_input else np.ones_like(positions))
@@ -176,7 +197,8 @@ class Evidence:
             For instance ``block 23 (blocks.22)``.
         """
         row = self.residual.iloc[place]
-        return f"block {row['block']} ({row['name']})"
+        name = "" if row["name"] == str(row["block"]) else f" ({row['name']})"
+        return f"{self.unit} {row['block']}{name}"
 
     def number(self, place: int) -> int:
         """Return a residual block's number in the table.
@@ -188,6 +210,10 @@ class Evidence:
             The number.
         """
         return int(self.residual["block"].iloc[place])
+
+    def _at_stem(self, name: str) -> float:
+        stem = self.blocks.loc[self.blocks["block"] == 0, name]
+        return float(stem.iloc[0]) if len(stem) == 1 and not self.layered else math.nan
 
     def _column(self, name: str) -> Floats:
         return self.residual[name].to_numpy(dtype=float)

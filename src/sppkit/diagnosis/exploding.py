@@ -24,14 +24,15 @@ _BEYOND_UNSCALED = 1.0
 def find_exploding(evidence: Evidence) -> Diagnosis | None:
     """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
 
-    v is the variance behind the first block, at least 1 where nothing is known of the network; ``step`` is
-    (alpha skip_gain)², at least 1. In a network that has neither normalizer nor beta the factor is 1.
+    v is the variance behind the first block, where nothing is known of the network at least 1 and at least that of its
+    first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network
+    that has neither normalizer nor beta the factor is 1.
 
     Args:
         evidence: The curves and what is known of the network.
 
     Returns:
-        The diagnosis, or None.
+        An error, for trained weights a warning; or None.
     """
     variance, network = evidence.variance, evidence.network
     if not len(variance) or not variance[0] > 0:
@@ -39,6 +40,8 @@ def find_exploding(evidence: Evidence) -> Diagnosis | None:
     longest = int(np.diff(np.flatnonzero(np.append(evidence.starts, True))).max())
     scale = network.branch_scale
     first = variance[0] if network.known and not network.normalized else max(1.0, variance[0])
+    if not network.known:
+        first = max(first, *np.nan_to_num(evidence.branch[:2], posinf=0.0))
     times = _BEYOND_UNSCALED if network.unscaled else _BEYOND_LINEAR
     limit = times * (1 + longest * max(1.0, scale or 1.0)) * first
     passed = np.flatnonzero(variance > limit)
@@ -48,7 +51,7 @@ def find_exploding(evidence: Evidence) -> Diagnosis | None:
     cause, remedy = _explain(network)
     return evidence.diagnosis(
         "exploding-variance",
-        "error",
+        "error" if network.initial else "warning",
         begins=_begin(evidence),
         worst=worst,
         statistic="channel_variance",
@@ -82,7 +85,7 @@ def _begin(evidence: Evidence) -> int:
 
 
 def _explain(network: Network) -> tuple[str, str]:
-    if network.normalized and network.mode == "eval":
+    if network.stored:
         ran = "no warm-up batch has" if not network.warmup else f"{network.warmup:.0f} warm-up batches have"
         return (
             f"eval mode divides by running statistics, and {ran} brought them to this signal's",
@@ -104,9 +107,10 @@ def _explain(network: Network) -> tuple[str, str]:
             f"activations times {network.gain:g} and weights of variance {_variance(network)} do not keep the variance",
             f"take --gain exact (`sppkit gain {network.activation}` shows it)",
         )
+    stored = "; or it divides by stored statistics that are not this signal's" if network.mode == "eval" else ""
     return (
         "every block multiplies the variance where it should add to it: its branch follows the scale of its input and "
-        "returns as much or more",
+        f"returns as much or more{'' if network.known else stored}",
         "normalize the branch's input, or divide it by its expected standard deviation and scale the branch down",
     )
 

@@ -37,7 +37,7 @@ class Factors:
 
     Attributes:
         branch: b, divided by the share of taps that zero padding keeps.
-        shortcut: f; nan where the shortcut is not projected.
+        shortcut: f, times the number of positions that the shortcut averages; nan where it is not projected.
         beta_squared: beta².
     """
 
@@ -68,10 +68,22 @@ def block_factors(evidence: Evidence) -> Factors | None:
         branch = evidence.branch * relative / kept_taps(evidence)
         left = evidence.variance - scale * kept_samples * evidence.branch
         shortcut = np.where((positions == 0) & (left > _LEAST_SHORTCUT * evidence.variance), left * relative, np.nan)
+        shortcut *= _averaged(evidence)
     if network.pooled and count:
         # What the first block sees is the largest of nine, neither Gaussian nor centred.
         branch[0] = shortcut[0] = np.nan
     return Factors(branch, shortcut, beta_squared)
+
+
+def _averaged(evidence: Evidence) -> Floats:
+    """Return of how many independent positions each shortcut takes the mean, which divides the variance by as much."""
+    sizes = evidence.map_sizes.prod(axis=0)
+    if not (evidence.network.averaging and evidence.network.white_input):
+        return np.ones_like(sizes)
+    stem = evidence.blocks.loc[evidence.blocks["block"] == 0, ["height", "width"]].astype("float64").to_numpy()
+    before = np.concatenate((stem.prod(axis=1)[:1] if len(stem) else sizes[:1], sizes[:-1]))
+    averaged: Floats = np.maximum(before / sizes, 1.0)
+    return averaged
 
 
 def kept_taps(evidence: Evidence) -> Floats:

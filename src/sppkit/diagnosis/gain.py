@@ -38,7 +38,7 @@ def find_wrong_gain(evidence: Evidence) -> Diagnosis | None:
     if factors is None or not _can_be_wrong(evidence.network):
         return None
     per_layer = _per_layer(evidence, factors)
-    from_branch, from_shortcut = _median(per_layer), _median(_trusted(evidence, factors, factors.shortcut))
+    from_branch, from_shortcut = _median(per_layer), _median(trusted(evidence, factors, factors.shortcut))
     # A network of one stage has no shortcut that tells; with squeeze-and-excite its branch alone tells nothing.
     single = np.isnan(from_shortcut) and not evidence.network.se
     if not (_is_wrong(from_branch) and (single or _agree(from_branch, from_shortcut))):
@@ -73,10 +73,20 @@ def _can_be_wrong(network: Network) -> bool:
 def _per_layer(evidence: Evidence, factors: Factors) -> Floats:
     with np.errstate(invalid="ignore"):
         per_layer = np.where(factors.branch > 0, factors.branch, np.nan) ** (1 / evidence.network.convolutions)
-    return _trusted(evidence, factors, per_layer)
+    return trusted(evidence, factors, per_layer)
 
 
-def _trusted(evidence: Evidence, factors: Factors, values: Floats) -> Floats:
+def trusted(evidence: Evidence, factors: Factors, values: Floats) -> Floats:
+    """Return factors where they tell a gain: for activations that are not homogeneous, at an input of variance near 1.
+
+    Args:
+        evidence: The curves and what is known of the network.
+        factors: Its factors.
+        values: One per block.
+
+    Returns:
+        The values, nan where they tell nothing.
+    """
     if evidence.network.homogeneous:
         return values
     # The activation stands before the division by beta, so that it sees the input as it is.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit.config import RunConfig
 from sppkit.fields import counts_at, mapping_at, number_at, text_at
+from sppkit.models.normalizers.traits import TRAITS, Traits
 from sppkit.models.scaling import iter_expected_variance
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 CENTRED = frozenset({"centered-ws", "scaled-ws"})
 # f(a x) = a f(x) for a > 0: what such an activation does to a variance does not depend on the variance.
 _HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
+# These subtract a mean of several channels, and leave each channel the rest of its own.
+_MEAN_OF_CHANNELS = frozenset({"ln", "gn"})
 # What to do about a normalizer in eval mode whose running statistics are not this signal's.
 CALIBRATE = "run more batches in train mode first (--warmup 50), or measure with --mode train"
 # Convolutions of a block's branch.
@@ -43,6 +46,9 @@ class Network:
         alpha: Scale of the branch, skip gain left out.
         skip_gain: Initial skip gain.
         stochastic_depth: Rate at which samples lose the branch of the last block.
+        silent: Whether every branch starts at 0, as SkipInit's and Fixup's do.
+        averaging: Whether shortcuts average neighbouring positions, as those of NF-RegNets do.
+        post: Whether something works on the sum of shortcut and branch, so that the output is another signal.
         initial: Whether the parameters have their initial values: no checkpoint was loaded.
         mode: ``train``, ``eval``, or empty.
         warmup: Batches before the measured ones.
@@ -68,6 +74,9 @@ class Network:
     alpha: float
     skip_gain: float
     stochastic_depth: float
+    silent: bool
+    averaging: bool
+    post: bool
     initial: bool
     mode: str
     warmup: float
@@ -80,6 +89,16 @@ class Network:
     def normalized(self) -> bool:
         """Whether a normalizer gives the branch's input a scale of its own."""
         return self.norm not in {"", "none"}
+
+    @property
+    def stored(self) -> bool:
+        """Whether the normalizer divides by what it has stored instead of by this signal's statistics."""
+        return self.mode == "eval" and self.normalized and TRAITS.get(self.norm, Traits()).running
+
+    @property
+    def centring(self) -> bool:
+        """Whether the normalizer takes each channel's own mean out, which layer and group normalization do not."""
+        return self.normalized and self.norm not in _MEAN_OF_CHANNELS
 
     @property
     def unscaled(self) -> bool:
@@ -134,7 +153,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
         The facts.
     """
     network = mapping_at(record, "network")
-    mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _was_given(record, "checkpoint")
+    mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _is_trained(record)
     stages = tuple(counts_at(network, "stages"))
     return Network(
         known=bool(network),
@@ -153,6 +172,9 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
         alpha=_or(number_at(network, "alpha"), 1.0),
         skip_gain=_or(number_at(network, "skip_gain"), 1.0),
         stochastic_depth=_or(number_at(network, "stochastic_depth"), 0.0),
+        silent=initial and (number_at(network, "skip_gain") == 0 or network.get("silent") is True),
+        averaging=text_at(network, "variant") != "",
+        post=norm == "ibn-b" or "@post" in text_at(network, "add_on"),
         initial=initial,
         mode=mode,
         warmup=_or(number_at(record, "warmup"), 0.0),
@@ -185,9 +207,12 @@ def _word(record: Mapping[str, Any], key: str) -> str:
     return value if value.isprintable() else ""
 
 
-def _was_given(record: Mapping[str, Any], option: str) -> bool:
-    value = mapping_at(mapping_at(record, "options"), option).get("value")
-    return value is not None or record.get(option) is not None
+def _is_trained(record: Mapping[str, Any]) -> bool:
+    given = mapping_at(mapping_at(record, "options"), "checkpoint").get("value")
+    # What timm and torchvision call it.
+    keywords = mapping_at(mapping_at(record, "model"), "kw")
+    pretrained = any(keywords.get(name) not in (None, False) for name in ("pretrained", "weights"))
+    return given is not None or record.get("checkpoint") is not None or pretrained
 
 
 def _expected(record: Mapping[str, Any]) -> float | None:

@@ -48,7 +48,7 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
         published weight standardization, where every stage starts higher because its fan-in is larger.
     """
     network = evidence.network
-    if block_factors(evidence) is not None or network.unscaled or network.weights == "ws":
+    if block_factors(evidence) is not None or network.unscaled or network.weights == "ws" or evidence.appending:
         return None
     return _diagnose(evidence, _generic_limits(evidence))
 
@@ -117,7 +117,10 @@ def _generic_limits(evidence: Evidence) -> Floats:
             limits[following] = (start * without) ** 0.5
     with np.errstate(invalid="ignore"):
         high = (variance > limits).sum() > _MOST * np.isfinite(limits).sum()
-    return limits if high else np.full(len(variance), np.nan)
+        # With a scale of 1, which is the usual one, the branch may explain it all: a block whose shortcut and branch
+        # are both normalized starts with 2, behind a first stage that started with less.
+        explained = variance <= _shortcut_limits(evidence, evidence.branch)
+    return np.where(high & ~explained, limits, np.nan)
 
 
 def _shortcut_limits(evidence: Evidence, added: Floats) -> Floats:
@@ -128,7 +131,7 @@ def _shortcut_limits(evidence: Evidence, added: Floats) -> Floats:
         # Shortcut and branch of a projecting block start alike; the larger one, since both scatter on narrow networks.
         start = max(evidence.variance[first] - added[first], added[first])
         end = evidence.variance[following - 1]
-        if 0 < start < end / _BUILT_UP:
+        if 0 < start < end / _BUILT_UP and evidence.variance[following] > added[following]:
             limits[following] = (start * end * end) ** (1 / 3) + added[following]
     return limits
 

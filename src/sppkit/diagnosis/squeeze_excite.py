@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.diagnosis.factors import block_factors
+from sppkit.diagnosis.gain import trusted
 
 if TYPE_CHECKING:
     from sppkit.diagnosis.evidence import Evidence
@@ -33,7 +34,10 @@ def find_missing_factor(evidence: Evidence) -> Diagnosis | None:
     factors = block_factors(evidence)
     if factors is None or not evidence.network.se:
         return None
-    known = np.flatnonzero(factors.branch > 0)
+    # Averaging shortcuts leave later stages a variance at which an activation's gain is another one.
+    branch = trusted(evidence, factors, factors.branch) if evidence.network.averaging else factors.branch
+    with np.errstate(invalid="ignore"):
+        known = np.flatnonzero(branch > 0)
     shortcuts = factors.shortcut[np.isfinite(factors.shortcut)]
     if not len(known) or (len(shortcuts) and not 1 / _SOUND < np.median(shortcuts) < _SOUND):
         return None

@@ -44,7 +44,7 @@ def find_unexpected_branch(evidence: Evidence) -> Diagnosis | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(evidence.branch > 0, evidence.branch / expected, np.nan)
         significant = ~(np.abs(evidence.branch - expected) <= _DEVIATIONS * spread)
-        far = np.flatnonzero(((ratio > times) | (ratio < 1 / times)) & significant & (evidence.values >= _VALUES))
+        far = np.flatnonzero(((ratio > times) | (ratio < 1 / times)) & significant & (evidence.counts >= _VALUES))
     if not len(far):
         return None
     begins, worst = int(far[0]), int(far[np.argmax(np.abs(np.log(ratio[far])))])

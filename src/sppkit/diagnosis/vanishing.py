@@ -9,40 +9,48 @@ import numpy as np
 from sppkit.diagnosis.network import CALIBRATE
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.diagnosis.evidence import Evidence, Floats
     from sppkit.diagnosis.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
 # Networks that sag and still train keep a tenth of their variance, and the published curves a half (Brock et al. 2021,
 # figure 2); a thousandth is no sag: 3 % of the signal's size.
 _LEFT = 1e-3
+AVERAGING = (
+    "the shortcuts average 2x2 positions at every transition, which leaves a quarter of the variance where positions "
+    "are independent, as in Gaussian input, and more in pictures"
+)
 
 
 def find_vanishing(evidence: Evidence) -> Diagnosis | None:
     """Find where the variance falls to a thousandth of what it was.
 
     Compared with the larger of the stem's and the first block's; with the first block's alone where a normalizer gives
-    the blocks a scale of their own.
+    the blocks a scale of their own, and where nothing is known of the network. Where shortcuts may average positions,
+    what is left is multiplied by the positions that the map has lost, each of which may have been independent.
 
     Args:
         evidence: The curves and what is known of the network.
 
     Returns:
-        The diagnosis, or None.
+        An error; a remark where averaging shortcuts explain it; or None.
     """
-    variance, stem = evidence.variance, evidence.stem_variance
+    variance, stem, network = evidence.variance, evidence.stem_variance, evidence.network
     if not len(variance) or not np.isfinite(variance[0]):
         return None
-    before = variance[0] if evidence.network.normalized or not np.isfinite(stem) else max(variance[0], stem)
+    alone = network.normalized or network.averaging or not network.known or not np.isfinite(stem)
+    before = variance[0] if alone else max(variance[0], stem)
     limit = _LEFT * before
-    passed = np.flatnonzero(variance <= limit)
+    averaged = _averaged(evidence)
+    lost = np.flatnonzero(variance * averaged <= limit)
+    passed = lost if len(lost) or not network.averaging else np.flatnonzero(variance <= limit)
     if not len(passed):
         return None
     worst, begins = int(np.nanargmin(variance)), int(passed[0])
-    cause, remedy = _explain(evidence.network)
+    cause, remedy = _explain(network) if len(lost) else (AVERAGING, "measure with pictures (--input) to see the rest")
     return evidence.diagnosis(
         "vanishing-variance",
-        "error",
+        "error" if len(lost) else "remark",
         begins=begins,
         worst=worst,
         statistic="channel_variance",
@@ -54,8 +62,16 @@ def find_vanishing(evidence: Evidence) -> Diagnosis | None:
     )
 
 
+def _averaged(evidence: Evidence) -> Floats:
+    if evidence.network.known and not evidence.network.averaging:
+        return np.ones_like(evidence.variance)
+    positions = evidence.map_sizes.prod(axis=0)
+    averaged: Floats = np.maximum(positions[0] / positions, 1.0)
+    return averaged
+
+
 def _explain(network: Network) -> tuple[str, str]:
-    if network.normalized and network.mode == "eval":
+    if network.stored:
         return (
             "eval mode divides by running statistics that are larger than this signal's",
             CALIBRATE,
@@ -65,8 +81,10 @@ def _explain(network: Network) -> tuple[str, str]:
             f"activations times {network.gain:g} and their convolutions pass on less variance than they receive",
             f"take --gain exact (`sppkit gain {network.activation}` shows it), which passes on all of it",
         )
+    layers = "convolutions" if network.known else "layers"
     return (
-        "some convolutions pass on less variance than they receive: weights too small for their fan-in, an activation "
-        "that saturates, or a projected shortcut that shrinks the signal at every transition",
-        "initialize with variance 1/(fan_in E f²), or take scaled-ws with the activation's gain",
+        f"some {layers} pass on less variance than they receive: weights too small for their fan-in, an activation "
+        "that saturates, or a shortcut that shrinks the signal at every transition",
+        "initialize with variance 1/(fan_in E f²)"
+        + (", or take scaled-ws with the activation's gain" if network.known else ", or normalize the blocks' input"),
     )

@@ -92,6 +92,11 @@ def has_lost(table: pd.DataFrame, statistic: str) -> bool:
     return not lost_rows(table, statistic).empty
 
 
+def is_layered(table: pd.DataFrame) -> bool:
+    """Return whether the rows are layers of a network without residual joins: no stage, no branch."""
+    return bool(table[["stage", "residual_variance"]].isna().all(axis=None))
+
+
 def last_block(table: pd.DataFrame) -> int:
     """Return the largest block index."""
     return int(table["block"].max())

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from sppkit.errors import UsageError
-from sppkit.plot.curves import has_lost, last_block, stage_starts
+from sppkit.plot.curves import has_lost, is_layered, last_block, stage_starts
 from sppkit.plot.scale import scale_y
 from sppkit.plot.span import off_axis, span
 from sppkit.registry import FURTHER_STATISTICS
@@ -64,7 +64,9 @@ def drawn_statistics(tables: Sequence[pd.DataFrame]) -> list[str]:
     """
     further = [name for name in FURTHER_STATISTICS if any(name in table for table in tables)]
     spp = any(is_measured(table, name) for table in tables for name in STATISTIC_COLUMNS)
-    return [*(STATISTIC_COLUMNS if spp or not further else ()), *further]
+    # Layers of a network without residual joins have no branch: the other two panels take its room.
+    usual = STATISTIC_COLUMNS[:-1] if all(map(is_layered, tables)) else STATISTIC_COLUMNS
+    return [*(usual if spp or not further else ()), *further]
 
 
 def build_figure(
@@ -109,8 +111,9 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
         Each panel with its statistic.
     """
     statistics = drawn_statistics(tables)
-    rows = math.ceil(len(statistics) / COLUMNS_OF_PANELS)
-    grid = list(figure.subplots(rows, COLUMNS_OF_PANELS, squeeze=False).flat)
+    columns = min(len(statistics), COLUMNS_OF_PANELS)
+    rows = math.ceil(len(statistics) / columns)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in grid[len(statistics) :]:
         unused.remove()
     panels = list(zip(grid, statistics, strict=False))
@@ -159,7 +162,7 @@ def labelled(figure: Figure) -> list[tuple[str, Artist]]:
 
 def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
     axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
-    axes.set_xlabel("fraction of the depth (block / last block)" if relative else "block index")
+    axes.set_xlabel(_x_label(tables, relative=relative))
     _scale_x(axes, 1 if relative else max(map(last_block, tables)), whole=not relative)
     off = off_axis(tables, statistic)
     values, leaves_out = span([table for index, table in enumerate(tables) if index not in off], statistic)
@@ -167,11 +170,18 @@ def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relat
     leaves_out |= bool(off)
     scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=lost or leaves_out)
     starts = [stage_starts(table) for table in tables]
-    if all(other == starts[0] for other in starts) and not relative:
+    # One stage is none to tell apart.
+    if len(starts[0]) > 1 and all(other == starts[0] for other in starts) and not relative:
         _draw_stages(axes, starts[0])
     if np.isnan(values).all() and not lost:
         text = _why_empty(tables, statistic)
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
+
+
+def _x_label(tables: Sequence[pd.DataFrame], *, relative: bool) -> str:
+    kinds = {"layer" if is_layered(table) else "block" for table in tables}
+    unit = kinds.pop() if len(kinds) == 1 else "block or layer"
+    return f"fraction of the depth ({unit} / last {unit})" if relative else f"{unit} index"
 
 
 def _why_empty(tables: Sequence[pd.DataFrame], statistic: str) -> str:

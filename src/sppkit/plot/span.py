@@ -21,6 +21,9 @@ BAND_SPREADS = 2.0
 # Beside a larger one, a squared mean below this share of its own variance is drawn as what it is: zero. A mean over
 # N·H·W values is never less than about that (docs/statistics.md), and a logarithmic axis would show nothing but it.
 NO_MEAN = 0.01
+# Behind a normalizer the mean of float32 numbers is their rounding, 1e-7 of their size: its square counts as 0, or a
+# logarithmic axis would show little but it.
+ROUNDING = 1e-12
 # Of several runs, so many may leave the panel for the others to be seen: each third one.
 MOST_OFF = 3
 
@@ -93,7 +96,13 @@ def _without_noise(tables: Sequence[pd.DataFrame], values: Values) -> Values:
 
 def _iter_drawn(table: pd.DataFrame, statistic: str) -> Iterator[Values]:
     predicted, spread = f"predicted_{statistic}", f"predicted_{statistic}_spread"
-    yield np.asarray(finite_values(table, statistic), dtype=float)
+    measured = np.asarray(finite_values(table, statistic), dtype=float)
+    if statistic == "channel_squared_mean":
+        variance = np.asarray(finite_values(table, "channel_variance"), dtype=float)
+        rounding = measured < ROUNDING * variance
+        # Where there is nothing but rounding, it is what the panel shows.
+        measured = measured if rounding.all() else np.where(rounding, 0.0, measured)
+    yield measured
     if predicted in table:
         centre = np.asarray(finite_values(table, predicted), dtype=float)
         yield centre

@@ -136,7 +136,9 @@ def _draw_measured(axes: Axes, table: pd.DataFrame, statistic: str, label: str) 
     axes.plot(curve.blocks, curve.centre, color=MEASURED, linewidth=width, marker=marker, markersize=3.2, label=label)
     if count_seeds(table) > 1:
         _draw_band(axes, curve)
-    _draw_transitions(axes, curve, list(stage_starts(table).values()))
+    starts = list(stage_starts(table).values())
+    if len(starts) > 1:
+        _draw_transitions(axes, curve, starts)
     draw_zeros(axes, curve, MEASURED)
     _draw_lost(axes, table, statistic)
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _KINDS = {"gaussian": "Gaussian input", "tokens": "random tokens", "pictures": "pictures", "array": "array"}
 _NUMBERS = {4: "four"}
+# What is not spelled as its words are, and settings that say themselves what they are.
+_SPELLED = {"add_on": "add-on"}
+_SETTINGS = {"norm_kw", "add_on_kw"}
 # File systems take 255 bytes, ending included.
 _LONGEST_STEM = 200
 
@@ -95,7 +98,7 @@ def layout_line(record: Mapping[str, Any]) -> str:
 
 # Options of the run that are not part of what the network is called.
 _NOT_MODEL = frozenset(options(RunConfig)) - frozenset(options(ModelOptions))
-_NOT_IN_TITLE = frozenset({"depth", "stages", *_NOT_MODEL}) - {"checkpoint", "reinit"}
+_NOT_IN_TITLE = frozenset({"depth", "stages", "variant", *_NOT_MODEL}) - {"checkpoint", "reinit"}
 
 
 def _given(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +113,9 @@ def _sized(record: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         return spec
     arch = text_at(record, "arch", "network")
     depth, stages = number_at(given, "depth"), counts_at(mapping_at(record, "network"), "stages")
+    variant = text_at(given, "variant")
+    if variant:
+        return f"{arch}-{variant}"
     if depth is not None:
         return f"{arch}-{depth:.0f}"
     # Behind a dash, as in a depth's place, 1-2 would read like one.
@@ -120,6 +126,9 @@ def _origin(record: Mapping[str, Any], stages: Sequence[int]) -> str:
     given = _given(record)
     if counts_at(given, "stages"):
         return "given"
+    variant = text_at(given, "variant")
+    if variant:
+        return f"variant {variant}"
     block, depth = text_at(mapping_at(record, "network"), "block"), number_at(given, "depth")
     if depth is not None and PUBLISHED.get((block, int(depth))) == tuple(stages):
         return "published layout"
@@ -179,7 +188,9 @@ def _joined(key: str, value: object) -> str:
 
 
 def _worded(name: str, value: object) -> str:
-    key = name.replace("_", " ")
+    if name in _SETTINGS and isinstance(value, str):
+        return value
+    key = _SPELLED.get(name, name.replace("_", " "))
     if isinstance(value, bool):
         return key if value else f"no {key}"
     if isinstance(value, float):
