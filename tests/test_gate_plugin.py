@@ -27,7 +27,7 @@ def test_policy(assert_spp):
 
 def test_baseline(assert_spp):
     verdict = assert_spp(build, shape=(3, 32, 32), baseline=True)
-    assert verdict.places["blocks.0"][0].endswith("resnet.py")
+    assert verdict.places["blocks.0"][0].endswith("block.py")
 
 def test_given_model(assert_spp):
     assert_spp(build(), shape=(3, 32, 32), baseline=False)

@@ -89,7 +89,7 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
         place = folder / Path.cwd().relative_to(_root())
         # Flags, not a file: that commit's version need not know the same file format. Sources stay apart from values.
         options = Path(out) / "options.toml"
-        options.write_text(_as_toml(_passed(resolved)), encoding="utf-8")
+        options.write_text(_as_toml(_passed(resolved, folder)), encoding="utf-8")
         command = [sys.executable, "-m", "sppkit", "plot", "--config", str(options)]
         command += ["--out", out, "--name", "against", "--quiet"]
         place.mkdir(parents=True, exist_ok=True)
@@ -99,10 +99,24 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
         if done.returncode:
             told = (done.stderr or done.stdout).strip().removeprefix("error: ")
             raise UsageError(f"--against: the run fails at {commit[:12]}: {told}")
-        return load_run(Path(out) / "against.csv")._replace(key=f"git:{commit[:12]}")
+        measured = load_run(Path(out) / "against.csv")._replace(key=f"git:{commit[:12]}")
+        _check_sources(measured.record, commit)
+        return measured
 
 
-def _passed(resolved: Resolved) -> dict[str, object]:
+def _check_sources(record: Mapping[str, object], commit: str) -> None:
+    # Its own files are named relative to the worktree: whatever lies in this checkout was imported past it.
+    sources = record.get("sources")
+    for place in sources.values() if isinstance(sources, dict) else ():
+        if isinstance(place, list) and place and Path(str(place[0])).is_relative_to(_root()):
+            raise UsageError(
+                f"--against: at {commit[:12]} the network came from {place[0]}, which is this checkout's.\n"
+                "It is installed from here under another folder than src/ or the repository's own: put that folder "
+                "first in PYTHONPATH."
+            )
+
+
+def _passed(resolved: Resolved, folder: Path) -> dict[str, object]:
     values = {name: entry["value"] for name, entry in resolved.described().items()}
     given = {name: value for name, value in values.items() if resolved.sources[name] != "default"}
     given["seeds"] = resolved.config.seeds
@@ -110,7 +124,18 @@ def _passed(resolved: Resolved) -> dict[str, object]:
         # What is not under version control is where it is; the other commit has no copy.
         if isinstance(given.get(name), str) and Path(str(given[name])).exists():
             given[name] = str(Path(str(given[name])).resolve())
+    for name in ("model", "sites"):
+        # Code and corrections are under version control: the other commit has its own.
+        if isinstance(given.get(name), str):
+            given[name] = _moved(str(given[name]), folder)
     return {name: value for name, value in given.items() if name not in _NOT_PASSED and value is not None}
+
+
+def _moved(path: str, folder: Path) -> str:
+    """Return a path inside this repository as the same place in the worktree; any other text as it is."""
+    root = _root()
+    inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(root)
+    return str(folder / Path(path).resolve().relative_to(root)) if inside else path
 
 
 def _as_toml(options: Mapping[str, object]) -> str:
@@ -128,7 +153,8 @@ def _as_toml(options: Mapping[str, object]) -> str:
 def _environment(folder: Path, place: Path) -> dict[str, str]:
     # A package of the repository is that commit's: its folders come before whatever is installed.
     first = [str(path) for path in (folder / "src", folder, place) if path.is_dir()]
-    inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # So are the folders that this checkout was to be imported from.
+    inherited = [_moved(path, folder) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*first, *inherited])}
 
 
