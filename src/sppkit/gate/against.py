@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sppkit.errors import UsageError
-from sppkit.gate.saved import load_run
+from sppkit.gate.saved import SavedRun, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sppkit.config import Resolved
-    from sppkit.gate.saved import SavedRun
 
 PREFIX = "git:"
 # Where the files of a run go is the worktree's business.
@@ -99,9 +98,11 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
         if done.returncode:
             told = (done.stderr or done.stdout).strip().removeprefix("error: ")
             raise UsageError(f"--against: the run fails at {commit[:12]}: {told}")
-        measured = load_run(Path(out) / "against.csv")._replace(key=f"git:{commit[:12]}")
+        measured = load_run(Path(out) / "against.csv")
         _check_sources(measured.record, commit)
-        return measured
+        # It was asked the same, but for where its files are.
+        record = {**measured.record, "options": resolved.described()}
+        return SavedRun(f"git:{commit[:12]}", measured.table, record)
 
 
 def _check_sources(record: Mapping[str, object], commit: str) -> None:
