@@ -65,7 +65,7 @@ def _alone(fault: dict[str, Any]) -> bool:
 
 def _agreement(results: dict[str, Any]) -> str:
     lines = [
-        "| architecture | seeds | networks | judged by theory | false alarms | variances within | squared means within |",
+        "| architecture | seeds | networks | judged by theory | alarms | variances within | squared means within |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}

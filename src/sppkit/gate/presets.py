@@ -62,7 +62,10 @@ _COMMON: dict[str, tuple[Limit, ...]] = {
         Limit(ratio=1.3, reason="healthy networks of 4 to 2048 channels are within 1.2, beyond chance"),
     ),
     "predicted_channel_squared_mean": (
-        Limit(ratio=2.0, reason="theory is of independent channels; the means of narrow layers are not: up to 1.6, beyond chance"),
+        Limit(
+            ratio=2.0,
+            reason="theory is of independent channels; the means of narrow layers are not: up to 1.6, beyond chance",
+        ),
     ),
 }
 

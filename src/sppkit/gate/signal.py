@@ -138,8 +138,9 @@ class Signal:
         if self.joined:
             return np.zeros(len(self.blocks), dtype=bool)
         space = self._size("height", 1.0) * self._size("width", 1.0)
-        pooled = (space <= 1) & (np.maximum.accumulate(space) > 1)
-        return pooled | (np.arange(len(space)) == max(1, len(space) - 1))
+        pooled: NDArray[np.bool_] = (space <= 1) & (np.maximum.accumulate(space) > 1)
+        pooled[max(1, len(space) - 1) :] = True
+        return pooled
 
     @cached_property
     def normalized(self) -> bool:
