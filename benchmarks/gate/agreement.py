@@ -19,7 +19,7 @@ from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec, describe
 from sppkit.prediction import Setting, predict_spec, why_unpredicted
 
-NETWORKS, SEEDS = 400, (1, 2, 3, 4)
+NETWORKS, SEEDS = 175, (1, 2, 3, 4)
 # Small ones of each architecture that the tests measure.
 QUICK = (1, 2, 7)
 # Pixels times samples times blocks times width², weighed by the stem: what a small machine measures in seconds.

@@ -30,12 +30,12 @@ def _summary(results: dict[str, Any]) -> str:
     missed = [row for row in faults if row["exit"] != 1]
     alarms = [row for row in harmless if row["exit"] != 0]
     count = len({row["fault"] for row in faults})
+    policy, theory = (sum(row[key] for row in faults) for key in ("policy_alone", "theory_alone"))
     return (
         f"- {count} kinds of fault, {len(faults)} times planted: **{len(missed)} missed**; the first block named was "
         f"the right one or the next {sum(row['located'] for row in faults)} times, the cause was right "
         f"{sum(row['explained'] for row in faults)} times. Without a baseline {sum(map(_alone, faults))} were found: "
-        f"{sum(row['policy_alone'] for row in faults)} by policy alone, {sum(row['theory_alone'] for row in faults)} by "
-        f"theory alone, which knows the {sum(row['network'] != _USER for row in faults)} in named architectures.\n"
+        f"{policy} by policy alone, {theory} by theory alone, which knows the {sum(row['network'] != _USER for row in faults)} in named architectures.\n"
         f"- {len(harmless)} harmless changes: **{len(alarms)} false alarms**."
     )
 
