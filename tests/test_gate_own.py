@@ -216,6 +216,16 @@ def test_another_commit_is_measured_with_its_own_file(named: str, monkeypatch: p
     assert (code, "the first is block 1 (blocks.0)" in out) == (1, True), out
 
 
+def test_corrections_that_the_other_commit_lacks_are_used_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "src"))
+    git("init", "--quiet")
+    git("add", "nets.py")
+    git("commit", "-m", "sound", "--quiet")
+    Path("sites.toml").write_text('[[join]]\nname = "blocks.2"\nkeep = false\n', encoding="utf-8")
+    code, out, err = run("check", *NET, "--seeds", "1", "--sites", "sites.toml", "--against", "git:HEAD", "--exact")
+    assert (code, out.startswith("PASS net: 3 blocks")) == (0, True), out + err
+
+
 def test_the_plugin_on_a_model_that_declares_nothing() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:

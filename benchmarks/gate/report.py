@@ -35,7 +35,8 @@ def _summary(results: dict[str, Any]) -> str:
         f"- {count} kinds of fault, {len(faults)} times planted: **{len(missed)} missed**; the first block named was "
         f"the right one or the next {sum(row['located'] for row in faults)} times, the cause was right "
         f"{sum(row['explained'] for row in faults)} times. Without a baseline {sum(map(_alone, faults))} were found: "
-        f"{policy} by policy alone, {theory} by theory alone, which knows the {sum(row['network'] != _USER for row in faults)} in named architectures.\n"
+        f"{policy} by policy alone, {theory} by theory alone, which knows "
+        f"the {sum(row['network'] != _USER for row in faults)} in named architectures.\n"
         f"- {len(harmless)} harmless changes: **{len(alarms)} false alarms**."
     )
 

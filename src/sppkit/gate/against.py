@@ -125,10 +125,11 @@ def _passed(resolved: Resolved, folder: Path) -> dict[str, object]:
         # What is not under version control is where it is; the other commit has no copy.
         if isinstance(given.get(name), str) and Path(str(given[name])).exists():
             given[name] = str(Path(str(given[name])).resolve())
-    for name in ("model", "sites"):
-        # Code and corrections are under version control: the other commit has its own.
-        if isinstance(given.get(name), str):
-            given[name] = _moved(str(given[name]), folder)
+    if isinstance(given.get("model"), str):
+        # Code is under version control: the other commit has its own.
+        given["model"] = _moved(str(given["model"]), folder)
+    if isinstance(given.get("sites"), str):
+        given["sites"] = _corrections(str(given["sites"]), folder)
     return {name: value for name, value in given.items() if name not in _NOT_PASSED and value is not None}
 
 
@@ -137,6 +138,13 @@ def _moved(path: str, folder: Path) -> str:
     root = _root()
     inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(root)
     return str(folder / Path(path).resolve().relative_to(root)) if inside else path
+
+
+def _corrections(path: str, folder: Path) -> str:
+    # The other commit's where it has them; else these, which name the joins of both.
+    its = Path(_moved(str(Path(path).resolve()), folder))
+    here = Path(path).resolve()
+    return next((str(file) for file in (its, here) if file.exists()), path)
 
 
 def _as_toml(options: Mapping[str, object]) -> str:
@@ -154,8 +162,9 @@ def _as_toml(options: Mapping[str, object]) -> str:
 def _environment(folder: Path, place: Path) -> dict[str, str]:
     # A package of the repository is that commit's: its folders come before whatever is installed.
     first = [str(path) for path in (folder / "src", folder, place) if path.is_dir()]
-    # So are the folders that this checkout was to be imported from.
-    inherited = [_moved(path, folder) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # So do the folders that this checkout was to be imported from; theirs stay for what is not under version control.
+    first += [_moved(path, folder) for path in inherited]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*first, *inherited])}
 
 
