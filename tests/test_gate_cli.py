@@ -41,7 +41,7 @@ def bless(*arguments: object) -> None:
 def test_a_healthy_network_passes_and_says_what_next() -> None:
     code, out, err = run("check", *NF)
     assert (code, err) == (0, "")
-    assert out.startswith("PASS net: 5 blocks, 4 seeds; judged by policy nf-resnet\n")
+    assert out.startswith("PASS net: 5 blocks, 4 seeds; judged by policy nf-resnet, theory\n")
     assert 'sppkit bless spp/net.csv --reason "..."' in out
     assert sorted(path.name for path in Path("spp").iterdir()) == ["net.csv", "net.json"]
     record = json.loads(Path("spp/net.json").read_text())
@@ -90,7 +90,7 @@ def test_bless_then_check_then_a_regression_then_green_again() -> None:
     assert json.loads(BASELINE.read_text())["accepted"]["reason"] == "first"
     code, out, _ = run("check", *NF, "--seed", "50")
     assert code == 0
-    assert "judged by policy nf-resnet, baseline net" in out
+    assert "judged by policy nf-resnet, theory, baseline net" in out
     assert "seeds: 50 to 53 here, 0 to 3 in the baseline" in out
     table = read_csv("spp/net.csv")
     table.loc[table["name"] == "blocks.2", "channel_squared_mean"] += 3.0
@@ -101,7 +101,7 @@ def test_bless_then_check_then_a_regression_then_green_again() -> None:
     assert "sppkit diff .sppkit/baselines/net.json spp/net.csv" in out
     assert "(if the change is meant)" in out
     code, out, _ = run("check", "spp/net.csv", "--baseline", "none", "--policy", "any")
-    assert (code, out.startswith("WARN net: 1 warning, the first at block 3 (blocks.2)")) == (0, True)
+    assert (code, "squared mean against theory" in out) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_against_another_commit_measures_both_sides(monkeypatch: pytest.MonkeyPa
     Path("a.txt").write_text("2", encoding="utf-8")
     code, out, err = run("check", *NF, "--against", "git:HEAD", "--exact")
     assert code == 0, err
-    assert "judged by policy nf-resnet, baseline git:" in out
+    assert "judged by policy nf-resnet, theory, baseline git:" in out
     assert "files that are not committed are part of what is measured here" in err
     worktrees = subprocess.run(["git", "worktree", "list"], capture_output=True, text=True, check=True).stdout
     assert worktrees.count("\n") == 1

@@ -27,7 +27,7 @@ def test_policy(assert_spp):
 
 def test_baseline(assert_spp):
     verdict = assert_spp(build, shape=(3, 32, 32), baseline=True)
-    assert verdict.places["blocks.0"][0].endswith("resnet.py")
+    assert verdict.places["blocks.0"][0].endswith("block.py")
 
 def test_given_model(assert_spp):
     assert_spp(build(), shape=(3, 32, 32), baseline=False)
@@ -73,8 +73,8 @@ def test_from_no_baseline_to_green_to_red(folder: Path, pytester: pytest.Pyteste
     write_model(folder, more=", weights='none'")
     code, out = run(pytester)
     assert code == 1
-    assert "FAIL PreActivationResNet: 4 of 4 blocks fail, the first is block 0 (stem)" in out
-    assert "the stem changed: its pooling, its weights' scale, or the input" in out
+    assert "FAIL PreActivationResNet: 3 of 4 blocks fail, the first is block 1 (blocks.0)" in out
+    assert "the mean shifts: weights are not centred" in out
     assert "If the change is meant: pytest --spp-bless" in out
 
 

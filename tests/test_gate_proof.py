@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gate import harmless, report  # noqa: E402
+from benchmarks.gate import agreement, harmless, report  # noqa: E402
 from benchmarks.gate import results as results_file  # noqa: E402
 from benchmarks.gate.faults import FAULTS, Fault, run_fault  # noqa: E402
 
@@ -63,3 +63,15 @@ def test_the_results_are_no_missed_fault_and_no_false_alarm(results: dict[str, A
     assert [row for row in results["faults"] if row["exit"] != 1] == []
     assert len(results["harmless"]) >= 3000
     assert [row for row in results["harmless"] if row["exit"] != 0] == []
+    assert [row for row in results["agreement"] if row["alarms"]] == []
+
+
+def test_healthy_networks_agree_with_theory() -> None:
+    rows = [row for index in agreement.QUICK for row in agreement.judge(agreement.draw(index))]
+    assert sum(row["judged"] for row in rows) >= len(agreement.QUICK)
+    assert [row for row in rows if row["alarms"]] == []
+
+
+def test_theory_alone_finds_faults() -> None:
+    found = [run_fault(fault, base(fault), [0, 1, 2, 3]) for fault in FAULTS[::9] if fault.case.arch]
+    assert all(row["theory_alone"] for row in found)

@@ -215,3 +215,8 @@ def test_eval_mode_behind_a_warm_up_has_no_prediction(tmp_path: Path) -> None:
     run = ("plot", "--arch", "bn-relu-conv", *SMALL, "--mode", "eval", "--warmup", "1", "--name", "a")
     assert invoke(tmp_path, *run).exit_code == 0
     assert "warm-up" in json.loads((tmp_path / "a.json").read_text())["theory"]["reason"]
+
+
+def test_a_gate_sees_no_mean_below_zero() -> None:
+    table = sppkit.predict("nf-resnet", width=0.125, stages=(2, 2), se=True, batches=2, batch_size=16, image_size=128)
+    assert table["predicted_channel_variance"].notna().all()

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gate import harmless, report, results
+from benchmarks.gate import agreement, harmless, report, results
 from benchmarks.gate.faults import FAULTS, run_fault
 
 HERE = Path(__file__).parent
@@ -42,6 +42,7 @@ def measure_all(*, quick: bool) -> dict[str, Any]:
         },
         "faults": [],
         "harmless": [],
+        "agreement": [],
     }
     for row in plant_all(quick=quick):
         measured["faults"].append(row)
@@ -52,6 +53,10 @@ def measure_all(*, quick: bool) -> dict[str, Any]:
         if row["exit"] or count % 500 == 0:
             print(count, json.dumps(row), flush=True)
     measured["harmless"] += harmless.pictures_allowed()
+    for row in agreement.measure_all(quick=quick):
+        measured["agreement"].append(row)
+        if row["alarms"]:
+            print(json.dumps(row), flush=True)
     return measured
 
 

@@ -321,7 +321,13 @@ def run_fault(fault: Fault, base: Any, seeds: list[int]) -> dict[str, Any]:
         "cause": "" if first is None else first.cause,
         "located": first is not None and fault.block <= first.block <= fault.block + 1,
         "explained": first is not None and any(word in first.cause for word in fault.words),
-        "policy_alone": alone.exit_code,
+        "policy_alone": _finds(alone, "policy"),
+        "theory_alone": _finds(alone, "prediction"),
         "statistic": "" if first is None else f"{first.statistic} ({first.kind})",
         "margin": margin(table, base, record, record)[0],
     }
+
+
+def _finds(verdict: Any, kind: str) -> int:
+    """Return 1 where one kind of judgement alone finds an error, as an exit code does."""
+    return int(any(item.kind == kind for item in verdict.errors))

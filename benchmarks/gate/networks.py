@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import sppkit
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec, describe
+from sppkit.prediction import Setting, predict_spec
 from sppkit.sites import Site
 from sppkit.streams import STREAM_NAME
 
@@ -34,9 +35,14 @@ class Case:
         told = [f"{key} {value}" for key, value in self.options.items() if key != "stages"]
         return ", ".join([self.arch or "a user's model", f"width {self.width:g}", f"{self.image_size} px", *told])
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Every model option."""
+        return {"width": self.width, "stages": (3, 3, 3), **self.options}
+
     def build(self, seed: int) -> nn.Module:
         if self.arch:
-            return sppkit.build_model(self.arch, seed=seed, width=self.width, **{"stages": (3, 3, 3), **self.options})
+            return sppkit.build_model(self.arch, seed=seed, **self.chosen)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return UserNetwork(round(64 * self.width))
@@ -52,8 +58,7 @@ class Case:
         }
         if not self.arch:
             return known
-        options = {"width": self.width, "stages": (3, 3, 3), **self.options}
-        return known | {"arch": self.arch, "network": describe(build_spec(self.arch, options))}
+        return known | {"arch": self.arch, "network": describe(build_spec(self.arch, self.chosen))}
 
     def measure(self, seeds: list[int], change: Change | None = None) -> pd.DataFrame:
         """Return the table of several seeds, the model having been changed after it was built."""
@@ -64,7 +69,27 @@ class Case:
                 change(model)
             batch = draw_batch((self.batch_size, 3, self.image_size, self.image_size), seed, 0)
             tables.append(sppkit.measure(model, batch, seed=seed))
-        return pd.concat(tables, ignore_index=True)
+        return self.predicted(pd.concat(tables, ignore_index=True))
+
+    def predicted(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Put theory's columns beside the measured ones, as a run has them; a user's model has none."""
+        if not self.arch:
+            return table
+        expected = _predict(self).set_index("block")
+        columns = [name for name in expected.columns if name.startswith("predicted_")]
+        return table.assign(**{name: table["block"].map(expected[name]).astype("float64") for name in columns})
+
+
+_PREDICTIONS: dict[str, pd.DataFrame] = {}
+
+
+def _predict(case: Case) -> pd.DataFrame:
+    # Options are no key, being a dict; their text is.
+    key = repr(case)
+    if key not in _PREDICTIONS:
+        spec = build_spec(case.arch, case.chosen)
+        _PREDICTIONS[key] = predict_spec(spec, Setting(case.image_size, case.image_size, case.batch_size))
+    return _PREDICTIONS[key]
 
 
 class UserBlock(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 
 # Every tolerance's logarithm times these.
 SCALES = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0]
+_USER = "a user's model, width 0.25, 64 px"
 MARK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -19,6 +20,7 @@ def render_page(page: str, results: dict[str, Any]) -> str:
         "faults": _faults(results),
         "harmless": _harmless(results),
         "curve": _curve(results),
+        "agreement": _agreement(results),
     }
     return MARK.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n\n{found[3]}", page)
 
@@ -28,19 +30,21 @@ def _summary(results: dict[str, Any]) -> str:
     missed = [row for row in faults if row["exit"] != 1]
     alarms = [row for row in harmless if row["exit"] != 0]
     count = len({row["fault"] for row in faults})
+    policy, theory = (sum(row[key] for row in faults) for key in ("policy_alone", "theory_alone"))
     return (
         f"- {count} kinds of fault, {len(faults)} times planted: **{len(missed)} missed**; the first block named was "
         f"the right one or the next {sum(row['located'] for row in faults)} times, the cause was right "
-        f"{sum(row['explained'] for row in faults)} times. Without a baseline, by policy alone, "
-        f"{sum(row['policy_alone'] == 1 for row in faults)} were found.\n"
+        f"{sum(row['explained'] for row in faults)} times. Without a baseline {sum(map(_alone, faults))} were found: "
+        f"{policy} by policy alone, {theory} by theory alone, which knows "
+        f"the {sum(row['network'] != _USER for row in faults)} in named architectures.\n"
         f"- {len(harmless)} harmless changes: **{len(alarms)} false alarms**."
     )
 
 
 def _faults(results: dict[str, Any]) -> str:
     lines = [
-        "| fault | network | planted | times | found | block right | cause right | by policy alone |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "| fault | network | planted | times | found | block right | cause right | policy alone | theory alone |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in results["faults"]:
@@ -50,9 +54,29 @@ def _faults(results: dict[str, Any]) -> str:
             sum(row["exit"] == 1 for row in rows),
             *(sum(row[key] for row in rows) for key in ("located", "explained")),
         ]
-        alone = sum(row["policy_alone"] == 1 for row in rows)
-        cells = [fault, network, str(rows[0]["planted"]), str(len(rows)), *map(str, counts), str(alone)]
+        alone = [sum(row[key] for row in rows) for key in ("policy_alone", "theory_alone")]
+        cells = [fault, network, str(rows[0]["planted"]), str(len(rows)), *map(str, counts), *map(str, alone)]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _alone(fault: dict[str, Any]) -> bool:
+    return bool(fault["policy_alone"] or fault["theory_alone"])
+
+
+def _agreement(results: dict[str, Any]) -> str:
+    lines = [
+        "| architecture | seeds | networks | judged by theory | alarms | variances within | squared means within |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in sorted(results["agreement"], key=lambda row: (row["network"].partition(",")[0], -row["seeds"])):
+        groups.setdefault((row["network"].partition(",")[0], row["seeds"]), []).append(row)
+    for (arch, seeds), rows in groups.items():
+        judged = [row for row in rows if row["judged"]]
+        worst = [f"×{max((row[key] for row in judged), default=1.0):.2f}" for key in ("variances", "means")]
+        counts = [len(rows), len(judged), sum(row["alarms"] > 0 for row in rows)]
+        lines.append(f"| {' | '.join([arch, str(seeds), *map(str, counts), *worst])} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The results' file: a line per planted fault, and a few characters per harmless comparison."""
+"""The results' file: a line per planted fault and per network held against theory, a few characters per comparison."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def write(results: dict[str, Any], path: Path) -> None:
     ]
     lines = [json.dumps(packed[start : start + 12])[1:-1] for start in range(0, len(packed), 12)]
     faults = [json.dumps({key: _short(value) for key, value in row.items()}) for row in results["faults"]]
+    agreement = [json.dumps({key: _short(value) for key, value in row.items()}) for row in results["agreement"]]
     head = {name: json.dumps(value) for name, value in (("environment", results["environment"]), ("networks", networks),
                                                         ("kinds", kinds))}  # fmt: skip
     parts = [f' "{name}": {text}' for name, text in head.items()]
     parts += [
-        f' "{name}": [\n  ' + ",\n  ".join(rows) + "\n ]" for name, rows in (("faults", faults), ("harmless", lines))
+        f' "{name}": [\n  ' + ",\n  ".join(rows) + "\n ]"
+        for name, rows in (("faults", faults), ("harmless", lines), ("agreement", agreement))
     ]
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 

@@ -95,13 +95,13 @@ def assert_spp(
 
     from sppkit.gate.judgement import check
     from sppkit.gate.reports.terminal import render_text
-    from sppkit.gate.source import locate_modules
+    from sppkit.locate import locate_blocks
 
     built, table, record = _measure(model, inputs, shape, batch_size, seeds, seed, mode)
     if baseline is not None and not Path(baseline).exists():
         raise AssertionError(f"there is no baseline {baseline}.\nTo accept what is measured now: pytest --spp-bless")
     verdict = check(table, policy=policy, baseline=baseline, record=record, exact=exact)
-    places = locate_modules(built, verdict.sites)
+    places = locate_blocks(built, verdict.sites)
     verdict = replace(verdict, name=type(built).__name__, places=places)
     if not verdict.passed:
         raise AssertionError("\n" + render_text(verdict) + _accept(baseline))

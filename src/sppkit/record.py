@@ -134,6 +134,7 @@ _FIELDS: dict[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("model", "parameters"): (_is_whole, "a whole number"),
     ("model", "input_from"): (_is_text, "a text"),
     ("found",): (_is_text_or_none, "a text or null"),
+    ("sources",): (_is_object, "an object"),
     ("network",): (_is_object, "an object"),
     ("network", "stages"): (_are_whole, "a list of whole numbers"),
     ("network", "parameters"): (_is_whole, "a whole number"),

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from sppkit.errors import MeasurementError, UsageError
+from sppkit.locate import locate_blocks
 from sppkit.measurement import find_joins, run_probe
 from sppkit.prediction import with_predictions
 from sppkit.probe.corrections import load_corrections
@@ -51,6 +52,8 @@ class _Measured(NamedTuple):
     inputs: Inputs
     # What was found in a network that does not declare its blocks, in a sentence.
     found: str | None
+    # File and line of the user's class behind each row.
+    sources: dict[str, tuple[str, int]]
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
@@ -77,6 +80,8 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
+    if seeds[-1].sources:
+        record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
@@ -166,7 +171,8 @@ def _measure(
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
-    return _Measured(table, inputs, None if probe.findings is None else probe.findings.summary)
+    found = None if probe.findings is None else probe.findings.summary
+    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True))
 
 
 def _cast(batch: Batch, dtype: torch.dtype) -> Batch:

@@ -200,7 +200,9 @@ def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: boo
         saved.table, policy=policy, baseline=base, record=saved.record, exact=exact and base is not None
     )
     missing = missing or verdict.missing
-    verdict = replace(verdict, name=saved.key, missing=missing, places=locate_record(saved.record, verdict.sites))
+    # A block that vanished is no site of this run, and has a place all the same.
+    blocks = [*verdict.sites, *(finding.name for finding in verdict.findings)]
+    verdict = replace(verdict, name=saved.key, missing=missing, places=locate_record(saved.record, blocks))
     return replace(verdict, next_steps=tuple(_iter_steps(verdict, path, base)))
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sppkit.errors import UsageError
-from sppkit.gate.saved import load_run
+from sppkit.gate.saved import SavedRun, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sppkit.config import Resolved
-    from sppkit.gate.saved import SavedRun
 
 PREFIX = "git:"
 # Where the files of a run go is the worktree's business.
@@ -89,7 +88,7 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
         place = folder / Path.cwd().relative_to(_root())
         # Flags, not a file: that commit's version need not know the same file format. Sources stay apart from values.
         options = Path(out) / "options.toml"
-        options.write_text(_as_toml(_passed(resolved)), encoding="utf-8")
+        options.write_text(_as_toml(_passed(resolved, folder)), encoding="utf-8")
         command = [sys.executable, "-m", "sppkit", "plot", "--config", str(options)]
         command += ["--out", out, "--name", "against", "--quiet"]
         place.mkdir(parents=True, exist_ok=True)
@@ -99,10 +98,26 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
         if done.returncode:
             told = (done.stderr or done.stdout).strip().removeprefix("error: ")
             raise UsageError(f"--against: the run fails at {commit[:12]}: {told}")
-        return load_run(Path(out) / "against.csv")._replace(key=f"git:{commit[:12]}")
+        measured = load_run(Path(out) / "against.csv")
+        _check_sources(measured.record, commit)
+        # It was asked the same, but for where its files are.
+        record = {**measured.record, "options": resolved.described()}
+        return SavedRun(f"git:{commit[:12]}", measured.table, record)
 
 
-def _passed(resolved: Resolved) -> dict[str, object]:
+def _check_sources(record: Mapping[str, object], commit: str) -> None:
+    # Its own files are named relative to the worktree: whatever lies in this checkout was imported past it.
+    sources = record.get("sources")
+    for place in sources.values() if isinstance(sources, dict) else ():
+        if isinstance(place, list) and place and Path(str(place[0])).is_relative_to(_root()):
+            raise UsageError(
+                f"--against: at {commit[:12]} the network came from {place[0]}, which is this checkout's.\n"
+                "It is installed from here under another folder than src/ or the repository's own: put that folder "
+                "first in PYTHONPATH."
+            )
+
+
+def _passed(resolved: Resolved, folder: Path) -> dict[str, object]:
     values = {name: entry["value"] for name, entry in resolved.described().items()}
     given = {name: value for name, value in values.items() if resolved.sources[name] != "default"}
     given["seeds"] = resolved.config.seeds
@@ -110,7 +125,26 @@ def _passed(resolved: Resolved) -> dict[str, object]:
         # What is not under version control is where it is; the other commit has no copy.
         if isinstance(given.get(name), str) and Path(str(given[name])).exists():
             given[name] = str(Path(str(given[name])).resolve())
+    if isinstance(given.get("model"), str):
+        # Code is under version control: the other commit has its own.
+        given["model"] = _moved(str(given["model"]), folder)
+    if isinstance(given.get("sites"), str):
+        given["sites"] = _corrections(str(given["sites"]), folder)
     return {name: value for name, value in given.items() if name not in _NOT_PASSED and value is not None}
+
+
+def _moved(path: str, folder: Path) -> str:
+    """Return a path inside this repository as the same place in the worktree; any other text as it is."""
+    root = _root()
+    inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(root)
+    return str(folder / Path(path).resolve().relative_to(root)) if inside else path
+
+
+def _corrections(path: str, folder: Path) -> str:
+    # The other commit's where it has them; else these, which name the joins of both.
+    its = Path(_moved(str(Path(path).resolve()), folder))
+    here = Path(path).resolve()
+    return next((str(file) for file in (its, here) if file.exists()), path)
 
 
 def _as_toml(options: Mapping[str, object]) -> str:
@@ -129,6 +163,8 @@ def _environment(folder: Path, place: Path) -> dict[str, str]:
     # A package of the repository is that commit's: its folders come before whatever is installed.
     first = [str(path) for path in (folder / "src", folder, place) if path.is_dir()]
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # So do the folders that this checkout was to be imported from; theirs stay for what is not under version control.
+    first += [_moved(path, folder) for path in inherited]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*first, *inherited])}
 
 

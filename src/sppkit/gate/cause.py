@@ -100,7 +100,7 @@ def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
     if seen.branch < _DEAD:
         yield "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
     branch_moved = abs(_log(seen.branch)) > seen.same
-    if not branch_moved and abs(_log(seen.law)) > _SAME:
+    if not branch_moved and (abs(_log(seen.law)) > _SAME or _is_scaled(seen)):
         yield from _iter_addition_causes(seen)
     yield from _iter_mean_causes(seen, signal)
     if not branch_moved:
@@ -112,6 +112,11 @@ def _iter_causes(seen: _Place, signal: Signal, first: Finding) -> Iterator[str]:
         yield "the variance builds up over stages: transitions do not reset it, or a normalizer is missing"
     if first.statistic in {"channel_squared_mean", "mean_shift"}:
         yield f"the mean shifts: {_suspects(signal)}"
+
+
+def _is_scaled(seen: _Place) -> bool:
+    # Where the law of addition is not known: a branch that counts for more brings its mean along, a bias brings more.
+    return math.isnan(seen.law) and seen.expected_share < seen.share < seen.expected_share * seen.added
 
 
 def _nearest(factors: Sequence[_Factor], seen: _Place) -> list[str]:

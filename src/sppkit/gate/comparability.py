@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sppkit.config import ModelOptions, options
+from sppkit.config import ModelOptions, RunConfig, options
 from sppkit.fields import counts_at, mapping_at, option_values, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Options that leave what is measured as it is, or that seeds and tolerances account for. Whatever is not named here, a
-# later version's options among them, makes another run of it.
+# Options that leave what is measured as it is, or that seeds and tolerances account for; a checkpoint is known by what
+# it holds, not by its path. Whatever is not named here, a later version's options among them, makes another run of it.
 _FREE = frozenset({
     "seed", "seeds", "batch_size", "batches", "image_size", "shape", "input", "device", "streaming", "stats", "out",
-    "name", "format", "theory", "no_theory",
+    "name", "format", "theory", "checkpoint",
 })  # fmt: skip
-_MODEL = frozenset(options(ModelOptions))
+# A run from before an option existed had its default.
+_DEFAULTS = RunConfig()
+_KNOWN, _MODEL = frozenset(options(RunConfig)), frozenset(options(ModelOptions))
 _SIZE = frozenset({"parameters", "blocks"})
 
 
@@ -38,6 +40,7 @@ def iter_incomparable(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterat
     yield from _iter_unlike("shape of a sample", *(_sample(item) for item in inputs))
     yield from _iter_unlike_network(mapping_at(new, "network"), mapping_at(base, "network"))
     yield from _iter_unlike_options(option_values(new), option_values(base), known=bool(new.get("network")))
+    yield from _iter_unlike("checkpoint", *(_fingerprint(record) for record in (new, base)))
 
 
 def iter_notices(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
@@ -67,13 +70,22 @@ def _iter_unlike_network(new: Mapping[str, Any], base: Mapping[str, Any]) -> Ite
 def _iter_unlike_options(new: Mapping[str, Any], base: Mapping[str, Any], *, known: bool) -> Iterator[str]:
     # A described network says more than the options it came from: depth 50 is stages 3,4,6,3.
     free = _FREE | {"arch", "mode", "dtype"} | (_MODEL if known else frozenset())
-    for name in sorted(new.keys() & base.keys() - free):
-        yield from _iter_unlike("--" + name.replace("_", "-"), _told(new[name]), _told(base[name]))
+    asked = (new.keys() & base.keys()) | (_KNOWN & (new.keys() | base.keys()))
+    for name in sorted(asked - free if new and base else ()):
+        values = (_told(side.get(name, getattr(_DEFAULTS, name, None))) for side in (new, base))
+        yield from _iter_unlike(f"--{name.replace('_', '-')}", *values)
 
 
 def _iter_unlike(name: str, new: str, base: str) -> Iterator[str]:
     if new != base and new and base:
         yield f"{name}: {new} here, {base} in the baseline"
+
+
+def _fingerprint(record: Mapping[str, Any]) -> str:
+    found = text_at(mapping_at(record, "checkpoint"), "sha256")[:12]
+    given = option_values(record)
+    # A baseline from before the fingerprint was kept, or without options, does not say.
+    return found or ("none" if given and given.get("checkpoint") is None else "")
 
 
 def _sample(described: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from sppkit.gate.comparability import iter_incomparable, iter_notices
 from sppkit.gate.finding import Finding, Verdict
 from sppkit.gate.limits import iter_limit_findings, unjudged
 from sppkit.gate.policy import load_policy
-from sppkit.gate.prediction import iter_prediction_findings, predicted_statistics
+from sppkit.gate.prediction import iter_prediction_findings, why_not_judged
 from sppkit.gate.presets import preset_of
 from sppkit.gate.regression import iter_inexact, iter_regressions
 from sppkit.gate.signal import Signal
@@ -92,11 +92,11 @@ def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact
         The verdict.
     """
     findings = [*iter_limit_findings(signal, policy), *iter_prediction_findings(signal, policy)]
-    predicted = predicted_statistics(signal)
-    skipped = unjudged(signal, policy) + ([] if predicted else ["theory (this run holds no prediction)"])
+    unpredicted = why_not_judged(signal)
+    skipped = unjudged(signal, policy) + ([] if unpredicted is None else [f"theory ({unpredicted})"])
     verdict = Verdict(
         title=title(signal.record) if text_at(signal.record, "arch") else "",
-        judged=(f"policy {policy.name}", *(["theory"] if predicted else [])),
+        judged=(f"policy {policy.name}", *(["theory"] if unpredicted is None else [])),
         skipped=tuple(skipped),
         sites=tuple(signal.names),
         seeds=len(signal.seeds),

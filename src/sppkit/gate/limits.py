@@ -73,6 +73,7 @@ def _iter_beyond(signal: Signal, name: str, limit: Limit) -> Iterator[Finding]:
     found = estimate(quantity.of(signal), signal.stages, prior)
     # A signal without a finite value is the business of ``nonfinite``.
     judged = np.isfinite(found.log) & np.array([limit.covers(block) for block in signal.names], dtype=bool)
+    judged &= ~signal.heads
     tests = max(1, int(judged.sum()))
     for kind, bound in limit.bounds():
         log = np.full(len(judged), math.log(max(bound, 1e-300)))

@@ -55,6 +55,8 @@ def mean_floor(signal: Signal) -> Array:
 def mean_shift(signal: Signal) -> Array:
     """Return the squared mean over the variance, above what noise has; not for block 0, which a pool may have shifted.
 
+    Nor for leaf modules: a pool among them averages noise away, and what it leaves is the mean.
+
     Args:
         signal: The signal.
 
@@ -62,7 +64,7 @@ def mean_shift(signal: Signal) -> Array:
         Shape (S, B); at least 1e-6.
     """
     share = _divide(signal.values("channel_squared_mean"), signal.values("channel_variance")) - mean_floor(signal)
-    return np.where(signal.blocks > 0, np.maximum(share, 1e-6), np.nan)
+    return np.where((signal.blocks > 0) & signal.joined, np.maximum(share, 1e-6), np.nan)
 
 
 def growth(signal: Signal) -> Array:
@@ -82,6 +84,8 @@ def growth(signal: Signal) -> Array:
 def variance_kept(signal: Signal) -> Array:
     """Return the variance over that of the first residual block: v_k / v_1.
 
+    Leaf modules are no blocks: each has a scale of its own, and nothing adds up.
+
     Args:
         signal: The signal.
 
@@ -90,7 +94,7 @@ def variance_kept(signal: Signal) -> Array:
     """
     variance = signal.values("channel_variance")
     first = variance[:, signal.blocks == 1]
-    if not first.size:
+    if not first.size or not signal.joined:
         return np.full_like(variance, np.nan)
     return np.where(signal.blocks > 0, _divide(variance, first), np.nan)
 

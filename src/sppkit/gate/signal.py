@@ -124,6 +124,25 @@ class Signal:
         return mapping_at(self.record, "network")
 
     @cached_property
+    def joined(self) -> bool:
+        """Whether the rows are blocks of a residual network; leaf modules, where there are no joins, have no stages."""
+        return not self.rows["stage"].isna().all() or bool(np.isfinite(self.values("residual_variance")).any())
+
+    @cached_property
+    def heads(self) -> NDArray[np.bool_]:
+        """Which rows are the head of a network without joins, whose scale no bound knows.
+
+        Its last module has the task's scale: probabilities of a thousand classes. What is behind a global pool has lost
+        most of its variance, which is that of an average over noise.
+        """
+        if self.joined:
+            return np.zeros(len(self.blocks), dtype=bool)
+        space = self._size("height", 1.0) * self._size("width", 1.0)
+        pooled: NDArray[np.bool_] = (space <= 1) & (np.maximum.accumulate(space) > 1)
+        pooled[max(1, len(space) - 1) :] = True
+        return pooled
+
+    @cached_property
     def normalized(self) -> bool:
         """Whether it is known that normalizers give every block a scale of its own."""
         return text_at(self.network, "norm", "none") != "none"

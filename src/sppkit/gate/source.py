@@ -1,45 +1,24 @@
-"""Where the code behind a block stands: file and line, for annotations."""
+"""Where a record says that the code behind a block stands: file and line, for annotations."""
 
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sppkit.fields import option_values
+from sppkit.locate import relative_to_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def locate_modules(model: Any, names: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """Return where the classes of a model's modules are written.
-
-    Args:
-        model: An ``nn.Module``.
-        names: Qualified names of modules; others are left out.
-
-    Returns:
-        File, relative to the current folder where it is inside it, and line, by name.
-    """
-    modules = dict(model.named_modules())
-    places = {}
-    for name in names:
-        try:
-            kind = type(modules[name])
-            places[name] = (_relative(inspect.getsourcefile(kind) or ""), inspect.getsourcelines(kind)[1])
-        except (KeyError, OSError, TypeError):  # no module of that name, or a class without a file
-            continue
-    return {name: place for name, place in places.items() if place[0]}
-
-
 def locate_record(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, tuple[str, int]]:
     """Return what a run's record knows of where its blocks are written.
 
-    ``sources`` in the record names each block's own class. Without it a model given as ``path/file.py:factory`` is
-    found by its factory.
+    ``sources`` in the record names each block's own class. A block that it does not know, as one that vanished, is
+    found by the factory of a model that was given as ``path/file.py:factory``.
 
     Args:
         record: The run's record.
@@ -49,10 +28,10 @@ def locate_record(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
         File and line, by name.
     """
     known = record.get("sources")
-    if isinstance(known, Mapping):
-        return {name: place for name in names if (place := _as_place(known.get(name))) is not None}
-    place = _locate_factory(option_values(record).get("model"))
-    return {} if place is None else dict.fromkeys(names, place)
+    told = known if isinstance(known, Mapping) else {}
+    factory = _locate_factory(option_values(record).get("model"))
+    found = {name: _as_place(told.get(name)) or factory for name in names}
+    return {name: place for name, place in found.items() if place is not None}
 
 
 def _as_place(value: object) -> tuple[str, int] | None:
@@ -74,9 +53,4 @@ def _locate_factory(model: object) -> tuple[str, int] | None:
     lines = [
         node.lineno for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == factory
     ]
-    return (_relative(file), lines[0] if lines else 1)
-
-
-def _relative(file: str) -> str:
-    path = Path(file).resolve()
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(file)
+    return (relative_to_here(file), lines[0] if lines else 1)

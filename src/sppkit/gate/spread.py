@@ -1,9 +1,10 @@
 """How much statistics differ from seed to seed: what stands in where a run has too few seeds to show it.
 
-Measured over 24 seeds on pre-activation ResNets of 26 layers, C = 4 to 512 channels and n = 4 to 2048 values per
-channel. The channel variance of a network with normalizers scatters by 0.5 to 1 % at full width, without them by 2 to
-3 %, the squared mean by sqrt(2/C) (9 % at 256 channels): the forms below give these there, and more on narrow networks
-and small maps. ``docs/gate-proof.md`` shows how often they are wrong.
+Measured over 24 to 72 seeds on pre-activation ResNets of 18 to 26 layers, C = 4 to 512 channels and n = 4 to 8192
+values per channel: the spreads were at most 1.1 times these. The channel variance of a network with normalizers
+scatters by 0.5 to 1 % at full width, without them by 2 to 3 %, the squared mean by sqrt(2/C) (9 % at 256 channels): the
+forms below give these there, and more on narrow networks and small maps. ``docs/gate-proof.md`` shows how often they
+are wrong.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _NORMALIZED = {
 }
 # Without a normalizer a block passes on what the blocks before it got wrong.
 _FREE = {
-    "channel_variance": _Form(0.15, 0.5),
-    "residual_variance": _Form(0.7, 1.0),
+    "channel_variance": _Form(0.25, 0.75),
+    "residual_variance": _Form(0.9, 1.3),
     "channel_squared_mean": _Form(8.0, 1.0),
 }
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import sysconfig
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
+from sppkit.locate import is_library
 from sppkit.reason import short_reason
 
 if TYPE_CHECKING:
@@ -82,19 +81,6 @@ def failed(name: str, how: str, error: BaseException) -> UsageError:
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     fact = short_reason(error)
     return UsageError(f"{name} {how}: {type(error).__name__}{': ' if fact else ''}{fact}{place}")
-
-
-def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user.
-
-    Args:
-        filename: The file's path.
-
-    Returns:
-        True for all but the user's own code.
-    """
-    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[2]), "<frozen")
-    return any(place in filename for place in places)
 
 
 def _call(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> object:

@@ -14,7 +14,8 @@ from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.models.loading.factory import call_factory, failed, is_library
+from sppkit.locate import is_library
+from sppkit.models.loading.factory import call_factory, failed
 from sppkit.models.loading.reference import LIBRARIES
 
 if TYPE_CHECKING:
