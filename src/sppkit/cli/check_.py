@@ -175,7 +175,8 @@ def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
 
     folder, names = Path(job.resolved.config.out), [f"{job.key}.csv", f"{job.key}.json"]
     with prepared(folder, names):
-        from sppkit.run import run
+        with console.uninterrupted():
+            from sppkit.run import run
 
         with console.progress(quiet=quiet) as progress:
             result = run(job.resolved, progress)

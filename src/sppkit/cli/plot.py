@@ -61,7 +61,8 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not behind them
-        from sppkit.run import run
+        with console.uninterrupted():
+            from sppkit.run import run
 
         with console.progress(quiet=quiet) as progress:
             result = run(resolved, progress)
