@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -195,6 +197,19 @@ def test_a_broken_seed_is_not_hidden_by_the_others() -> None:
     lines = rendered(pd.concat(frames, ignore_index=True), record(NF, 1.0))
     assert lines[4].split() == ["2", "2", "64×7×7", "0.01", "1", "nan", "nan"]
     assert lines[5].startswith("BAD  The signal is not finite from block 4 (b4) on: 1 of 5 blocks hold nan")
+
+
+def test_time_is_linear_in_the_stages() -> None:
+    def seconds(stages: int) -> float:
+        frame = table(((1, 2),) * stages)
+        start = time.process_time()
+        render_summary(frame, record(NF, 1.0))
+        return time.process_time() - start
+
+    seconds(10)
+    times = [min(seconds(stages) for _ in range(2)) for stages in (100, 400, 1600)]
+    # Four times the stages: four times as long, not sixteen.
+    assert all(later < 8 * earlier for earlier, later in pairwise(times))
 
 
 def described(**flags: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
+from sppkit.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -175,7 +176,7 @@ def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
 
     folder, names = Path(job.resolved.config.out), [f"{job.key}.csv", f"{job.key}.json"]
     with prepared(folder, names):
-        with console.uninterrupted():
+        with uninterrupted():
             from sppkit.run import run
 
         with console.progress(quiet=quiet) as progress:

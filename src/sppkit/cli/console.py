@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -104,29 +103,6 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     except BaseException as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
         _explain(f"unexpected {type(error).__name__}: {error}\nRun again with --debug for the traceback.", debug=debug)
         raise typer.Exit(2) from None
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let an interrupt (SIGINT) wait: modules that are being imported may swallow it, or be left half-imported.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        KeyboardInterrupt: Behind the context, if there was an interrupt inside.
-    """
-    if threading.current_thread() is not threading.main_thread():  # no signal arrives here
-        yield
-        return
-    asked: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
 
 
 def end(code: int) -> NoReturn:

@@ -8,6 +8,7 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, found_options, model_options, with_options
+from sppkit.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +50,9 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
 
 def _show_found(resolved: Resolved) -> None:
     from sppkit.probe.render import render_joins
-    from sppkit.run import find
+
+    with uninterrupted():
+        from sppkit.run import find
 
     console.show(*render_joins(find(resolved)))
 

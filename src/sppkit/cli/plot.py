@@ -9,6 +9,7 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
+from sppkit.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not behind them
-        with console.uninterrupted():
+        with uninterrupted():
             from sppkit.run import run
 
         with console.progress(quiet=quiet) as progress:

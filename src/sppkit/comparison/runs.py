@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import DoesNotFitError, MeasurementError, UsageError
+from sppkit.interrupts import uninterrupted
 from sppkit.record import read_record
 from sppkit.table import read_csv
 
@@ -102,7 +103,8 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _measure(member: Member, prefix: str, progress: Progress | None) -> Measured:
-    from sppkit.run import run  # torch: not needed for saved runs
+    with uninterrupted():
+        from sppkit.run import run  # torch: not needed for saved runs
 
     if member.resolved is None:
         raise UsageError(f"{member.label} has nothing to measure.")
