@@ -86,8 +86,10 @@ def peak_memory(*, quick: bool) -> list[dict[str, Any]]:
 def _peak(size: dict[str, Any], streaming: str) -> dict[str, Any]:
     # The child reads its own peak, VmHWM: its rusage would begin with the memory of the process it was forked from.
     code = (
-        "from sppkit.cli.app import app\n"
-        f"try: app({[*_plot(size)[3:], '--streaming', streaming, '--quiet']!r})\n"
+        "import sys\n"
+        "from sppkit.__main__ import main\n"
+        f"sys.argv = ['sppkit', *{[*_plot(size)[3:], '--streaming', streaming, '--quiet']!r}]\n"
+        "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "lines = open('/proc/self/status').read().splitlines()\n"
         "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"

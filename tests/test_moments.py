@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sppkit.stats import cpu_moments
 from sppkit.stats import moments as module
 from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
 from sppkit.stats.spp import channel_squared_mean, channel_variance
@@ -85,12 +87,12 @@ def test_adversaries_of_single_precision(pattern: object) -> None:
 def count_redone(monkeypatch: pytest.MonkeyPatch, x: torch.Tensor) -> int:
     redone = []
 
-    def spy(moments: ChannelMoments, x: torch.Tensor, channels: torch.Tensor) -> ChannelMoments:
+    def spy(x: np.ndarray, channels: np.ndarray, out: np.ndarray) -> int:
         redone.append(len(channels))
-        return real(moments, x, channels)
+        return real(x, channels, out)
 
-    real = module._redo
-    monkeypatch.setattr(module, "_redo", spy)
+    real = cpu_moments._redo
+    monkeypatch.setattr(cpu_moments, "_redo", spy)
     channel_moments(x)
     return sum(redone)
 
@@ -111,7 +113,7 @@ def test_exact_path_takes_the_channels_that_need_it_and_no_others(monkeypatch: p
 
 def test_without_the_exact_path_the_numbers_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     x = normal(4, 4, 50, 50) + 1e3
-    monkeypatch.setattr(module, "_redo", lambda moments, x, channels: moments)
+    monkeypatch.setattr(cpu_moments, "_redo", lambda x, channels, out: 0)
     with pytest.raises(AssertionError, match="variance off by"):
         assert_moments(channel_moments(x), x)
 
@@ -275,3 +277,33 @@ def test_cuda_agrees(ratio: float) -> None:
     found = channel_moments(x.cuda())
     moved = ChannelMoments(found.count, found.mean.cpu(), found.m2.cpu(), found.nonfinite.cpu())
     assert_moments(moved, x)
+
+
+def test_what_was_kept_of_a_signal_outlives_the_next_one() -> None:
+    # Sums of signals of one shape share their memory; what is returned must not.
+    first, second = normal(4, 6, 20, 20), normal(4, 6, 20, 20, seed=1) + 2
+    kept = channel_moments(first)
+    channel_moments(second)
+    assert_moments(kept, first)
+
+
+def test_threads_do_not_share_sums() -> None:
+    signals = [normal(4, 6, 20, 20, seed=seed) + seed for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(channel_moments, signals * 20))
+    for moments, x in zip(found, signals * 20, strict=True):
+        assert_moments(moments, x)
+
+
+def test_memory_of_many_shapes_is_given_back() -> None:
+    for samples in range(1, 3 * cpu_moments._MOST_SHAPES):
+        channel_moments(normal(samples, 2, 40))
+    assert len(cpu_moments._workspaces.by_shape) <= cpu_moments._MOST_SHAPES
+
+
+def test_a_channel_costs_sixteen_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two float64 numbers, cut from one piece of memory: nothing that depends on samples or positions is kept.
+    monkeypatch.setattr(cpu_moments._workspaces, "piece", np.empty(1000))
+    for _ in range(3):
+        channel_moments(normal(16, 50, 40, 40))
+    assert cpu_moments._workspaces.piece.size == 1000 - 3 * 2 * 50

@@ -13,7 +13,7 @@ from sppkit.probe.corrections import correct, load_corrections
 from sppkit.probe.finder import Finder
 from sppkit.probe.layers import LayerListener
 from sppkit.probe.listener import Listener
-from sppkit.reducer import Reducer, merge_kept
+from sppkit.reducer import Reducer, merge_kept, on_host
 from sppkit.registry import DEFAULT_STATISTICS
 from sppkit.rows import iter_rows
 from sppkit.sites import DeclaresSites
@@ -148,8 +148,7 @@ class Probe:
 
     def _summarize_site(self, site: Site, signal: Tensor) -> Kept:
         summary = self._reducer.summarize(site.role, self._reduce_site(site, signal))
-        # There is no device to wait for on the CPU, and small tensors that outlive large ones leave holes in the heap.
-        return {name: value.item() if value.device.type == "cpu" else value for name, value in summary.items()}
+        return {name: on_host(value) for name, value in summary.items()}
 
 
 def _find_junctions(model: nn.Module) -> list[JunctionPaths]:

@@ -32,6 +32,7 @@ class Reducer:
 
     Attributes:
         stats: Names of the statistics.
+        layer_roles: The roles inside blocks at which there is something to measure.
     """
 
     def __init__(self, stats: Sequence[str]) -> None:
@@ -39,12 +40,10 @@ class Reducer:
         self._names: dict[str, list[str]] = defaultdict(list)
         for name in stats:
             self._names[registry.STATISTICS[name].role].append(name)
+        inside = self._names.keys() - {"block_output", "residual_branch"}
+        self.layer_roles = frozenset(cast("LayerRole", role) for role in inside)
+        # By role, once it is known that one is there: loading a statistic imports its module.
         self._reductions: dict[str, tuple[Reduction[Any], ...]] = {}
-
-    @property
-    def layer_roles(self) -> frozenset[LayerRole]:
-        """The roles inside blocks at which there is something to measure."""
-        return frozenset(cast("LayerRole", role) for role in self._names.keys() - {"block_output", "residual_branch"})
 
     def names(self, role: Role | LayerRole) -> Sequence[str]:
         """Return the statistics of a role."""
@@ -60,13 +59,14 @@ class Reducer:
         Returns:
             What is kept.
         """
-        if role not in self._reductions:
+        reductions = self._reductions.get(role)
+        if reductions is None:
             needed = [load_statistic(name).reduction for name in self.names(role)]
             always = [] if role in self.layer_roles else [MOMENTS]
-            self._reductions[role] = tuple(dict.fromkeys([*always, *needed]))
-        return {reduction: reduction.reduce(signal) for reduction in self._reductions[role]}
+            reductions = self._reductions[role] = tuple(dict.fromkeys([*always, *needed]))
+        return {reduction: reduction.reduce(signal) for reduction in reductions}
 
-    def summarize(self, role: Role | LayerRole, kept: Kept) -> dict[str, Tensor]:
+    def summarize(self, role: Role | LayerRole, kept: Kept) -> dict[str, Tensor | float]:
         """Return the statistics of a role.
 
         Args:
@@ -74,14 +74,16 @@ class Reducer:
             kept: What ``reduce`` has kept of it, merged or not.
 
         Returns:
-            By name, each of shape (); of a block's own sites also the number of values that are not finite.
+            By name, a number or of shape (); of a block's own sites also the number of values that are not finite.
         """
         by_reduction = cast("Mapping[Reduction[Any], Any]", kept)
-        statistics = {name: load_statistic(name) for name in self.names(role)}
-        values = {name: item.value(by_reduction[item.reduction]) for name, item in statistics.items()}
+        values: dict[str, Tensor | float] = {}
+        for name in self.names(role):
+            statistic = load_statistic(name)
+            values[name] = statistic.value(by_reduction[statistic.reduction])
         if MOMENTS in by_reduction and role not in self.layer_roles:
             moments: ChannelMoments = by_reduction[MOMENTS]
-            values[NONFINITE] = moments.nonfinite.double()
+            values[NONFINITE] = moments.nonfinite
         return values
 
 
@@ -116,6 +118,18 @@ def load_statistic(name: str) -> Statistic[Any]:
     return statistic
 
 
+def on_host(value: Tensor | float) -> Tensor | float:
+    """Return a number that is on the host as one: small tensors that outlive large ones leave holes in the heap.
+
+    Args:
+        value: A number, or a tensor of shape ().
+
+    Returns:
+        A tensor only where the device would have to be waited for.
+    """
+    return value.item() if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
+
+
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
     """Bring numbers to the host, all at once: the only time that it waits for the device.
 
@@ -125,12 +139,7 @@ def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
     Returns:
         The numbers.
     """
-    tensors = [_as_tensor(value) for value in scalars]
-    if not tensors:
-        return []
-    return [float(value) for value in torch.stack(tensors).cpu().tolist()]
-
-
-def _as_tensor(value: Tensor | float) -> Tensor:
-    # On the CPU whatever the user's default device.
-    return torch.tensor(value, dtype=torch.float64, device="cpu") if isinstance(value, float) else value
+    values = list(scalars)
+    tensors = [value.double() for value in values if not isinstance(value, (int, float))]
+    fetched = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [float(value) if isinstance(value, (int, float)) else next(fetched) for value in values]

@@ -83,7 +83,7 @@ def _collect(
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():
             scalars[site.block, _nonfinite_at(site.role) if name == NONFINITE else name] = value
-    found: dict[_Place, list[Tensor]] = defaultdict(list)
+    found: dict[_Place, list[Any]] = defaultdict(list)
     for layer, kept in layers.items():
         if layer.role != "weights":
             for name, value in reducer.summarize(layer.role, kept).items():

@@ -35,6 +35,10 @@ class Site:
     path: str
     channel_axis: int | None = None
 
+    def __hash__(self) -> int:
+        # One of each in a block, and quicker than the hash of all fields, which is asked for several times in a hook.
+        return hash((self.block, self.role))
+
 
 @runtime_checkable
 class DeclaresSites(Protocol):

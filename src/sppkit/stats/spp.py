@@ -20,7 +20,7 @@ def channel_squared_mean(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    return moments.mean.square().mean()
+    return moments.mean.dot(moments.mean) / len(moments.mean)
 
 
 def channel_variance(moments: ChannelMoments) -> Tensor:
@@ -32,7 +32,7 @@ def channel_variance(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    return moments.variance.mean()
+    return moments.m2.sum() / (moments.count * len(moments.m2))
 
 
 CHANNEL_SQUARED_MEAN = Statistic(MOMENTS, channel_squared_mean)

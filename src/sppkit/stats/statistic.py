@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reduction(Generic[A]):
     """A way to keep of a signal what statistics need; several of them may share one.
 

@@ -1,0 +1,49 @@
+"""The command keeps the memory that its activations give away; a program that imports sppkit is left alone."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# Touches 64 MiB, frees it and touches it again: prints the page faults of the second time.
+FAULTS = """
+import os, resource
+import numpy as np
+{before}
+def touch():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(2**26, np.uint8).fill(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+touch()
+print(touch(), os.environ.get("THP_MEM_ALLOC_ENABLE"))
+"""
+KEEP = "from sppkit.cli.heap import keep_freed_memory; keep_freed_memory()"
+
+
+def run(before: str, **environment: str) -> list[str]:
+    code = FAULTS.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": "", **environment}
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_the_command_takes_memory_once_and_a_program_of_the_users_is_left_alone() -> None:
+    # 64 MiB are at least 32 pages, however large these are.
+    assert int(run(KEEP)[0]) < 32
+    assert int(run("import sppkit; sppkit.build_model")[0]) >= 32
+
+
+def test_what_the_user_has_set_stays() -> None:
+    assert run(KEEP)[1] == "1"
+    assert run(KEEP, THP_MEM_ALLOC_ENABLE="0")[1] == "0"
+    assert run("import sppkit; sppkit.build_model")[1] == "None"
+
+
+def test_another_c_library_is_no_error() -> None:
+    without = "import ctypes; ctypes.CDLL = lambda name: object()\n" + KEEP
+    assert run(without)[1] == "1"
