@@ -14,6 +14,7 @@ from sppkit.activations import gaussian_moments, load_activation
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.hermite import Smooth
+from sppkit.theory.pairs import Ends
 from sppkit.theory.pool import max_pool, moments_of_largest
 from sppkit.theory.signal import OTHER, SAME, Batch, Signal, squared_mean_and_variance
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
@@ -29,10 +30,14 @@ def smooth(name: str) -> Smooth:
 
 def signal_of(kernel: np.ndarray, rows: int, columns: int, **kwargs) -> Signal:
     """Of a covariance between the positions of two samples, the second moments being 1 larger than its diagonal."""
-    shape = rows, columns
-    pairs = kernel.reshape(shape * 2)
-    second = 1 + np.diag(kernel).reshape(shape)
-    return Signal(Grid(Axis(rows, **kwargs), Axis(columns, **kwargs)), second, np.zeros(shape), {OTHER: pairs})
+    grid = Grid(Axis(rows, **kwargs), Axis(columns, **kwargs))
+    second = 1 + np.diag(kernel).reshape(grid.shape)
+    return Signal(grid, second, np.zeros(grid.shape), {OTHER: kernel[grid.pairs.ends]})
+
+
+def kernel_of(signal: Signal, kind: str) -> np.ndarray:
+    """Of every two positions, of shape (positions, positions)."""
+    return signal.pair(kind)[signal.grid.pairs.where[:-1, :-1]]
 
 
 def random_kernel(size: int) -> np.ndarray:
@@ -47,8 +52,7 @@ def random_kernel(size: int) -> np.ndarray:
                                                  ("relu6", 3e-5), ("selu", 3e-5), ("hardshrink", 1.2e-2)])  # fmt: skip
 @pytest.mark.parametrize("rho", [-0.6, 0.0, 0.3, 0.95, 0.999])
 def test_products_of_an_activation(name: str, tolerance: float, rho: float) -> None:
-    variance = np.array([[1.0, 2.5]])
-    pairs = rho * np.sqrt(variance[:, :, None, None] * variance)
+    variance, ends = np.array([[1.0, 2.5]]), Ends(np.array([0]), np.array([1]))
     f = smooth(name)
     z = np.linspace(-9, 9, 2401)
     weight = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
@@ -56,8 +60,8 @@ def test_products_of_an_activation(name: str, tolerance: float, rho: float) -> N
     expected = (weight * f(z)) @ (f(v) @ weight)
     kinds = [f] if name not in {"relu", "leaky_relu"} else [f, TwoSlopes(1.0, 0.01 if name == "leaky_relu" else 0.0)]
     for kind in kinds:
-        _, products = kind.transform(variance, {OTHER: pairs})
-        assert products[OTHER][0, 0, 0, 1] == pytest.approx(expected, abs=tolerance)
+        _, products = kind.transform(variance, {OTHER: np.array([rho * math.sqrt(2.5)])}, ends)
+        assert products[OTHER].item() == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.ACTIVATIONS) - {"hardshrink"}))
@@ -113,7 +117,8 @@ def test_convolution_against_a_loop(n: int, k: int, stride: int, circular: bool)
     kernel = random_kernel(n * n)
     signal = signal_of(kernel, n, n, circular=circular)
     output = convolve(signal, filters("none", c=2.0, fan_in=100), kernel=k, stride=stride)
-    np.testing.assert_allclose(output.pairs[OTHER], 2 * slow_convolution(kernel, n, k, stride, circular), atol=1e-12)
+    slow = slow_convolution(kernel, n, k, stride, circular).reshape((output.grid.size,) * 2)
+    np.testing.assert_allclose(kernel_of(output, OTHER), 2 * slow, atol=1e-12)
     full = kernel + np.eye(n * n)
     expected = np.einsum("ijij->ij", slow_convolution(full, n, k, stride, circular))
     np.testing.assert_allclose(output.second, 2 * expected, atol=1e-12)
@@ -173,10 +178,8 @@ def test_max_pool_keeps_fewer_candidates_at_the_border() -> None:
 def draw(signal: Signal, samples: int, channels: int) -> np.ndarray:
     """Draw channels of a batch from a signal's covariances, of shape (channels, samples, positions)."""
     size = signal.grid.size
-    other = signal.pairs[OTHER].reshape(size, size)
-    same = signal.pair(SAME).reshape(size, size) + np.diag(
-        signal.second.ravel() - np.diag(signal.pair(SAME).reshape(size, size))
-    )
+    other, same = kernel_of(signal, OTHER), kernel_of(signal, SAME)
+    same = same + np.diag(signal.second.ravel() - np.diag(same))
     full = np.kron(np.ones((samples, samples)), other) + np.kron(np.eye(samples), same - other)
     factor = np.linalg.cholesky(full + 1e-12 * np.eye(len(full)))
     return (factor @ RNG.standard_normal((len(full), channels))).T.reshape(channels, samples, size)
@@ -200,7 +203,7 @@ def test_normalization_against_drawn_channels() -> None:
     output = normalize(signal, Batch(4), 0.0)
     np.testing.assert_allclose(output.second.ravel(), (normalized**2).mean(axis=(0, 1)), rtol=0.02)
     between = np.einsum("cp,cq->pq", normalized[:, 0], normalized[:, 1]) / len(normalized)
-    np.testing.assert_allclose(output.pairs[OTHER].reshape(6, 6), between, atol=0.02)
+    np.testing.assert_allclose(kernel_of(output, OTHER), between, atol=0.02)
     assert squared_mean_and_variance(output, Batch(4)) == pytest.approx((0.0, 1.0), abs=1e-12)
 
 
