@@ -14,7 +14,7 @@ from sppkit.activations import gaussian_moments, load_activation
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.hermite import Smooth
-from sppkit.theory.pairs import Ends
+from sppkit.theory.pairs import Ends, distinct_pairs
 from sppkit.theory.pool import max_pool, moments_of_largest
 from sppkit.theory.signal import OTHER, SAME, Batch, Signal, squared_mean_and_variance
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
@@ -237,3 +237,34 @@ def test_stochastic_depth_against_drawn_masks() -> None:
     np.testing.assert_allclose(output.pairs[SAME], kept[:, 0].mean() * signal.pairs[OTHER], rtol=0.01)
     np.testing.assert_allclose(output.pairs[OTHER], (kept[:, 0] & kept[:, 1]).mean() * signal.pairs[OTHER], rtol=0.01)
     assert drop(signal, 1.0) is signal
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_distinct_pairs_are_counted_by_orbits(side: int) -> None:
+    """Burnside: the mean over the exchanges of how many of the n² pairs each leaves as it is.
+
+    Of both ends n; of rows and columns those of two diagonal positions, side² = n; of all four a position with its own
+    reflection, n.
+    """
+    n = side * side
+    for square, count in ((False, (n * n + n) // 2), (True, (n * n + 3 * n) // 4)):
+        pairs = distinct_pairs(side, side, square=square)
+        assert len(pairs.ends.first) == count
+        np.testing.assert_array_equal(pairs.where[pairs.ends], np.arange(count))
+        where = pairs.where[:n, :n].reshape((side,) * 4)
+        np.testing.assert_array_equal(where, where.transpose(2, 3, 0, 1))
+        assert np.array_equal(where, where.transpose(1, 0, 3, 2)) == (square or side == 1)
+
+
+@pytest.mark.parametrize("square", [False, True])
+def test_means_over_distinct_pairs_against_all_positions(square: bool) -> None:
+    grid = Grid(Axis(9, reach=3), Axis(9, reach=3), square)
+    kernel = RNG.standard_normal((49, 49)).reshape((7,) * 4)
+    kernel = kernel + kernel.transpose(2, 3, 0, 1)
+    kernel = (kernel + kernel.transpose(1, 0, 3, 2)).reshape(49, 49)
+    values = kernel[grid.pairs.ends]
+    alike = [0, 1, 2, 3, 3, 3, 4, 5, 6]  # three of the nine rows are told apart from no other
+    every = kernel.reshape((7,) * 4)[np.ix_(alike, alike, alike, alike)]
+    np.testing.assert_allclose(grid.mean_over_pairs(values), every.mean(), rtol=1e-12)
+    means = every.mean(axis=(2, 3))
+    np.testing.assert_allclose(grid.mean_over_second(values)[np.ix_(alike, alike)], means, rtol=1e-12, atol=1e-12)
