@@ -166,7 +166,7 @@ class Grid:
         Returns:
             The mean.
         """
-        return float(np.einsum("i,i", self.pair_weights, values))
+        return float(np.sum(self.pair_weights * values))
 
     def mean_over_second(self, values: Floats) -> Floats:
         """Average over the second position of all pairs.
