@@ -155,20 +155,6 @@ def mean_over_pairs(signal: Signal, kind: str) -> float:
     return mean + signal.grid.mean(_own_excess(signal)) if kind == SAME else mean
 
 
-def mean_over_partners(signal: Signal, kind: str) -> Floats:
-    """Average E x x' over the second position.
-
-    Args:
-        signal: The signal.
-        kind: Kind of pairs.
-
-    Returns:
-        Shape (rows, columns). Of one sample, the second position may be the first.
-    """
-    means = signal.grid.mean_over_second(signal.pair(kind))
-    return means + _own_excess(signal) if kind == SAME else means
-
-
 def _own_excess(signal: Signal) -> Floats:
     """Return what a position with itself has more than two of its class, over the number of positions."""
     own_class = signal.grid.pairs.at_one_position(signal.pair(SAME)).reshape(signal.grid.shape)

@@ -22,7 +22,6 @@ from sppkit.theory.signal import (
     Signal,
     mean_over_batch,
     mean_over_pairs,
-    mean_over_partners,
     mean_over_positions,
     mean_square_correlation,
 )
@@ -199,7 +198,7 @@ def normalize(signal: Signal, batch: Batch, epsilon: float) -> Signal:
 
 
 def _centre_between(signal: Signal) -> Floats:
-    partners = mean_over_partners(signal, BATCH)
+    partners = signal.grid.mean_over_second(signal.pair(BATCH))
     overall = mean_over_positions(signal, partners)
     return signal.pair(BATCH) - (signal.grid.pairs.ends.total(partners) - overall)
 
