@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,13 @@ from sppkit.cli.app import app
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec
 from sppkit.prediction import describe_network
-from sppkit.theory.network import iter_expected
-from sppkit.theory.signal import Batch
+from sppkit.theory.grid import Axis, Grid
+from sppkit.theory.network import Expected, iter_expected
+from sppkit.theory.signal import OTHER, Batch, Signal
+from sppkit.theory.steps import white_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STATISTICS = ("channel_squared_mean", "channel_variance", "residual_variance")
 SEEDS = 4
@@ -110,6 +116,44 @@ def test_grouping_positions_changes_nothing(arch: str) -> None:
     for one, other in zip(grouped, full, strict=True):
         assert one.variance.value == pytest.approx(other.variance.value, rel=1e-4)
         assert one.squared_mean.value == pytest.approx(other.squared_mean.value, rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [("nf-resnet", {"alpha": 1.0}), ("bn-relu-conv", {"se": True, "batches": 3}), ("relu-bn-conv", {"stem": "cifar"})],
+    ids=str,
+)
+def test_rows_and_columns_of_a_square_input_can_change_places(
+    arch: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairs that are reflections of each other, counted once and counted each: a difference of rounding."""
+    options = {"stages": (2, 2, 2), "image_size": 64} | options
+    once = sppkit.predict(arch, **options).filter(like="predicted")
+
+    def noise_on_every_pair(rows: Axis, columns: Axis) -> Signal:
+        grid = Grid(rows, columns)
+        return replace(white_noise(rows, columns), grid=grid, pairs={OTHER: np.zeros(len(grid.pairs.ends.first))})
+
+    monkeypatch.setattr("sppkit.theory.network.white_noise", noise_on_every_pair)
+    each = sppkit.predict(arch, **options).filter(like="predicted")
+    # What is exactly 0 behind a normalizer is rounded to 1e-15.
+    np.testing.assert_allclose(once.to_numpy(dtype=float), each.to_numpy(dtype=float), rtol=1e-10, atol=1e-12)
+
+
+def test_no_map_is_taken_for_another() -> None:
+    """What is kept of a map between blocks and predictions: alone, in turn, or backwards, every bit is the same."""
+    maps = [(32, 32, "zeros", 10), (32, 32, "circular", 10), (32, 64, "zeros", 10), (64, 32, "zeros", 10),
+            (64, 64, "zeros", 10), (64, 64, "zeros", 6), (66, 66, "zeros", 6)]  # fmt: skip
+
+    def curves(height: int, width: int, padding: str, reach: int) -> Iterator[Expected]:
+        spec = build_spec("bn-relu-conv", {"stages": (2, 2), "width": 0.5, "padding": padding, "stem": "no-pool"})
+        return iter_expected(describe_network(spec, normalizes=True), height, width, Batch(8), reach=reach)
+
+    alone = [tuple(curves(*each)) for each in maps]
+    backwards = [tuple(curves(*each)) for each in maps[::-1]][::-1]
+    in_turn = list(zip(*zip(*(curves(*each) for each in maps), strict=True), strict=True))
+    assert alone == backwards == in_turn
+    assert len(set(alone)) == len(maps)
 
 
 def test_prediction_without_normalizer_in_eval_mode() -> None:

@@ -14,6 +14,7 @@ from sppkit.activations import gaussian_moments, load_activation
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.hermite import Smooth
+from sppkit.theory.pairs import Ends, distinct_pairs
 from sppkit.theory.pool import max_pool, moments_of_largest
 from sppkit.theory.signal import OTHER, SAME, Batch, Signal, squared_mean_and_variance
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
@@ -29,10 +30,14 @@ def smooth(name: str) -> Smooth:
 
 def signal_of(kernel: np.ndarray, rows: int, columns: int, **kwargs) -> Signal:
     """Of a covariance between the positions of two samples, the second moments being 1 larger than its diagonal."""
-    shape = rows, columns
-    pairs = kernel.reshape(shape * 2)
-    second = 1 + np.diag(kernel).reshape(shape)
-    return Signal(Grid(Axis(rows, **kwargs), Axis(columns, **kwargs)), second, np.zeros(shape), {OTHER: pairs})
+    grid = Grid(Axis(rows, **kwargs), Axis(columns, **kwargs))
+    second = 1 + np.diag(kernel).reshape(grid.shape)
+    return Signal(grid, second, np.zeros(grid.shape), {OTHER: kernel[grid.pairs.ends]})
+
+
+def kernel_of(signal: Signal, kind: str) -> np.ndarray:
+    """Of every two positions, of shape (positions, positions)."""
+    return signal.pair(kind)[signal.grid.pairs.where[:-1, :-1]]
 
 
 def random_kernel(size: int) -> np.ndarray:
@@ -47,8 +52,7 @@ def random_kernel(size: int) -> np.ndarray:
                                                  ("relu6", 3e-5), ("selu", 3e-5), ("hardshrink", 1.2e-2)])  # fmt: skip
 @pytest.mark.parametrize("rho", [-0.6, 0.0, 0.3, 0.95, 0.999])
 def test_products_of_an_activation(name: str, tolerance: float, rho: float) -> None:
-    variance = np.array([[1.0, 2.5]])
-    pairs = rho * np.sqrt(variance[:, :, None, None] * variance)
+    variance, ends = np.array([[1.0, 2.5]]), Ends(np.array([0]), np.array([1]))
     f = smooth(name)
     z = np.linspace(-9, 9, 2401)
     weight = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
@@ -56,8 +60,8 @@ def test_products_of_an_activation(name: str, tolerance: float, rho: float) -> N
     expected = (weight * f(z)) @ (f(v) @ weight)
     kinds = [f] if name not in {"relu", "leaky_relu"} else [f, TwoSlopes(1.0, 0.01 if name == "leaky_relu" else 0.0)]
     for kind in kinds:
-        _, products = kind.transform(variance, {OTHER: pairs})
-        assert products[OTHER][0, 0, 0, 1] == pytest.approx(expected, abs=tolerance)
+        _, products = kind.transform(variance, {OTHER: np.array([rho * math.sqrt(2.5)])}, ends)
+        assert products[OTHER].item() == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.ACTIVATIONS) - {"hardshrink"}))
@@ -113,7 +117,8 @@ def test_convolution_against_a_loop(n: int, k: int, stride: int, circular: bool)
     kernel = random_kernel(n * n)
     signal = signal_of(kernel, n, n, circular=circular)
     output = convolve(signal, filters("none", c=2.0, fan_in=100), kernel=k, stride=stride)
-    np.testing.assert_allclose(output.pairs[OTHER], 2 * slow_convolution(kernel, n, k, stride, circular), atol=1e-12)
+    slow = slow_convolution(kernel, n, k, stride, circular).reshape((output.grid.size,) * 2)
+    np.testing.assert_allclose(kernel_of(output, OTHER), 2 * slow, atol=1e-12)
     full = kernel + np.eye(n * n)
     expected = np.einsum("ijij->ij", slow_convolution(full, n, k, stride, circular))
     np.testing.assert_allclose(output.second, 2 * expected, atol=1e-12)
@@ -173,10 +178,8 @@ def test_max_pool_keeps_fewer_candidates_at_the_border() -> None:
 def draw(signal: Signal, samples: int, channels: int) -> np.ndarray:
     """Draw channels of a batch from a signal's covariances, of shape (channels, samples, positions)."""
     size = signal.grid.size
-    other = signal.pairs[OTHER].reshape(size, size)
-    same = signal.pair(SAME).reshape(size, size) + np.diag(
-        signal.second.ravel() - np.diag(signal.pair(SAME).reshape(size, size))
-    )
+    other, same = kernel_of(signal, OTHER), kernel_of(signal, SAME)
+    same = same + np.diag(signal.second.ravel() - np.diag(same))
     full = np.kron(np.ones((samples, samples)), other) + np.kron(np.eye(samples), same - other)
     factor = np.linalg.cholesky(full + 1e-12 * np.eye(len(full)))
     return (factor @ RNG.standard_normal((len(full), channels))).T.reshape(channels, samples, size)
@@ -200,7 +203,7 @@ def test_normalization_against_drawn_channels() -> None:
     output = normalize(signal, Batch(4), 0.0)
     np.testing.assert_allclose(output.second.ravel(), (normalized**2).mean(axis=(0, 1)), rtol=0.02)
     between = np.einsum("cp,cq->pq", normalized[:, 0], normalized[:, 1]) / len(normalized)
-    np.testing.assert_allclose(output.pairs[OTHER].reshape(6, 6), between, atol=0.02)
+    np.testing.assert_allclose(kernel_of(output, OTHER), between, atol=0.02)
     assert squared_mean_and_variance(output, Batch(4)) == pytest.approx((0.0, 1.0), abs=1e-12)
 
 
@@ -234,3 +237,34 @@ def test_stochastic_depth_against_drawn_masks() -> None:
     np.testing.assert_allclose(output.pairs[SAME], kept[:, 0].mean() * signal.pairs[OTHER], rtol=0.01)
     np.testing.assert_allclose(output.pairs[OTHER], (kept[:, 0] & kept[:, 1]).mean() * signal.pairs[OTHER], rtol=0.01)
     assert drop(signal, 1.0) is signal
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_distinct_pairs_are_counted_by_orbits(side: int) -> None:
+    """Burnside: the mean over the exchanges of how many of the n² pairs each leaves as it is.
+
+    Of both ends n; of rows and columns those of two diagonal positions, side² = n; of all four a position with its own
+    reflection, n.
+    """
+    n = side * side
+    for square, count in ((False, (n * n + n) // 2), (True, (n * n + 3 * n) // 4)):
+        pairs = distinct_pairs(side, side, square=square)
+        assert len(pairs.ends.first) == count
+        np.testing.assert_array_equal(pairs.where[pairs.ends], np.arange(count))
+        where = pairs.where[:n, :n].reshape((side,) * 4)
+        np.testing.assert_array_equal(where, where.transpose(2, 3, 0, 1))
+        assert np.array_equal(where, where.transpose(1, 0, 3, 2)) == (square or side == 1)
+
+
+@pytest.mark.parametrize("square", [False, True])
+def test_means_over_distinct_pairs_against_all_positions(square: bool) -> None:
+    grid = Grid(Axis(9, reach=3), Axis(9, reach=3), square)
+    kernel = RNG.standard_normal((49, 49)).reshape((7,) * 4)
+    kernel = kernel + kernel.transpose(2, 3, 0, 1)
+    kernel = (kernel + kernel.transpose(1, 0, 3, 2)).reshape(49, 49)
+    values = kernel[grid.pairs.ends]
+    alike = [0, 1, 2, 3, 3, 3, 4, 5, 6]  # three of the nine rows are told apart from no other
+    every = kernel.reshape((7,) * 4)[np.ix_(alike, alike, alike, alike)]
+    np.testing.assert_allclose(grid.mean_over_pairs(values), every.mean(), rtol=1e-12)
+    means = every.mean(axis=(2, 3))
+    np.testing.assert_allclose(grid.mean_over_second(values)[np.ix_(alike, alike)], means, rtol=1e-12, atol=1e-12)

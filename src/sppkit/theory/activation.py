@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from sppkit.theory.pairs import NO_PAIRS
+
 if TYPE_CHECKING:
     from sppkit.theory.grid import Floats
+    from sppkit.theory.pairs import Ends
 
 
 class Moments(NamedTuple):
@@ -47,12 +50,15 @@ class Activation(Protocol):
     def __call__(self, x: Floats) -> Floats:
         """Apply it."""
 
-    def transform(self, variance: Floats, pairs: dict[str, Floats]) -> tuple[Moments, dict[str, Floats]]:
+    def transform(
+        self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS
+    ) -> tuple[Moments, dict[str, Floats]]:
         """Return the moments of phi(u), and E phi(u) phi(v) of all pairs of positions.
 
         Args:
             variance: Of u, of shape (rows, columns).
-            pairs: Covariances of u and v, each of shape (rows, columns, rows, columns).
+            pairs: Covariances of u and v, each of all pairs.
+            ends: Where u and v are.
         """
 
 
@@ -79,7 +85,9 @@ class TwoSlopes:
         """
         return np.where(x > 0, self.right * x, self.left * x)
 
-    def transform(self, variance: Floats, pairs: dict[str, Floats]) -> tuple[Moments, dict[str, Floats]]:
+    def transform(
+        self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS
+    ) -> tuple[Moments, dict[str, Floats]]:
         """Return the moments of phi(u), and E phi(u) phi(v) of all pairs of positions.
 
         The moments follow from E |z| = sqrt(2/pi), E |z|³ = 2 sqrt(2/pi) and E z⁴ = 3. The products are
@@ -88,7 +96,8 @@ class TwoSlopes:
 
         Args:
             variance: s² at each position, of shape (rows, columns).
-            pairs: Covariances, each of shape (rows, columns, rows, columns).
+            pairs: Covariances, each of all pairs.
+            ends: Where u and v are.
 
         Returns:
             Moments, and the same kinds of pairs.
@@ -107,10 +116,9 @@ class TwoSlopes:
             second_slope=second,
             second_bend=np.zeros_like(second),
         )
-        return moments, self._products(std, pairs)
+        return moments, self._products(ends.product(std), pairs)
 
-    def _products(self, std: Floats, pairs: dict[str, Floats]) -> dict[str, Floats]:
-        scale = std[:, :, None, None] * std
+    def _products(self, scale: Floats, pairs: dict[str, Floats]) -> dict[str, Floats]:
         bend, line = (self.right - self.left) ** 2, self.right * self.left
 
         def product(covariance: Floats) -> Floats:

@@ -7,16 +7,22 @@ weight; the same for columns.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from sppkit.theory.pairs import distinct_pairs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sppkit.theory.pairs import Pairs
+
     Floats: TypeAlias = NDArray[np.float64]
     Indices: TypeAlias = NDArray[np.intp]
+    ShortIndices: TypeAlias = NDArray[np.int32]
 
 # Rows from the border that are told apart; docs/theory.md has the error against all of them.
 REACH = 10
@@ -99,56 +105,76 @@ class Axis:
         return Taps(output, self.classes(np.where((seen >= 0) & (seen < self.size), seen, -1)))
 
 
-class Grid(NamedTuple):
-    """A map: its rows and its columns."""
+@dataclass(frozen=True)
+class Grid:
+    """A map, and what is computed of it once for all signals on it.
+
+    Attributes:
+        rows: Its rows.
+        columns: Its columns.
+        square: Whether rows and columns can change places in whatever is known of the signal on it.
+    """
 
     rows: Axis
     columns: Axis
+    square: bool = False
 
     @property
     def size(self) -> int:
         """Number of positions."""
         return self.rows.size * self.columns.size
 
-    @property
+    @functools.cached_property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns are told apart."""
+        return len(self.rows.positions), len(self.columns.positions)
+
+    @functools.cached_property
+    def pairs(self) -> Pairs:
+        """The pairs of positions that are told apart."""
+        return distinct_pairs(*self.shape, square=self.square)
+
+    @functools.cached_property
     def weights(self) -> Floats:
         """Share of the positions that each class has, of shape (rows, columns)."""
         return np.outer(self.rows.counts, self.columns.counts) / self.size
 
+    @functools.cached_property
+    def pair_weights(self) -> Floats:
+        """Share of all pairs of positions that each pair has."""
+        ends, where = self.pairs.ends, self.pairs.where
+        alike = np.bincount(where[:-1, :-1].ravel(), minlength=len(ends.first))
+        return alike * ends.product(self.weights)
 
-def mean_over_taps(values: Floats, rows: Taps, columns: Taps) -> Floats:
-    """Average a quantity of the position over the taps of a kernel; a tap outside the map counts as 0.
+    def mean(self, values: Floats) -> float:
+        """Average over all positions.
 
-    Args:
-        values: Shape (rows, columns).
-        rows: What the kernel sees of the rows.
-        columns: Of the columns.
+        Args:
+            values: Shape (rows, columns).
 
-    Returns:
-        Shape (rows', columns').
-    """
-    for axis, (_, classes) in enumerate((rows, columns)):
-        padded = np.concatenate((values, np.zeros_like(np.take(values, [0], axis))), axis)
-        values = np.mean([np.take(padded, tap, axis) for tap in classes], axis=0)
-    return values
+        Returns:
+            The mean.
+        """
+        return float(np.einsum("ij,ij", self.weights, values))
 
+    def mean_over_pairs(self, values: Floats) -> float:
+        """Average over all pairs of positions.
 
-def mean_over_pairs_of_taps(values: Floats, rows: Taps, columns: Taps) -> Floats:
-    """Average a quantity of two positions over the taps of a kernel, the same tap at both.
+        Args:
+            values: Of each pair that is told apart.
 
-    Args:
-        values: Shape (rows, columns, rows, columns).
-        rows: What the kernel sees of the rows.
-        columns: Of the columns.
+        Returns:
+            The mean.
+        """
+        return float(np.sum(self.pair_weights * values))
 
-    Returns:
-        Shape (rows', columns', rows', columns').
-    """
-    for first, (_, classes) in enumerate((rows, columns)):
-        width = [(0, 1) if axis % 2 == first else (0, 0) for axis in range(4)]
-        padded = np.pad(values, width)  # class -1 is a row of zeros
-        total = 0.0
-        for tap in classes:
-            total = total + np.take(np.take(padded, tap, first), tap, first + 2)
-        values = np.asarray(total) / len(classes)
-    return values
+    def mean_over_second(self, values: Floats) -> Floats:
+        """Average over the second position of all pairs.
+
+        Args:
+            values: Of each pair that is told apart.
+
+        Returns:
+            Shape (rows, columns).
+        """
+        return self.pairs.mean_over_second(values, self.weights.ravel()).reshape(self.shape)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.theory.activation import Moments, arc_cosine, correlation
+from sppkit.theory.pairs import NO_PAIRS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sppkit.theory.grid import Floats
+    from sppkit.theory.pairs import Ends
 
 # Terms of the series that are summed; the rest is put into one more term, see _Rest.
 ORDER = 32
@@ -56,7 +58,9 @@ class Smooth:
         """
         return self.function(x)
 
-    def transform(self, variance: Floats, pairs: dict[str, Floats]) -> tuple[Moments, dict[str, Floats]]:
+    def transform(
+        self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS
+    ) -> tuple[Moments, dict[str, Floats]]:
         """Return the moments of phi(u), and E phi(u) phi(v) = sum_k a_k a_k' rho^k of all pairs of positions.
 
         A Gaussian expectation obeys the heat equation, d/dD E g = E g''/2, and E g'' = sqrt(2) E g h_2 / D. So
@@ -64,7 +68,8 @@ class Smooth:
 
         Args:
             variance: s² at each position, of shape (rows, columns).
-            pairs: Covariances, each of shape (rows, columns, rows, columns).
+            pairs: Covariances, each of all pairs.
+            ends: Where u and v are.
 
         Returns:
             Moments, and the same kinds of pairs.
@@ -82,10 +87,9 @@ class Smooth:
             second_slope=slope / math.sqrt(2),
             second_bend=bend * math.sqrt(24) / 4,
         )
-        std = np.sqrt(variance)
-        scale = std[:, :, None, None] * std if pairs else std
+        scale = ends.product(np.sqrt(variance))
         return moments, {
-            kind: _sum_series(coefficients, second, correlation(pair, scale)) for kind, pair in pairs.items()
+            kind: _sum_series(coefficients, second, correlation(pair, scale), ends) for kind, pair in pairs.items()
         }
 
     def _integrals(self, variance: Floats) -> Floats:
@@ -125,7 +129,7 @@ class Smooth:
         return rows
 
 
-def _sum_series(coefficients: Floats, second: Floats, rho: Floats) -> Floats:
+def _sum_series(coefficients: Floats, second: Floats, rho: Floats, ends: Ends) -> Floats:
     rest = np.maximum(0.0, second - np.cumsum(coefficients**2, axis=0))  # behind each term
     reach = float(np.max(np.abs(rho), initial=0.0))
     errors = rest.max(axis=(1, 2)) * reach ** np.arange(1, ORDER + 1)
@@ -134,10 +138,9 @@ def _sum_series(coefficients: Floats, second: Floats, rho: Floats) -> Floats:
     total = np.zeros_like(rho)
     for a in coefficients[:terms][::-1]:
         total *= rho
-        total += a[:, :, None, None] * a
+        total += ends.product(a)
     if not len(enough):
-        root = np.sqrt(rest[-1])
-        total += root[:, :, None, None] * root * _rest(rho)
+        total += ends.product(np.sqrt(rest[-1])) * _rest(rho)
     return total
 
 

@@ -14,6 +14,7 @@ from sppkit.theory.pool import max_pool
 from sppkit.theory.signal import mean_over_positions, squared_mean_and_variance
 from sppkit.theory.spread import add, carry, widen
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
+from sppkit.theory.window import positions_seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,9 +148,9 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
     )
     for index, block in enumerate(network.blocks):
         if not mean_over_positions(signal, signal.second) < _LARGEST:
-            rows, columns = (axis.taps(1, block.stride).axis for axis in signal.grid)
-            signal = white_noise(rows, columns).scaled(math.inf)
-            yield Expected(_LOST, _LOST, _LOST, rows.size, columns.size)
+            grid, _ = positions_seen(signal.grid, 1, block.stride)
+            signal = white_noise(grid.rows, grid.columns).scaled(math.inf)
+            yield Expected(_LOST, _LOST, _LOST, grid.rows.size, grid.columns.size)
             continue
         pooled = stem if index == 0 and network.stem_pool else None
         signal, branch = _follow(network, block, signal, batch, pooled)

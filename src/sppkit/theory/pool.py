@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.theory.grid import Grid
 from sppkit.theory.signal import OTHER, Signal
+from sppkit.theory.window import positions_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def max_pool(signal: Signal, function: Callable[[Floats], Floats]) -> Signal:
         The signal behind the function.
     """
     # The pool pads with -inf wherever the convolutions wrap around.
-    plain = [replace(axis, circular=False) for axis in signal.grid]
+    plain = [replace(axis, circular=False) for axis in (signal.grid.rows, signal.grid.columns)]
     rows, columns = (axis.taps(_KERNEL, _STRIDE).classes for axis in plain)
     shape = rows.shape[1], columns.shape[1]
     mean, second = np.empty(shape), np.empty(shape)
@@ -53,8 +53,8 @@ def max_pool(signal: Signal, function: Callable[[Floats], Floats]) -> Signal:
             if window not in known:
                 known[window] = _corrected(window, function, signal.scatter.excess)
             mean[row, column], second[row, column] = known[window]
-    grid = Grid(*(axis.taps(_KERNEL, _STRIDE).axis for axis in signal.grid))
-    return Signal(grid, second, mean, {OTHER: mean[:, :, None, None] * mean})
+    grid = positions_seen(signal.grid, _KERNEL, _STRIDE)[0]
+    return Signal(grid, second, mean, {OTHER: grid.pairs.ends.product(mean)})
 
 
 def _corrected(

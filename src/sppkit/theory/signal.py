@@ -30,9 +30,9 @@ class Signal:
         grid: The map.
         second: E x², of shape (rows, columns).
         mean: E x, of the same shape; 0 behind a convolution, whose filters have either sign.
-        pairs: E x x' of two positions, each of shape (rows, columns, rows, columns): ``other`` of two samples of one
-            batch; ``same`` of one sample at two places, and ``batch`` of samples of two batches, where these differ
-            from ``other``.
+        pairs: E x x' of two positions, each of the grid's distinct pairs: ``other`` of two samples of one batch;
+            ``same`` of one sample at two places, and ``batch`` of samples of two batches, where these differ from
+            ``other``.
         scatter: How far it is from the limit of many channels.
         response: What the last activation did, for the convolution behind it.
         mean_spread: Variance of the mean over channels from sample to sample, of shape (rows, columns); None for 0.
@@ -53,7 +53,7 @@ class Signal:
             kind: ``same``, ``other`` or ``batch``.
 
         Returns:
-            Shape (rows, columns, rows, columns).
+            Of the grid's distinct pairs.
         """
         return self.pairs.get(kind, self.pairs[OTHER])
 
@@ -138,35 +138,27 @@ def mean_over_positions(signal: Signal, values: Floats) -> float:
     Returns:
         The mean.
     """
-    return float(np.sum(signal.grid.weights * values))
+    return signal.grid.mean(values)
 
 
-def mean_over_partners(signal: Signal, kind: str) -> Floats:
-    """Average E x x' over the second position.
+def mean_over_pairs(signal: Signal, kind: str) -> float:
+    """Average E x x' over both positions.
 
     Args:
         signal: The signal.
         kind: Kind of pairs.
 
     Returns:
-        Shape (rows, columns). Of one sample, the second position may be the first.
+        The mean. Of one sample, the second position may be the first.
     """
-    values = np.tensordot(signal.pair(kind), signal.grid.weights, axes=2)
-    if kind == SAME:
-        values = values + (signal.second - own_class(signal.pair(SAME))) / signal.grid.size
-    return np.asarray(values)
+    mean = signal.grid.mean_over_pairs(signal.pair(kind))
+    return mean + signal.grid.mean(_own_excess(signal)) if kind == SAME else mean
 
 
-def own_class(pairs: Floats) -> Floats:
-    """Return E x x' of two positions of the same class.
-
-    Args:
-        pairs: Shape (rows, columns, rows, columns).
-
-    Returns:
-        Shape (rows, columns).
-    """
-    return np.asarray(np.einsum("ijij->ij", pairs))
+def _own_excess(signal: Signal) -> Floats:
+    """Return what a position with itself has more than two of its class, over the number of positions."""
+    own_class = signal.grid.pairs.at_one_position(signal.pair(SAME)).reshape(signal.grid.shape)
+    return (signal.second - own_class) / signal.grid.size
 
 
 def mean_over_batch(signal: Signal, batch: Batch) -> Floats:
@@ -179,8 +171,13 @@ def mean_over_batch(signal: Signal, batch: Batch) -> Floats:
     Returns:
         Shape (rows, columns).
     """
+    return _over_batch(signal, batch, signal.map_pairs(signal.grid.mean_over_second))
+
+
+def _over_batch(signal: Signal, batch: Batch, means: dict[str, Floats]) -> Floats:
     share = 1 / batch.samples
-    return share * mean_over_partners(signal, SAME) + (1 - share) * mean_over_partners(signal, OTHER)
+    same = means.get(SAME, means[OTHER]) + _own_excess(signal)
+    return share * same + (1 - share) * means[OTHER]
 
 
 def squared_mean_and_variance(signal: Signal, batch: Batch) -> tuple[float, float]:
@@ -196,9 +193,10 @@ def squared_mean_and_variance(signal: Signal, batch: Batch) -> tuple[float, floa
     Returns:
         Squared mean and variance; exactly no less than 0.
     """
-    within = mean_over_positions(signal, mean_over_batch(signal, batch))
-    between = mean_over_positions(signal, mean_over_partners(signal, BATCH))
-    squared_mean = within / batch.batches + between * (1 - 1 / batch.batches)
+    means = {kind: signal.grid.mean_over_pairs(pair) for kind, pair in signal.pairs.items()}
+    same = means.get(SAME, means[OTHER]) + mean_over_positions(signal, _own_excess(signal))
+    within = same / batch.samples + means[OTHER] * (1 - 1 / batch.samples)
+    squared_mean = within / batch.batches + means.get(BATCH, means[OTHER]) * (1 - 1 / batch.batches)
     return max(0.0, squared_mean), max(0.0, mean_over_positions(signal, signal.second) - squared_mean)
 
 
@@ -215,8 +213,9 @@ def mean_square_correlation(signal: Signal, batch: Batch, *, around_means: bool 
     Returns:
         The mean, between 0 and 1; 0 where there is no variance.
     """
-    weights = signal.grid.weights
-    partners = mean_over_batch(signal, batch) if around_means else np.zeros_like(signal.second)
+    nothing = np.zeros_like(signal.second)
+    means = signal.map_pairs(signal.grid.mean_over_second) if around_means else {OTHER: nothing}
+    partners = _over_batch(signal, batch, means) if around_means else nothing
     overall = mean_over_positions(signal, partners)
     second = signal.second - 2 * partners + overall
     power = mean_over_positions(signal, second)
@@ -226,9 +225,8 @@ def mean_square_correlation(signal: Signal, batch: Batch, *, around_means: bool 
     centring = 2 * mean_over_positions(signal, partners**2) - overall**2
 
     def mean_square(kind: str) -> float:
-        pairs = signal.pair(kind)
-        squares = mean_over_positions(signal, np.tensordot(pairs * pairs, weights, axes=2))
-        rows = np.tensordot(pairs, weights, axes=2)
+        pair, rows = signal.pair(kind), means.get(kind, means[OTHER])
+        squares = signal.grid.mean_over_pairs(pair * pair)
         crossed = 2 * mean_over_positions(signal, rows * partners) - overall * mean_over_positions(signal, rows)
         return squares - 2 * crossed + centring
 

@@ -5,6 +5,7 @@ docs/theory.md derives every formula.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.theory.activation import arc_cosine, correlation
-from sppkit.theory.grid import Grid, mean_over_pairs_of_taps, mean_over_taps
+from sppkit.theory.grid import Grid
 from sppkit.theory.scatter import Response, behind_convolution
 from sppkit.theory.signal import (
     BATCH,
@@ -20,10 +21,11 @@ from sppkit.theory.signal import (
     SAME,
     Signal,
     mean_over_batch,
-    mean_over_partners,
+    mean_over_pairs,
     mean_over_positions,
     mean_square_correlation,
 )
+from sppkit.theory.window import mean_over_pairs_of_taps, mean_over_taps, positions_seen
 
 if TYPE_CHECKING:
     from sppkit.theory.activation import Activation, Moments
@@ -87,8 +89,8 @@ def white_noise(rows: Axis, columns: Axis) -> Signal:
     Returns:
         The signal.
     """
-    shape = len(rows.positions), len(columns.positions)
-    return Signal(Grid(rows, columns), np.ones(shape), np.zeros(shape), {OTHER: np.zeros(shape * 2)})
+    grid = Grid(rows, columns, square=rows == columns)
+    return Signal(grid, np.ones(grid.shape), np.zeros(grid.shape), {OTHER: np.zeros(len(grid.pairs.ends.first))})
 
 
 def convolve(signal: Signal, weights: Filters, *, kernel: int = 1, stride: int = 1) -> Signal:
@@ -106,20 +108,21 @@ def convolve(signal: Signal, weights: Filters, *, kernel: int = 1, stride: int =
     Returns:
         The output; its mean is 0, since the sign of a filter is random.
     """
-    rows, columns = signal.grid.rows.taps(kernel, stride), signal.grid.columns.taps(kernel, stride)
     taps, response = kernel * kernel, signal.response
-    second = mean_over_taps(signal.second, rows, columns)
-    pairs = signal.map_pairs(lambda pair: mean_over_pairs_of_taps(pair, rows, columns))
+    average = functools.partial(mean_over_taps, grid=signal.grid, kernel=kernel, stride=stride)
+    grid, _ = positions_seen(signal.grid, kernel, stride)
+    second = average(signal.second)
+    pairs = signal.map_pairs(lambda pair: mean_over_pairs_of_taps(pair, signal.grid, kernel, stride))
     if weights.centred:
         response = response.about_mean()
-        mean = mean_over_taps(signal.mean, rows, columns)
+        mean = average(signal.mean)
         second = second - mean * mean
         if signal.mean_spread is not None:
-            second = second - mean_over_taps(signal.mean_spread, rows, columns) / taps
-        product = _outer(mean)
+            second = second - average(signal.mean_spread) / taps
+        product = grid.pairs.ends.product(mean)
         pairs = {kind: pair - product for kind, pair in pairs.items()}
     scatter = behind_convolution(signal.scatter, response, fan_in=weights.fan_in, taps=taps, excess=weights.excess)
-    output = Signal(Grid(rows.axis, columns.axis), second, np.zeros_like(second), pairs, scatter)
+    output = Signal(grid, second, np.zeros_like(second), pairs, scatter)
     return output.scaled(math.sqrt(weights.scale))
 
 
@@ -141,19 +144,18 @@ def activate(signal: Signal, activation: Activation, gain: float) -> Signal:
         The output.
     """
     scatter = signal.scatter
-    at, products = activation.transform(signal.second, signal.pairs)
+    ends = signal.grid.pairs.ends
+    at, products = activation.transform(signal.second, signal.pairs, ends)
     bend = (scatter.excess + scatter.jitter) / 2
     mean, second = at.mean + bend * at.mean_bend, at.second + bend * at.second_bend
-    more = _outer(mean) - _outer(at.mean) + scatter.coupling * _outer(at.mean_slope)
+    more = ends.product(mean) - ends.product(at.mean) + scatter.coupling * ends.product(at.mean_slope)
     pairs = {kind: pair + more for kind, pair in products.items()}
     response, mean_spread = _respond(signal.grid, at), scatter.jitter * at.mean_slope**2
     return Signal(signal.grid, second, mean, pairs, scatter, response, mean_spread).scaled(gain)
 
 
 def _respond(grid: Grid, at: Moments) -> Response:
-    def average(values: Floats) -> float:
-        return float(np.sum(grid.weights * values))
-
+    average = grid.mean
     return Response(
         second=average(at.second),
         square=average(at.mean**2),
@@ -163,10 +165,6 @@ def _respond(grid: Grid, at: Moments) -> Response:
         fourth=average(at.fourth),
         central_fourth=average(at.fourth - 4 * at.mean * at.third + 6 * at.mean**2 * at.second - 3 * at.mean**4),
     )
-
-
-def _outer(values: Floats) -> Floats:
-    return np.asarray(values[:, :, None, None] * values)
 
 
 def normalize(signal: Signal, batch: Batch, epsilon: float) -> Signal:
@@ -182,7 +180,7 @@ def normalize(signal: Signal, batch: Batch, epsilon: float) -> Signal:
     """
     partners = mean_over_batch(signal, batch)
     overall = mean_over_positions(signal, partners)
-    centring = partners[:, :, None, None] + partners - overall
+    centring = signal.grid.pairs.ends.total(partners) - overall
     second = signal.second - 2 * partners + overall
     pairs = {kind: pair - centring for kind, pair in signal.pairs.items() if kind != BATCH}
     if batch.batches > 1:
@@ -191,18 +189,18 @@ def normalize(signal: Signal, batch: Batch, epsilon: float) -> Signal:
     mean = signal.mean - mean_over_positions(signal, signal.mean)
     variance = mean_over_positions(signal, second)
     output = Signal(signal.grid, second, mean, pairs)
-    # A channel of K independent values has one length, as a filter of K weights has. Its variance is reset.
-    scatter = replace(
-        signal.scatter, excess=-2 * mean_square_correlation(output, batch), carried=0.0, drift=0.0, mean_drift=0.0
-    )
+    # A channel of K independent values has one length, as a filter of K weights has. Its mean is 0, its variance is
+    # reset.
+    excess = -2 * mean_square_correlation(output, batch, around_means=False)
+    scatter = replace(signal.scatter, excess=excess, carried=0.0, drift=0.0, mean_drift=0.0)
     centred = replace(output, scatter=scatter, response=signal.response.about_mean(), mean_spread=signal.mean_spread)
     return centred.scaled(1 / math.sqrt(variance + epsilon))
 
 
 def _centre_between(signal: Signal) -> Floats:
-    partners = mean_over_partners(signal, BATCH)
+    partners = signal.grid.mean_over_second(signal.pair(BATCH))
     overall = mean_over_positions(signal, partners)
-    return signal.pair(BATCH) - (partners[:, :, None, None] + partners - overall)
+    return signal.pair(BATCH) - (signal.grid.pairs.ends.total(partners) - overall)
 
 
 def squeeze_and_excite(signal: Signal, factor: float) -> Signal:
@@ -219,10 +217,10 @@ def squeeze_and_excite(signal: Signal, factor: float) -> Signal:
         The output.
     """
     # A mean that centred filters took away comes out within the recursion's own error of 0, on either side.
-    own = max(0.0, mean_over_positions(signal, mean_over_partners(signal, SAME)))
+    own = max(0.0, mean_over_pairs(signal, SAME))
     gates = {SAME: factor**2 * _gates(own / 2, own / 2)}
     for kind in signal.pairs.keys() - {SAME}:
-        between = mean_over_positions(signal, mean_over_partners(signal, kind))
+        between = mean_over_pairs(signal, kind)
         rho = correlation(np.array(between), np.array(own))
         gates[kind] = factor**2 * _gates(own / 2, own * float(arc_cosine(rho)))
     pairs = {kind: gate * signal.pair(kind) for kind, gate in gates.items()}
