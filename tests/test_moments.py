@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sppkit.pages import Pieces
 from sppkit.stats import cpu_moments
 from sppkit.stats import moments as module
 from sppkit.stats.moments import ChannelMoments, channel_moments, merge_moments
@@ -302,8 +303,11 @@ def test_memory_of_many_shapes_is_given_back() -> None:
 
 
 def test_a_channel_costs_sixteen_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two float64 numbers, cut from one piece of memory: nothing that depends on samples or positions is kept.
-    monkeypatch.setattr(cpu_moments._workspaces, "piece", np.empty(1000))
+    # Two float64 numbers, cut from a piece of memory: nothing that depends on samples or positions is kept.
+    pieces = Pieces(10_000)
+    pieces.cut((1,), np.float64)
+    monkeypatch.setattr(cpu_moments._workspaces, "kept", pieces)
+    left = pieces._rest.size
     for _ in range(3):
-        channel_moments(normal(16, 50, 40, 40))
-    assert cpu_moments._workspaces.piece.size == 1000 - 3 * 2 * 50
+        channel_moments(normal(16, 48, 40, 40))
+    assert left - pieces._rest.size == 3 * 48 * 16

@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from sppkit.pages import Pieces
 from sppkit.streams import fill_normal, fill_uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
+
+# Weights lie in pieces of this many bytes: many enough for a huge page, and few enough to be freed when a part is.
+_PIECE = 2**25
 
 
 class _Draw(NamedTuple):
@@ -32,16 +36,18 @@ def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None
         seed: The run's seed.
         on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
+    pieces = Pieces(_PIECE)
     for module in model.modules():
-        _allocate(module)
+        _allocate(module, pieces)
         reset_constants(module)
     draw_weights(model, seed, on_drawn=on_drawn)
 
 
-def _allocate(module: nn.Module) -> None:
+def _allocate(module: nn.Module, pieces: Pieces) -> None:
     # Not by to_empty: on the meta device it imports sympy, which takes as long as drawing 40 million numbers.
     for name, parameter in list(module.named_parameters(recurse=False)):
-        setattr(module, name, nn.Parameter(_memory(parameter), parameter.requires_grad))
+        memory = torch.from_numpy(pieces.cut(tuple(parameter.shape), np.float32))
+        setattr(module, name, nn.Parameter(memory, parameter.requires_grad))
     allocate_buffers(module)
 
 
@@ -52,11 +58,7 @@ def allocate_buffers(module: nn.Module) -> None:
         module: A module on the meta device; its children are not touched.
     """
     for name, buffer in list(module.named_buffers(recurse=False)):
-        setattr(module, name, _memory(buffer))
-
-
-def _memory(like: Tensor) -> Tensor:
-    return torch.empty(like.shape, dtype=like.dtype, device="cpu")
+        setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu"))
 
 
 def reset_constants(module: nn.Module) -> None:

@@ -9,15 +9,16 @@ the heap that no activation fits into.
 from __future__ import annotations
 
 import functools
-import mmap
+import math
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sppkit.pages import Pieces, map_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,10 +37,8 @@ MIN_ROW = 32
 MIN_SECOND_MOMENT = 2.0**-100
 # float64 copies are made of at most this many values at a time: 32 MiB.
 CHUNK = 2**22
-# What is returned is cut from pieces of this many numbers: 4 MiB, freed when the last of its arrays is.
-_PIECE = 2**19
-# Not shared with processes that are forked from this one, where that is a choice.
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+# What is returned is cut from pieces of this many bytes.
+_PIECE = 2**22
 # The shapes of more networks than anyone measures in one process at a time.
 _MOST_SHAPES = 64
 
@@ -58,7 +57,7 @@ def cpu_moments(x: Tensor) -> tuple[Floats, int]:
     # What is not finite or overflows is found in the sums, and needs no warning from NumPy.
     with np.errstate(all="ignore"):
         sums = _sum_rows(x, samples, channels, length) if length >= MIN_ROW else _sum_samples(x, channels, length)
-        return _from_sums(x, samples * length, sums, _empty(channels))
+        return _from_sums(x, samples * length, sums, _workspaces.kept.cut((2, channels), np.float64))
 
 
 def _from_sums(x: Tensor, count: int, sums: Floats, out: Floats) -> tuple[Floats, int]:
@@ -112,19 +111,10 @@ class _Workspaces(threading.local):
 
     def __init__(self) -> None:
         self.by_shape: dict[tuple[int, ...], _Workspace] = {}
-        self.piece: Floats = np.empty(0)
+        self.kept = Pieces(_PIECE)
 
 
 _workspaces = _Workspaces()
-
-
-def _empty(channels: int) -> Floats:
-    # Shape (2, C), outside of the heap.
-    size = 2 * channels
-    if _workspaces.piece.size < size:
-        _workspaces.piece = _map_memory(max(size, _PIECE), np.float64)
-    cut, _workspaces.piece = _workspaces.piece[:size], _workspaces.piece[size:]
-    return cut.reshape(2, channels)
 
 
 def _workspace(*shape: int) -> _Workspace:
@@ -132,19 +122,10 @@ def _workspace(*shape: int) -> _Workspace:
     if found is None:
         if len(_workspaces.by_shape) >= _MOST_SHAPES:
             _workspaces.by_shape.clear()
-        sums = _map_memory(2 * int(np.prod(shape)), np.float32).reshape(2, *shape)
+        sums = map_memory(8 * math.prod(shape)).view(np.float32).reshape(2, *shape)
         found = _Workspace(sums, torch.from_numpy(sums[0]), torch.from_numpy(sums[1]), np.ones(shape[-1]))
         _workspaces.by_shape[shape] = found
     return found
-
-
-def _map_memory(size: int, dtype: type) -> NDArray[Any]:
-    memory = mmap.mmap(-1, size * np.dtype(dtype).itemsize, **_PRIVATE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # One page fault instead of 512, where the kernel can.
-        with suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, dtype)
 
 
 def _sum_samples(x: Tensor, channels: int, length: int) -> Floats:
