@@ -9,7 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[1]
 
 # Each part is timed in a process of its own and prints its seconds.
 _IMPORT = "import time; s = time.perf_counter(); import torch; print(time.perf_counter() - s)"
@@ -52,15 +55,18 @@ def time_command(*, quick: bool) -> dict[str, Any]:
     """Time ``sppkit plot --arch nf-resnet --depth 600`` and the parts that it can't do without, in turn."""
     size = {"depth": 50, "width": 0.25, "pixels": 64} if quick else {"depth": 600, "width": 1.0, "pixels": 224}
     parts = {"import torch": _IMPORT, "draw weights": _DRAW, "build": _BUILD, "bare forward pass": _FORWARD}
-    rounds = []
+    rounds: list[dict[str, float]] = []
+    phases: list[dict[str, float]] = []
     for _ in range(1 if quick else 3):
-        seconds = {name: _printed(code.format(**size)) for name, code in parts.items()}
+        seconds = {name: float(_printed("-c", code.format(**size))) for name, code in parts.items()}
         seconds["command"] = _wall([*_plot(size), "--quiet"])
         rounds.append(seconds)
+        phases.append(_printed("-m", "benchmarks.phases", *_plot(size)[4:], "--quiet"))
     needed = ("import torch", "draw weights", "bare forward pass")
     return size | {
         "seconds": {name: statistics.median(r[name] for r in rounds) for name in rounds[0]},
         "command_ratio": statistics.median(r["command"] / sum(r[name] for name in needed) for r in rounds),
+        "phases": {name: statistics.median(found[name] for found in phases) for name in phases[0]},
         "build_ratio": statistics.median(r["build"] / r["draw weights"] for r in rounds),
         "help_seconds": statistics.median(_wall([sys.executable, "-m", "sppkit", "--help"]) for _ in range(9)),
     }
@@ -95,7 +101,7 @@ def _peak(size: dict[str, Any], streaming: str) -> dict[str, Any]:
         "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"
     )
     started = time.perf_counter()
-    kibibytes = _printed(code)
+    kibibytes = float(_printed("-c", code))
     return size | {
         "streaming": streaming,
         "peak_mib": round(kibibytes / 1024, 1),
@@ -108,14 +114,22 @@ def _plot(size: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "sppkit", "plot", "--arch", "nf-resnet", *map(str, options)]
 
 
-def _printed(code: str) -> float:
+def _printed(*arguments: str) -> Any:
+    # What the last line of Python's output says, in JSON.
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
-    return float(json.loads(done.stdout.split("\n")[-2]))
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=_environment())
+    return json.loads(done.stdout.split("\n")[-2])
 
 
 def _wall(command: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, env=os.environ)
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, env=_environment())
         return time.perf_counter() - started
+
+
+def _environment() -> dict[str, str]:
+    # A user's, whatever this process has been told of memory.
+    kept = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}

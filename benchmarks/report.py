@@ -50,6 +50,8 @@ def _command(results: dict[str, Any]) -> str:
     found = results["command"]
     lines = ["| part of the main command | seconds |", "|---|---|"]
     lines += [f"| {name} | {seconds:.2f} |" for name, seconds in found["seconds"].items()]
+    lines += ["", "| phase of the main command | seconds |", "|---|---|"]
+    lines += [f"| {name} | {seconds:.2f} |" for name, seconds in found["phases"].items()]
     return "\n".join(lines) + (
         f"\n\nThe command takes **{found['command_ratio']:.2f}** times (import torch + draw weights + bare forward "
         f"pass); building takes {found['build_ratio']:.2f} times the draws alone; `sppkit --help` "
