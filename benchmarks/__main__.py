@@ -19,7 +19,7 @@ keep_freed_memory()
 
 import torch  # noqa: E402
 
-from benchmarks import overhead, processes, report  # noqa: E402
+from benchmarks import cuda, overhead, processes, report  # noqa: E402
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -45,6 +45,9 @@ def measure_all(*, quick: bool) -> dict[str, Any]:
     for case in overhead.iter_cases(quick=quick):
         results["overhead"].append(overhead.measure_case(case))
         print(json.dumps(results["overhead"][-1]), flush=True)
+    for case in cuda.measure_all(quick=quick):
+        results.setdefault("cuda", []).append(case)
+        print(json.dumps(case), flush=True)
     results["command"] = processes.time_command(quick=quick)
     print(json.dumps(results["command"]), flush=True)
     results["memory"] = processes.peak_memory(quick=quick)

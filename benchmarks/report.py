@@ -16,7 +16,10 @@ MARKERS = {"sppkit": "o", "naive": "s", "timm": "^"}
 def render_page(page: str, results: dict[str, Any]) -> str:
     head, rest = page.split(START)
     tail = rest.split(END)[1]
-    parts = [_environment(results), _overhead(results), _command(results), _memory(results)]
+    parts = [_environment(results), _overhead(results["overhead"])]
+    if "cuda" in results:
+        parts += [f"On a GPU ({results['environment']['cuda']}), TF32 off:\n", _overhead(results["cuda"])]
+    parts += [_command(results), _memory(results)]
     return head + START + "\n" + "\n".join(parts) + "\n" + END + tail
 
 
@@ -28,17 +31,19 @@ def _environment(results: dict[str, Any]) -> str:
     )
 
 
-def _overhead(results: dict[str, Any]) -> str:
-    names = list(results["overhead"][0]["ratio"])
+def _overhead(cases: list[dict[str, Any]]) -> str:
+    names = list(cases[0]["ratio"])
     lines = [
         f"| network | input | bare forward | {' | '.join(names)} |",
         "|---|---|---|" + "---|" * len(names),
     ]
-    for case in results["overhead"]:
+    for case in cases:
         network = f"{case['arch']}-{case['depth']}, width {case['width']:g}"
         cells = [_ratio(case["ratio"][name]) for name in names]
         pixels = f"{case['batch']}×3×{case['pixels']}×{case['pixels']}"
-        lines.append(f"| {network} | {pixels} | {case['bare_seconds']:.2f} s | {' | '.join(cells)} |")
+        on_gpu = "dtype" in case
+        pixels, digits = (f"{pixels}, {case['dtype']}", 4) if on_gpu else (pixels, 2)
+        lines.append(f"| {network} | {pixels} | {case['bare_seconds']:.{digits}f} s | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\nRatios to the bare forward pass of the same round: median (lowest to highest).\n"
 
 

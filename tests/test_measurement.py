@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
+from sppkit import reducer
 from sppkit.table import COLUMNS, INTEGER_COLUMNS
 
 
@@ -412,11 +413,22 @@ def test_what_is_kept_is_proportional_to_channels_and_not_to_the_signal() -> Non
     assert kept[0] == kept[1]
 
 
-def test_all_numbers_are_fetched_from_the_device_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("single", [False, True])
+def test_all_moments_are_fetched_from_the_device_at_once(single: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
     real = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda self: fetched.append(tuple(self.shape)) or real(self))
-    table = sppkit.measure(small("nf-resnet"), batch())
-    assert len(table) == 4
-    # Four outputs with two statistics and a count, three branches with one and a count.
-    assert fetched == [(4 * 3 + 3 * 2,)]
+    # The CPU in the part of a device: nothing is summarized while the network runs.
+    monkeypatch.setattr(reducer, "_moments_device", lambda kept: "cuda")
+    monkeypatch.setattr(sppkit.Probe, "_summarize_site", sppkit.Probe._reduce_site)
+    model = small("nf-resnet")
+    expected = sppkit.measure(model, batch())
+    fetched.clear()
+    with sppkit.Probe(model, single=single) as probe, torch.no_grad():
+        model(batch())
+    assert fetched == []
+    pd.testing.assert_frame_equal(probe.table(), expected)
+    channels = [shape[1] for shape in probe._listener.shapes.values()]
+    # Two numbers of every channel and a count of each of the seven signals; the statistics are on the host then: two
+    # of four outputs, and one of three branches.
+    assert fetched == [(2 * sum(channels) + 7,), (4 * 2 + 3,)]

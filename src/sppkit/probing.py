@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from torch import Tensor
+
 from sppkit.errors import UsageError
 from sppkit.models.junctions import find_junction_paths
 from sppkit.parsers import parse_seed, statistics
@@ -13,7 +15,7 @@ from sppkit.probe.corrections import correct, load_corrections
 from sppkit.probe.finder import Finder
 from sppkit.probe.layers import LayerListener
 from sppkit.probe.listener import Listener
-from sppkit.reducer import Reducer, merge_kept, on_host
+from sppkit.reducer import Reducer, merge_kept
 from sppkit.registry import DEFAULT_STATISTICS
 from sppkit.rows import iter_rows
 from sppkit.sites import DeclaresSites
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pandas as pd
-    from torch import Tensor, nn
+    from torch import nn
 
     from sppkit.models.junctions import JunctionPaths
     from sppkit.probe.found import Findings
@@ -147,8 +149,11 @@ class Probe:
         return self._reducer.reduce(site.role, signal)
 
     def _summarize_site(self, site: Site, signal: Tensor) -> Kept:
-        summary = self._reducer.summarize(site.role, self._reduce_site(site, signal))
-        return {name: on_host(value) for name, value in summary.items()}
+        kept = self._reduce_site(site, signal)
+        if signal.device.type != "cpu":
+            return kept  # the table is to wait for the device, and once
+        summary = self._reducer.summarize(site.role, kept)
+        return {name: value.item() if isinstance(value, Tensor) else value for name, value in summary.items()}
 
 
 def _find_junctions(model: nn.Module) -> list[JunctionPaths]:

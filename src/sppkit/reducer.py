@@ -10,7 +10,7 @@ import torch
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.stats.moments import MOMENTS, ChannelMoments
+from sppkit.stats.moments import MOMENTS, ChannelMoments, bring_to_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,8 @@ class Reducer:
             values[name] = statistic.value(by_reduction[statistic.reduction])
         if MOMENTS in by_reduction and role not in self.layer_roles:
             moments: ChannelMoments = by_reduction[MOMENTS]
-            values[NONFINITE] = moments.nonfinite
+            lost = moments.nonfinite
+            values[NONFINITE] = lost if isinstance(lost, int) else lost.sum()
         return values
 
 
@@ -118,16 +119,26 @@ def load_statistic(name: str) -> Statistic[Any]:
     return statistic
 
 
-def on_host(value: Tensor | float) -> Tensor | float:
-    """Return a number that is on the host as one: small tensors that outlive large ones leave holes in the heap.
+def on_host(kept: Iterable[Kept]) -> list[Kept]:
+    """Bring channel moments to the host, all at once; there they take a tenth of the calls to make statistics of.
 
     Args:
-        value: A number, or a tensor of shape ().
+        kept: What was kept of any number of signals.
 
     Returns:
-        A tensor only where the device would have to be waited for.
+        The same, in the same order; what is no channel moments stays where it is.
     """
-    return value.item() if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value
+    everything = list(kept)
+    on_device = [index for index, item in enumerate(everything) if _moments_device(item) not in {None, "cpu"}]
+    found = [cast("Mapping[Reduction[Any], Any]", everything[index]) for index in on_device]
+    for index, item, moved in zip(on_device, found, bring_to_host([i[MOMENTS] for i in found]), strict=True):
+        everything[index] = {**item, MOMENTS: moved}
+    return everything
+
+
+def _moments_device(kept: Kept) -> str | None:
+    moments = cast("Mapping[Reduction[Any], ChannelMoments]", kept).get(MOMENTS)
+    return None if moments is None else moments.mean.device.type
 
 
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
@@ -141,5 +152,5 @@ def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
     """
     values = list(scalars)
     tensors = [value.double() for value in values if not isinstance(value, (int, float))]
-    fetched = iter(torch.stack(tensors).tolist() if tensors else ())
+    fetched = iter(torch.stack(tensors).cpu().tolist() if tensors else ())
     return [float(value) if isinstance(value, (int, float)) else next(fetched) for value in values]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, cast
 
 from sppkit import registry
-from sppkit.reducer import NONFINITE, fetch, is_reduced, load_statistic
+from sppkit.reducer import NONFINITE, fetch, is_reduced, load_statistic, on_host
 from sppkit.stats.enorm_gap import JunctionNorms
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _collect(
     sites: Collector[Kept], layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> dict[_Place, float]:
     scalars: dict[_Place, Tensor | float] = {}
-    for site, kept in sites.values.items():
+    for site, kept in zip(sites.values, on_host(sites.values.values()), strict=True):
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():
             scalars[site.block, _nonfinite_at(site.role) if name == NONFINITE else name] = value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.probe.collector import Collector, check_signal
+from sppkit.probe.compiled import run_uncompiled
 from sppkit.probe.found import Findings, Plan, plan_sites
 from sppkit.probe.observable import check_observable
 from sppkit.probe.observer import Observer
@@ -238,10 +238,7 @@ def _seen_in_parts() -> Iterator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes seconds
-            with torch.compiler.set_stance("force_eager"):
-                yield
-        else:
+        with run_uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

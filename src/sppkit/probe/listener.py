@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -10,6 +11,7 @@ import torch
 
 from sppkit.errors import UsageError
 from sppkit.probe.collector import Collector, check_signal
+from sppkit.probe.compiled import run_uncompiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,12 +40,14 @@ class Listener(Collector[T]):
     """
 
     _handles: list[RemovableHandle] = field(default_factory=list)
+    _eager: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         if self._handles:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
         modules = [self.model.get_submodule(site.path) for site in self.sites]
         try:
+            self._eager.enter_context(run_uncompiled())
             self._register(modules)
         except BaseException:
             self.__exit__(None, None, None)
@@ -56,6 +60,7 @@ class Listener(Collector[T]):
         self._depth = 0
         while self._handles:
             self._handles.pop().remove()
+        self._eager.close()
 
     def _register(self, modules: Sequence[nn.Module]) -> None:
         self._handles.append(self.model.register_forward_pre_hook(self._begin_pass, prepend=True))

@@ -7,12 +7,17 @@ population variance: dividing by n). The channel axis is 1; all other axes are r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from sppkit.stats.cpu_moments import cpu_moments
+from sppkit.stats.cuda_moments import cuda_moments
 from sppkit.stats.statistic import Reduction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # float64 copies are made of at most this many values at a time: 32 MiB.
 _CHUNK = 2**22
@@ -26,7 +31,7 @@ class ChannelMoments:
         count: Values per channel, n.
         mean: Shape (C,), float64.
         m2: Sum of squared deviations from the mean, shape (C,), float64.
-        nonfinite: Number of values that are nan or infinite, over all channels; of shape () where it is on a device.
+        nonfinite: Number of values that are nan or infinite: of all channels, or of each where it is on a device.
     """
 
     count: int
@@ -44,9 +49,9 @@ def channel_moments(x: Tensor) -> ChannelMoments:
     """Reduce a signal to the moments of its channels.
 
     On the CPU, float32 rows are summed once in float32; channels for which that is not enough (a mean far larger than
-    the standard deviation, overflow, underflow, nan) are redone in float64. Elsewhere everything is reduced in
-    float64, without waiting for the device; where that type does not exist (MPS), in float32 per row, merged in
-    float64 on the CPU.
+    the standard deviation, overflow, underflow, nan) are redone in float64. On CUDA devices a kernel does both, in one
+    pass and without waiting (``cuda_moments``); where there is none for a type, everything is reduced in float64. Where
+    that type does not exist (MPS), it is float32 per row, merged in float64 on the CPU.
 
     Args:
         x: Shape (N, C, *space), any floating type.
@@ -64,11 +69,17 @@ def channel_moments(x: Tensor) -> ChannelMoments:
 
 
 def _moments_on(device: str, x: Tensor) -> ChannelMoments:
+    count = x.numel() // x.shape[1]
     if device == "cpu" and x.dtype != torch.float64:
-        (mean, m2), nonfinite = cpu_moments(x.float().contiguous())
-        return ChannelMoments(x.numel() // x.shape[1], torch.from_numpy(mean), torch.from_numpy(m2), nonfinite)
+        (mean, m2), lost = cpu_moments(x.float().contiguous())
+        return ChannelMoments(count, torch.from_numpy(mean), torch.from_numpy(m2), lost)
     x = x.reshape(x.shape[0], x.shape[1], -1)
-    return _row_moments(x.float()) if device == "mps" else _exact_moments(x)
+    if device == "mps":
+        return _row_moments(x.float())
+    if device == "cuda" and (found := cuda_moments(x)) is not None:
+        return ChannelMoments(count, *found)
+    mean, m2, nonfinite = _exact_moments(x)
+    return ChannelMoments(count, mean, m2, int(nonfinite.sum()) if device == "cpu" else nonfinite)
 
 
 def merge_moments(a: ChannelMoments, b: ChannelMoments) -> ChannelMoments:
@@ -91,28 +102,49 @@ def merge_moments(a: ChannelMoments, b: ChannelMoments) -> ChannelMoments:
     return ChannelMoments(count, mean, m2, a.nonfinite + b.nonfinite)
 
 
+def bring_to_host(moments: Sequence[ChannelMoments]) -> list[ChannelMoments]:
+    """Return the moments of several signals on the CPU, waiting for their device once.
+
+    Args:
+        moments: All of them on one device.
+
+    Returns:
+        The same, with the values that are not finite counted over all channels.
+    """
+    if not moments:
+        return []
+    counts = [torch.as_tensor(found.nonfinite, device=found.mean.device).view(-1) for found in moments]
+    numbers = torch.cat([part for found in moments for part in (found.mean, found.m2)])
+    sizes = [size for found in moments for size in (len(found.mean), len(found.m2))] + [len(count) for count in counts]
+    parts = torch.split(torch.cat((numbers, torch.cat(counts).double())).cpu(), sizes)
+    means, m2s, lost = parts[: 2 * len(moments) : 2], parts[1 : 2 * len(moments) : 2], parts[2 * len(moments) :]
+    return [
+        ChannelMoments(found.count, mean, m2, int(bad.sum()))
+        for found, mean, m2, bad in zip(moments, means, m2s, lost, strict=True)
+    ]
+
+
 MOMENTS = Reduction(channel_moments, merge_moments)
 
 
-def _exact_moments(x: Tensor) -> ChannelMoments:
-    """Reduce (N, C, L) in float64, a few channels at a time."""  # noqa: DOC201 - said by channel_moments
+def _exact_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # Of (N, C, L), in float64, a few channels at a time: mean, m2 and what is not finite, each of shape (C,).
     samples, channels, length = x.shape
     step = max(1, _CHUNK // (samples * length))
     parts = [_moments_of(x[:, first : first + step].double()) for first in range(0, channels, step)]
-    variance, mean, nonfinite = (torch.cat(column) for column in zip(*parts, strict=True))
-    count = samples * length
-    return ChannelMoments(count, mean, variance * count, nonfinite.sum())
+    mean, variance, nonfinite = (torch.cat(column) for column in zip(*parts, strict=True))
+    return mean, variance * (samples * length), nonfinite
 
 
 def _moments_of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     variance, mean = torch.var_mean(x, dim=(0, 2), correction=0)
-    return variance, mean, (~torch.isfinite(x)).sum().view(1)
+    return mean, variance, (~torch.isfinite(x)).sum((0, 2))
 
 
 def _row_moments(x: Tensor) -> ChannelMoments:
     """Reduce float32 (N, C, L) per sample on its device and merge the samples in float64 on the CPU."""  # noqa: DOC201
     variance, mean = (part.cpu().double() for part in torch.var_mean(x, dim=2, correction=0))
-    nonfinite = (~torch.isfinite(x)).sum().cpu()
+    nonfinite = int((~torch.isfinite(x)).sum())
     count = x.shape[0] * x.shape[2]
     # Law of total variance over the samples.
     m2 = (variance.sum(0) + (mean - mean.mean(0)).square().sum(0)) * x.shape[2]
