@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import multiprocessing
 import os
 import re
@@ -271,6 +272,14 @@ def test_a_contiguous_activation_takes_one_launch_and_one_program_per_channel() 
         for batch in (1, 8, 32):
             plan = plan_of(torch.empty(batch, channels, side * side, device="meta"))
             assert (plan.block[0], plan.runs) == (1, 1) or batch == 32, (channels, batch)
+
+
+def test_a_tile_of_several_samples_holds_all_of_their_positions() -> None:
+    # On which the kernel counts.
+    for samples, channels, length in itertools.product((1, 3, 700), (1, 5, 300), (1, 49, 3136, 5000)):
+        for x in (torch.empty(samples, channels, length), torch.empty(channels, samples, length).transpose(0, 1)):
+            plan = plan_of(x)
+            assert plan.block[1] == 1 or plan.block[2] >= plan.length, plan
 
 
 def test_neighbouring_threads_read_neighbours_in_memory() -> None:

@@ -226,7 +226,6 @@ def _load(
 def _values_before(tile, samples, length, BLOCK_N: tl.constexpr, BLOCK_L: tl.constexpr):
     """Return how many values of a channel come before a tile; tiles go along the positions first."""
     across = tl.cdiv(length, BLOCK_L)
-    sample = tile // across * BLOCK_N
-    rows = tl.minimum(samples - tl.minimum(sample, samples), BLOCK_N)
-    complete = tl.minimum(sample, samples).to(tl.int64) * length
-    return complete + (tile % across * BLOCK_L).to(tl.int64) * rows
+    # A tile of several samples holds all of their positions: only one of a single sample begins in the midst of one.
+    sample = tl.minimum(tile // across * BLOCK_N, samples)
+    return sample.to(tl.int64) * length + (tile % across * BLOCK_L).to(tl.int64)
