@@ -13,6 +13,8 @@ import torch
 import sppkit
 from sppkit.pages import Pieces, map_memory
 
+FLOAT = np.dtype(np.float32)
+
 
 def mapped_bytes() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -22,7 +24,7 @@ def mapped_bytes() -> int:
 def test_arrays_are_apart_and_aligned() -> None:
     pieces = Pieces(1000)
     shapes = [(3,), (7, 5), (), (0, 4), (90,), (2, 100), (1000,), (11,)]
-    arrays = [pieces.cut(shape, np.float32) for shape in shapes]
+    arrays = [pieces.cut(shape, FLOAT).array() for shape in shapes]
     for number, array in enumerate(arrays):
         array.fill(number)
     for number, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
@@ -34,7 +36,7 @@ def test_arrays_are_apart_and_aligned() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_memory_is_freed_with_the_last_of_its_arrays() -> None:
     pieces = Pieces(2**28)
-    first, second = pieces.cut((10,), np.float64), pieces.cut((10,), np.float64)
+    first, second = pieces.cut((10,), FLOAT), pieces.cut((10,), FLOAT)
     del pieces
     before = mapped_bytes()
     del first

@@ -5,9 +5,10 @@ A fresh page costs more than drawing the numbers that fit into it; a huge one st
 
 from __future__ import annotations
 
+import math
 import mmap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,31 @@ def map_memory(size: int) -> NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
+class Cut(NamedTuple):
+    """A place in a piece of memory: what is kept of an array that is not in use.
+
+    An array has its shape on the heap, and a tensor all that describes it, small things that stay where large ones come
+    and go; this has nothing there.
+
+    Attributes:
+        piece: The piece, in bytes.
+        start: Where the array begins.
+        stop: Where it ends.
+        shape: Its shape.
+        dtype: Its type.
+    """
+
+    piece: NDArray[np.uint8]
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def array(self) -> NDArray[Any]:
+        """Return the array, C-contiguous; its values are what was last written there."""
+        return self.piece[self.start : self.stop].view(self.dtype).reshape(self.shape)
+
+
 class Pieces:
     """Arrays that are cut one after the other from pieces of memory, each freed when the last of its arrays is."""
 
@@ -46,23 +72,24 @@ class Pieces:
             size: Bytes of a piece; an array that is larger has one of its own.
         """
         self._size = size
-        self._rest = np.empty(0, np.uint8)
+        self._piece = np.empty(0, np.uint8)
+        self._taken = 0
 
-    def cut(self, shape: tuple[int, ...], dtype: type[np.number[Any]]) -> NDArray[Any]:
-        """Return an array whose values are still to be set.
+    def cut(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Cut:
+        """Return the place of an array whose values are still to be set.
 
         Args:
             shape: Its shape.
             dtype: Its type.
 
         Returns:
-            The array, C-contiguous.
+            The place.
         """
-        needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        taken = -(-needed // _ALIGNMENT) * _ALIGNMENT
-        if taken > self._size:
-            return map_memory(taken)[:needed].view(dtype).reshape(shape)
-        if self._rest.size < taken:
-            self._rest = map_memory(self._size)
-        array, self._rest = self._rest[:needed], self._rest[taken:]
-        return array.view(dtype).reshape(shape)
+        needed = math.prod(shape) * dtype.itemsize
+        if needed > self._size:
+            return Cut(map_memory(needed), 0, needed, shape, dtype)
+        start = -(-self._taken // _ALIGNMENT) * _ALIGNMENT
+        if start + needed > self._piece.size:
+            self._piece, start = map_memory(self._size), 0
+        self._taken = start + needed
+        return Cut(self._piece, start, self._taken, shape, dtype)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Weights lie in pieces of this many bytes: many enough for a huge page, and few enough to be freed when a part is.
 _PIECE = 2**25
+_FLOAT = np.dtype(np.float32)
 
 
 class _Draw(NamedTuple):
@@ -46,7 +47,7 @@ def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None
 def _allocate(module: nn.Module, pieces: Pieces) -> None:
     # Not by to_empty: on the meta device it imports sympy, which takes as long as drawing 40 million numbers.
     for name, parameter in list(module.named_parameters(recurse=False)):
-        memory = torch.from_numpy(pieces.cut(tuple(parameter.shape), np.float32))
+        memory = torch.from_numpy(pieces.cut(tuple(parameter.shape), _FLOAT).array())
         setattr(module, name, nn.Parameter(memory, parameter.requires_grad))
     allocate_buffers(module)
 

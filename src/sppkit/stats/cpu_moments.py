@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sppkit.pages import Pieces, map_memory
+from sppkit.pages import Pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sppkit.pages import Cut
 
     Floats = NDArray[np.float64]
 
@@ -41,38 +43,42 @@ CHUNK = 2**22
 _PIECE = 2**22
 # The shapes of more networks than anyone measures in one process at a time.
 _MOST_SHAPES = 64
+_FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def cpu_moments(x: Tensor) -> tuple[Floats, int]:
+def cpu_moments(x: Tensor) -> tuple[Cut, int]:
     """Reduce a float32 signal to the mean and the squared deviations of every channel.
 
     Args:
         x: Shape (N, C, *space), float32, contiguous, on the CPU, without gradient.
 
     Returns:
-        Shape (2, C): the means and the sums of squared deviations from them; and how many values are not finite.
+        Shape (2, C), float64: the means and the sums of squared deviations from them; and how many values are not
+        finite.
     """
     samples, channels = x.shape[:2]
     length = x.numel() // (samples * channels)
     # What is not finite or overflows is found in the sums, and needs no warning from NumPy.
     with np.errstate(all="ignore"):
         sums = _sum_rows(x, samples, channels, length) if length >= MIN_ROW else _sum_samples(x, channels, length)
-        return _from_sums(x, samples * length, sums, _workspaces.kept.cut((2, channels), np.float64))
+        cut = _workspaces.kept.cut((2, channels), _DOUBLE)
+        return cut, _from_sums(x, samples * length, sums, cut.array())
 
 
-def _from_sums(x: Tensor, count: int, sums: Floats, out: Floats) -> tuple[Floats, int]:
+def _from_sums(x: Tensor, count: int, sums: Floats, out: Floats) -> int:
+    # Writes mean and m2, and returns how many values are not finite.
     total, squares = sums
     mean, m2 = out
     np.divide(total, count, mean)
     np.multiply(total, mean, m2)
     np.subtract(squares, m2, m2)
     # nan where a sum is nan or infinite, or all values are 0; such channels fail the comparison.
-    variance_share = m2 / squares
+    share = np.divide(m2, squares, total)
     least = MIN_SECOND_MOMENT * count
-    if np.minimum.reduce(variance_share) >= 1 / MAX_AMPLIFICATION and np.minimum.reduce(squares) >= least:
-        return out, 0
-    good = (variance_share >= 1 / MAX_AMPLIFICATION) & (squares >= least)
-    return out, _redo(x.flatten(2).numpy() if x.ndim > 2 else x.numpy()[:, :, None], np.flatnonzero(~good), out)
+    if np.minimum.reduce(share) >= 1 / MAX_AMPLIFICATION and np.minimum.reduce(squares) >= least:
+        return 0
+    bad = np.flatnonzero(~((share >= 1 / MAX_AMPLIFICATION) & (squares >= least)))
+    return _redo(x.flatten(2).numpy() if x.ndim > 2 else x.numpy()[:, :, None], bad, out)
 
 
 def _redo(x: NDArray[np.float32], channels: NDArray[np.intp], out: Floats) -> int:
@@ -91,19 +97,23 @@ def _redo(x: NDArray[np.float32], channels: NDArray[np.intp], out: Floats) -> in
 
 @dataclass(frozen=True)
 class _Workspace:
-    """Memory for the sums of signals of one shape, twice each: as NumPy's array and as torch's tensor.
+    """Memory for the sums of signals of one shape: (*some, C, R), with R the rows of a channel, or its positions.
 
     Attributes:
-        sums: Sums and roots of sums of squares, shape (2, N, C, R) in float32: of the rows, or of the samples.
-        total: ``sums[0]``.
-        roots: ``sums[1]``.
+        sums: Sums and roots of sums of squares, shape (2, *some, C, R) in float32.
+        total: ``sums[0]``, as torch's tensor.
+        roots: ``sums[1]``, as torch's tensor.
+        doubles: Shape (2, C, R).
         ones: Shape (R,).
+        channels: Shape (2, C).
     """
 
     sums: NDArray[np.float32]
     total: Tensor
     roots: Tensor
+    doubles: Floats
     ones: Floats
+    channels: Floats
 
 
 class _Workspaces(threading.local):
@@ -122,10 +132,17 @@ def _workspace(*shape: int) -> _Workspace:
     if found is None:
         if len(_workspaces.by_shape) >= _MOST_SHAPES:
             _workspaces.by_shape.clear()
-        sums = map_memory(8 * math.prod(shape)).view(np.float32).reshape(2, *shape)
-        found = _Workspace(sums, torch.from_numpy(sums[0]), torch.from_numpy(sums[1]), np.ones(shape[-1]))
-        _workspaces.by_shape[shape] = found
+        found = _workspaces.by_shape[shape] = _make_workspace(shape)
     return found
+
+
+def _make_workspace(shape: tuple[int, ...]) -> _Workspace:
+    *_some, channels, rows = shape
+    pieces = Pieces(12 * math.prod(shape) + 2**16)
+    sums = pieces.cut((2, *shape), _FLOAT).array()
+    doubles, per_channel = (pieces.cut(each, _DOUBLE).array() for each in ((2, channels, rows), (2, channels)))
+    total, roots = map(torch.from_numpy, sums)
+    return _Workspace(sums, total, roots, doubles, np.ones(rows), per_channel)
 
 
 def _sum_samples(x: Tensor, channels: int, length: int) -> Floats:
@@ -135,7 +152,8 @@ def _sum_samples(x: Tensor, channels: int, length: int) -> Floats:
     x = x.view(-1, channels, length)
     torch.sum(x, 0, out=work.total)
     torch.sum(x * x, 0, out=work.roots)
-    return work.sums.astype(np.float64) @ work.ones
+    np.copyto(work.doubles, work.sums)
+    return np.matmul(work.doubles, work.ones, work.channels)
 
 
 def _sum_rows(x: Tensor, samples: int, channels: int, length: int) -> Floats:
@@ -146,7 +164,9 @@ def _sum_rows(x: Tensor, samples: int, channels: int, length: int) -> Floats:
         return _sum_equal_rows(x.view(samples, channels, length // row, row))
     x = x.view(samples, channels, length)
     whole, last = x[:, :, : length - rest], x[:, :, length - rest :]
-    return _sum_equal_rows(whole.view(samples, channels, -1, row)) + _sum_equal_rows(last.unsqueeze(2))
+    sums = _sum_equal_rows(whole.view(samples, channels, -1, row))
+    # A copy, since both may have one shape, and so one memory.
+    return sums.copy() + _sum_equal_rows(last.unsqueeze(2))
 
 
 def _sum_equal_rows(rows: Tensor) -> Floats:
@@ -155,8 +175,8 @@ def _sum_equal_rows(rows: Tensor) -> Floats:
     torch.sum(rows, 3, out=work.total)
     torch.linalg.vector_norm(rows, dim=3, out=work.roots)
     np.square(work.sums[1], work.sums[1])
-    sums: Floats = np.add.reduce(work.sums, 1, np.float64) @ work.ones
-    return sums
+    np.add.reduce(work.sums, 1, _DOUBLE, out=work.doubles)
+    return np.matmul(work.doubles, work.ones, work.channels)
 
 
 @functools.cache

@@ -6,7 +6,6 @@ population variance: dividing by n). The channel axis is 1; all other axes are r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,30 +18,61 @@ from sppkit.stats.statistic import Reduction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sppkit.pages import Cut
+
 # float64 copies are made of at most this many values at a time: 32 MiB.
 _CHUNK = 2**22
 
 
-@dataclass(frozen=True)
 class ChannelMoments:
     """Moments of every channel of the signal seen so far.
 
     Attributes:
         count: Values per channel, n.
-        mean: Shape (C,), float64.
-        m2: Sum of squared deviations from the mean, shape (C,), float64.
         nonfinite: Number of values that are nan or infinite: of all channels, or of each where it is on a device.
     """
 
-    count: int
-    mean: Tensor
-    m2: Tensor
-    nonfinite: Tensor | int
+    def __init__(self, count: int, mean: Tensor, m2: Tensor, nonfinite: Tensor | int) -> None:
+        """Keep what is given.
+
+        Args:
+            count: Values per channel.
+            mean: Shape (C,), float64.
+            m2: Sum of squared deviations from the mean, shape (C,), float64.
+            nonfinite: Number of values that are not finite.
+        """
+        self.count, self.nonfinite = count, nonfinite
+        self._mean, self._m2 = mean, m2
+
+    @property
+    def mean(self) -> Tensor:
+        """Shape (C,), float64."""
+        return self._mean
+
+    @property
+    def m2(self) -> Tensor:
+        """Sum of squared deviations from the mean, shape (C,), float64."""
+        return self._m2
 
     @property
     def variance(self) -> Tensor:
         """The population variance m2 / n, shape (C,)."""
         return self.m2 / self.count
+
+
+class _StoredMoments(ChannelMoments):
+    """Moments that lie in memory of their own, of which there is a tensor only while it is used."""
+
+    def __init__(self, count: int, cut: Cut, nonfinite: int) -> None:
+        self.count, self.nonfinite, self._cut = count, nonfinite, cut
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.from_numpy(self._cut.array()[0])
+
+    @property
+    def m2(self) -> Tensor:
+        return torch.from_numpy(self._cut.array()[1])
 
 
 def channel_moments(x: Tensor) -> ChannelMoments:
@@ -71,8 +101,7 @@ def channel_moments(x: Tensor) -> ChannelMoments:
 def _moments_on(device: str, x: Tensor) -> ChannelMoments:
     count = x.numel() // x.shape[1]
     if device == "cpu" and x.dtype != torch.float64:
-        (mean, m2), lost = cpu_moments(x.float().contiguous())
-        return ChannelMoments(count, torch.from_numpy(mean), torch.from_numpy(m2), lost)
+        return _StoredMoments(count, *cpu_moments(x.float().contiguous()))
     x = x.reshape(x.shape[0], x.shape[1], -1)
     if device == "mps":
         return _row_moments(x.float())
