@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sppkit.cli.heap import keep_freed_memory
 
@@ -20,6 +20,9 @@ keep_freed_memory()
 import torch  # noqa: E402
 
 from benchmarks import cuda, overhead, processes, report  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -40,26 +43,30 @@ def environment() -> dict[str, Any]:
     }
 
 
-def measure_all(*, quick: bool) -> dict[str, Any]:
-    results: dict[str, Any] = {"environment": environment(), "overhead": []}
-    for case in overhead.iter_cases(quick=quick):
-        results["overhead"].append(overhead.measure_case(case))
-        print(json.dumps(results["overhead"][-1]), flush=True)
-    for case in cuda.measure_all(quick=quick):
-        results.setdefault("cuda", []).append(case)
-        print(json.dumps(case), flush=True)
-    results["command"] = processes.time_command(quick=quick)
-    print(json.dumps(results["command"]), flush=True)
-    results["memory"] = processes.peak_memory(quick=quick)
-    return results
+# In this order.
+PARTS: dict[str, Callable[..., Any]] = {
+    "overhead": lambda *, quick: [_shown(overhead.measure_case(case)) for case in overhead.iter_cases(quick=quick)],
+    "cuda": lambda *, quick: [_shown(case) for case in cuda.measure_all(quick=quick)],
+    "command": lambda *, quick: _shown(processes.time_command(quick=quick)),
+    "memory": lambda *, quick: _shown(processes.peak_memory(quick=quick)),
+}
+
+
+def _shown(found: Any) -> Any:
+    print(json.dumps(found), flush=True)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small case of each kind")
+    parser.add_argument("--only", choices=PARTS, help="measure one part, and keep the others as they were")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="where to write the results")
     arguments = parser.parse_args()
-    results = measure_all(quick=arguments.quick)
+    results = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.only else {}
+    results["environment"] = environment()
+    for part in [arguments.only] if arguments.only else PARTS:
+        results[part] = PARTS[part](quick=arguments.quick)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if not arguments.quick:
         page = DOCS / "performance.md"

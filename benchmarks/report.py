@@ -17,7 +17,7 @@ def render_page(page: str, results: dict[str, Any]) -> str:
     head, rest = page.split(START)
     tail = rest.split(END)[1]
     parts = [_environment(results), _overhead(results["overhead"])]
-    if "cuda" in results:
+    if results.get("cuda"):
         parts += [f"On a GPU ({results['environment']['cuda']}), TF32 off:\n", _overhead(results["cuda"])]
     parts += [_command(results), _memory(results)]
     return head + START + "\n" + "\n".join(parts) + "\n" + END + tail

@@ -45,7 +45,8 @@ class Listener(Collector[T]):
     def __enter__(self) -> Self:
         if self._handles:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
-        modules = [self.model.get_submodule(site.path) for site in self.sites]
+        named = dict(self.model.named_modules(remove_duplicate=False))
+        modules = [named[site.path] for site in self.sites]
         try:
             self._eager.enter_context(run_uncompiled())
             self._register(modules)

@@ -101,7 +101,9 @@ def channel_moments(x: Tensor) -> ChannelMoments:
 def _moments_on(device: str, x: Tensor) -> ChannelMoments:
     count = x.numel() // x.shape[1]
     if device == "cpu" and x.dtype != torch.float64:
-        return _StoredMoments(count, *cpu_moments(x.float().contiguous()))
+        # Asked first, because a call that does nothing costs as much as one that does little.
+        x = x if x.dtype is torch.float32 else x.float()
+        return _StoredMoments(count, *cpu_moments(x if x.is_contiguous() else x.contiguous()))
     x = x.reshape(x.shape[0], x.shape[1], -1)
     if device == "mps":
         return _row_moments(x.float())

@@ -20,7 +20,8 @@ def channel_squared_mean(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    return moments.mean.dot(moments.mean) / len(moments.mean)
+    mean = moments.mean
+    return mean.dot(mean) / len(mean)
 
 
 def channel_variance(moments: ChannelMoments) -> Tensor:
@@ -32,7 +33,8 @@ def channel_variance(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    return moments.m2.sum() / (moments.count * len(moments.m2))
+    m2 = moments.m2
+    return m2.sum() / (moments.count * len(m2))
 
 
 CHANNEL_SQUARED_MEAN = Statistic(MOMENTS, channel_squared_mean)
