@@ -14,7 +14,7 @@ from sppkit.errors import UsageError
 from sppkit.sites import DeclaresSites, Role, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 def declared_sites(model: object) -> list[Site]:
@@ -70,12 +70,11 @@ def check_sites(model: nn.Module, sites: object) -> list[Site]:
     declared: list[Any] = list(sites) if isinstance(sites, Iterable) and not isinstance(sites, str) else [sites]
     if not declared:
         raise UsageError(f"signal_sites() of {type(model).__name__} is empty: there is nowhere to listen.")
-    modules = dict(model.named_modules(remove_duplicate=False))
     for site in declared:
         if not isinstance(site, Site):
             raise UsageError(f"signal_sites() of {type(model).__name__} must return sppkit.Site objects, not {site!r}.")
         _check_fields(site)
-        _check_path(model, modules, site)
+        _check_path(model, site)
     _check_blocks(declared)
     _check_roles(declared)
     return declared
@@ -122,15 +121,17 @@ def _check_fields(site: Site) -> None:
             raise UsageError(f"{site}: {field} must be {legal}, not {value!r}.")
 
 
-def _check_path(model: nn.Module, modules: Mapping[str, nn.Module], site: Site) -> None:
-    module = modules.get(site.path)
-    if module is None:
-        close = difflib.get_close_matches(site.path, modules, n=1, cutoff=0.5)
+def _check_path(model: nn.Module, site: Site) -> None:
+    try:
+        module = model.get_submodule(site.path)
+    except AttributeError:
+        names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+        close = difflib.get_close_matches(site.path, names, n=1, cutoff=0.5)
         match = f"; did you mean {close[0]!r}?" if close else "."
         raise UsageError(
             f"{site}: {type(model).__name__} has no module {site.path!r}{match}\n"
             "print(model) and model.named_modules() show their names."
-        )
+        ) from None
     if isinstance(module, torch.jit.ScriptModule):
         raise UsageError(
             f"{site}: {site.path!r} of {type(model).__name__} is compiled by TorchScript, which can't be listened to.\n"

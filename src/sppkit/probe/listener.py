@@ -45,9 +45,7 @@ class Listener(Collector[T]):
     def __enter__(self) -> Self:
         if self._handles:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
-        named, paths = dict(self.model.named_modules(remove_duplicate=False)), [site.path for site in self.sites]
-        # Of one that is gone since the sites were checked, torch says so.
-        modules = [named[path] if path in named else self.model.get_submodule(path) for path in paths]
+        modules = [self.model.get_submodule(site.path) for site in self.sites]
         try:
             self._eager.enter_context(run_uncompiled())
             self._register(modules)
