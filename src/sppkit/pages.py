@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Of the start of every array: a line of the caches, and what vector instructions like best.
-_ALIGNMENT = 64
+ALIGNMENT = 64
 # Not shared with processes that are forked from this one, where that is a choice.
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 
@@ -88,7 +88,7 @@ class Pieces:
         needed = math.prod(shape) * dtype.itemsize
         if needed > self._size:
             return Cut(map_memory(needed), 0, needed, shape, dtype)
-        start = -(-self._taken // _ALIGNMENT) * _ALIGNMENT
+        start = -(-self._taken // ALIGNMENT) * ALIGNMENT
         if start + needed > self._piece.size:
             self._piece, start = map_memory(self._size), 0
         self._taken = start + needed

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sppkit.pages import Pieces
+from sppkit.pages import ALIGNMENT, Pieces
 from sppkit.streams import fill_normal, fill_uniform
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None
         seed: The run's seed.
         on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
-    pieces = Pieces(_PIECE)
+    # A small network is to have no more than it needs.
+    pieces = Pieces(min(_PIECE, sum(4 * parameter.numel() + ALIGNMENT for parameter in model.parameters())))
     for module in model.modules():
         _allocate(module, pieces)
         reset_constants(module)
