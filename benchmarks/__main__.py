@@ -63,6 +63,10 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, help="measure one part, and keep the others as they were")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="where to write the results")
     arguments = parser.parse_args()
+    if arguments.only and not arguments.out.exists():
+        parser.error(
+            f"--only keeps the other parts of {arguments.out}, which is not there; leave it out the first time."
+        )
     results = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.only else {}
     results["environment"] = environment()
     for part in [arguments.only] if arguments.only else PARTS:

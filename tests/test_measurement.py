@@ -432,3 +432,11 @@ def test_all_moments_are_fetched_from_the_device_at_once(single: bool, monkeypat
     # Two numbers of every channel and a count of each of the seven signals; the statistics are on the host then: two
     # of four outputs, and one of three branches.
     assert fetched == [(2 * sum(channels) + 7,), (4 * 2 + 3,)]
+
+
+def test_numbers_of_several_devices_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a GPU the moments are on the host when other statistics are still on the device; "meta" stands for it here.
+    real = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda self: torch.full(self.shape, 7.0) if self.is_meta else real(self))
+    scalars = [torch.tensor(1.0), torch.tensor(0.0, device="meta"), 3, torch.tensor(4), 5.5]
+    assert reducer.fetch(scalars) == [1, 7, 3, 4, 5.5]

@@ -142,7 +142,7 @@ def _moments_device(kept: Kept) -> str | None:
 
 
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
-    """Bring numbers to the host, all at once: the only time that it waits for the device.
+    """Bring numbers to the host, all of a device at once.
 
     Args:
         scalars: Numbers and tensors of shape ().
@@ -151,6 +151,10 @@ def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
         The numbers.
     """
     values = list(scalars)
-    tensors = [value.double() for value in values if not isinstance(value, (int, float))]
-    fetched = iter(torch.stack(tensors).cpu().tolist() if tensors else ())
-    return [float(value) if isinstance(value, (int, float)) else next(fetched) for value in values]
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
+    for value in values:
+        if not isinstance(value, (int, float)):
+            by_device[value.device].append(value.double())
+    # Channel moments are on the host already, other statistics may still be where the network is.
+    fetched = {device: iter(torch.stack(tensors).cpu().tolist()) for device, tensors in by_device.items()}
+    return [float(value) if isinstance(value, (int, float)) else next(fetched[value.device]) for value in values]
