@@ -20,6 +20,7 @@ keep_freed_memory()
 import torch  # noqa: E402
 
 from benchmarks import cuda, overhead, processes, report  # noqa: E402
+from sppkit.stats import cpu_moments  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
+        "compiled": cpu_moments.native is not None,
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

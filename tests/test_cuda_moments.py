@@ -29,8 +29,9 @@ from sppkit.models.build import lay_out
 from sppkit.models.spec import build_spec
 from sppkit.probe.numerics import full_float32
 from sppkit.stats import cuda_moments as module
+from sppkit.stats.channel_moments import ChannelMoments
 from sppkit.stats.cuda_moments import Plan, cuda_moments, make_plan
-from sppkit.stats.moments import ChannelMoments, bring_to_host, channel_moments
+from sppkit.stats.moments import bring_to_host, channel_moments
 from test_moments import PATTERNS, assert_moments, normal
 
 if TYPE_CHECKING:

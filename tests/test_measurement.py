@@ -407,9 +407,9 @@ def test_what_is_kept_is_proportional_to_channels_and_not_to_the_signal() -> Non
         model = small("nf-resnet")
         with sppkit.Probe(model) as probe:
             model(torch.randn(2, 3, size, size))
-        moments = [m for kept_there in probe._listener.values.values() for m in kept_there.values()]
+        moments = [m for heard in probe._listener.heard.values() for m in heard.value.values()]
         kept.append([m.mean.numel() + m.m2.numel() for m in moments])
-        assert kept[-1] == [2 * shape[1] for shape in probe._listener.shapes.values()]
+        assert kept[-1] == [2 * heard.shape[1] for heard in probe._listener.heard.values()]
     assert kept[0] == kept[1]
 
 
@@ -419,7 +419,7 @@ def test_all_moments_are_fetched_from_the_device_at_once(single: bool, monkeypat
     real = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda self: fetched.append(tuple(self.shape)) or real(self))
     # The CPU in the part of a device: nothing is summarized while the network runs.
-    monkeypatch.setattr(reducer, "_moments_device", lambda kept: "cuda")
+    monkeypatch.setattr(reducer, "_is_elsewhere", lambda kept: True)
     monkeypatch.setattr(sppkit.Probe, "_summarize_site", sppkit.Probe._reduce_site)
     model = small("nf-resnet")
     expected = sppkit.measure(model, batch())
@@ -428,7 +428,7 @@ def test_all_moments_are_fetched_from_the_device_at_once(single: bool, monkeypat
         model(batch())
     assert fetched == []
     pd.testing.assert_frame_equal(probe.table(), expected)
-    channels = [shape[1] for shape in probe._listener.shapes.values()]
+    channels = [heard.shape[1] for heard in probe._listener.heard.values()]
     # Two numbers of every channel and a count of each of the seven signals; the statistics are on the host then: two
     # of four outputs, and one of three branches.
     assert fetched == [(2 * sum(channels) + 7,), (4 * 2 + 3,)]

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import functools
+import shutil
+import sysconfig
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sppkit.pages import Pieces
-from sppkit.stats import cpu_moments
+from sppkit.stats import cpu_moments, torch_moments
 from sppkit.stats import moments as module
-from sppkit.stats.moments import ChannelMoments, bring_to_host, channel_moments, merge_moments
+from sppkit.stats.channel_moments import ChannelMoments
+from sppkit.stats.moments import bring_to_host, channel_moments, merge_moments
 from sppkit.stats.spp import channel_squared_mean, channel_variance
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "torch"])
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Everything here holds for both: what is compiled, and what runs where there was no compiler."""
+    compiled = cpu_moments.native
+    if request.param == "compiled" and compiled is None:
+        pytest.skip("sppkit was installed without a C compiler")
+    cpu_moments.native = compiled if request.param == "compiled" else None
+    yield request.param
+    cpu_moments.native = compiled
 
 
 def twin(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -92,8 +109,15 @@ def count_redone(monkeypatch: pytest.MonkeyPatch, x: torch.Tensor) -> int:
         redone.append(len(channels))
         return real(x, channels, out)
 
-    real = cpu_moments._redo
-    monkeypatch.setattr(cpu_moments, "_redo", spy)
+    def compiled_spy(*arguments: object) -> tuple[int, int]:
+        lost, again = compiled(*arguments)
+        redone.append(again)
+        return lost, again
+
+    real, compiled = torch_moments._redo, cpu_moments.native
+    monkeypatch.setattr(torch_moments, "_redo", spy)
+    if compiled is not None:
+        monkeypatch.setattr(cpu_moments, "native", compiled_spy)
     channel_moments(x)
     return sum(redone)
 
@@ -104,17 +128,27 @@ def test_exact_path_stays_quiet_where_it_is_not_needed(monkeypatch: pytest.Monke
     assert count_redone(monkeypatch, x) == 0
 
 
-def test_exact_path_takes_the_channels_that_need_it_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = normal(4, 32, 20, 20)
-    x[:, 3] += 100
-    x[:, 7] *= 1e25
-    x[:, 9] *= 1e-25
+def test_exact_path_takes_the_channels_that_need_it_and_no_others(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    x = normal(4, 32, 60, 60)
+    if path == "torch":
+        x[:, 3] += 100
+        x[:, 7] *= 1e25
+        x[:, 9] *= 1e-25
+    else:
+        # Only a first value d far outside of the n others costs digits, by 1 + d² / (1 + d² / n): at most n = 14400.
+        x[0, 3, 0, 0], x[0, 7, 0, 0], x[0, 9, 0, 0], x[0, 11, 0, 0] = 2e3, -1e30, float("inf"), 90
+        x[1, 13, 0, 0] = 1e6  # elsewhere it does no harm
     assert count_redone(monkeypatch, x) == 3
+    if path == "compiled":
+        x[0, 9] = 1
+    assert_moments(channel_moments(x), x)
 
 
-def test_without_the_exact_path_the_numbers_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_exact_path_the_numbers_would_be_wrong(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    if path == "compiled":
+        pytest.skip("all its sums are in double precision: only what is not finite needs the other path for sure")
     x = normal(4, 4, 50, 50) + 1e3
-    monkeypatch.setattr(cpu_moments, "_redo", lambda x, channels, out: 0)
+    monkeypatch.setattr(torch_moments, "_redo", lambda x, channels, out: 0)
     with pytest.raises(AssertionError, match="variance off by"):
         assert_moments(channel_moments(x), x)
 
@@ -296,16 +330,75 @@ def test_threads_do_not_share_sums() -> None:
         assert_moments(moments, x)
 
 
-def test_memory_of_many_shapes_is_given_back() -> None:
-    for samples in range(1, 3 * cpu_moments._MOST_SHAPES):
+def test_memory_of_many_shapes_is_given_back(path: str) -> None:
+    if path == "compiled":
+        pytest.skip("it needs no memory of its own")
+    for samples in range(1, 3 * torch_moments._MOST_SHAPES):
         channel_moments(normal(samples, 2, 40))
-    assert len(cpu_moments._workspaces.by_shape) <= cpu_moments._MOST_SHAPES
+    assert len(torch_moments._workspaces.by_shape) <= torch_moments._MOST_SHAPES
 
 
 def test_a_channel_costs_sixteen_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two float64 numbers, cut from a piece of memory: nothing that depends on samples or positions is kept.
     pieces = Pieces(10_000)
-    monkeypatch.setattr(cpu_moments._workspaces, "kept", pieces)
+    monkeypatch.setattr(cpu_moments._kept, "pieces", pieces)
     for _ in range(3):
         channel_moments(normal(16, 48, 40, 40))
-    assert pieces._taken == 3 * 48 * 16
+    assert pieces._next == 3 * 48 * 16
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    shapes = [(4, 70, 30, 30), (8, 1024, 3, 3), (9, 2048, 5), (40, 3000), (2, 1, 300, 301)]
+    signals = [normal(*shape) + 1 for shape in shapes]
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            found.append([moments for x in signals for moments in map(channel_moments, (x, x.movedim(1, -1)))])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            assert torch.equal(a.mean, b.mean)
+            assert torch.equal(a.m2, b.m2)
+
+
+def test_signals_that_need_a_gradient_and_negative_views() -> None:
+    x = normal(4, 6, 10, 12) + 2
+    assert_moments(channel_moments(x.clone().requires_grad_()), x)
+    assert_moments(channel_moments(x.clone().requires_grad_().to(memory_format=torch.channels_last)), x)
+    negative = torch.complex(x, x).conj().imag
+    assert negative.is_neg()
+    assert_moments(channel_moments(negative), -x)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer")
+def test_tensors_without_memory_are_refused(path: str) -> None:
+    if path == "torch":
+        pytest.skip("of the compiled function, which is given an address")
+    with FakeTensorMode():
+        x = torch.ones(2, 3, 8, 8)
+    with pytest.raises((RuntimeError, ValueError)):
+        channel_moments(x)
+
+
+def test_the_compiled_function_checks_its_room(path: str) -> None:
+    if path == "torch":
+        pytest.skip("of the compiled function")
+    x, room = torch.ones(2, 4, 8), np.zeros(64, np.uint8)
+    assert cpu_moments.native(x.data_ptr(), 2, 4, 8, room, 0, 1) == (0, 0)
+    refused = [(0, 4, 8, room, 0), (2, 4, 0, room, 0), (2, 4, 8, room, 8), (2, 4, 8, room, -8), (2, 5, 8, room, 0)]
+    for arguments in refused:
+        with pytest.raises(ValueError, match="no room for its moments"):
+            cpu_moments.native(x.data_ptr(), *arguments, 1)
+    with pytest.raises(ValueError, match="no memory"):
+        cpu_moments.native(0, 2, 4, 8, room, 0, 1)
+
+
+def test_it_is_compiled_wherever_there_is_a_compiler(path: str) -> None:
+    # Otherwise nobody would notice that it no longer compiles.
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if not (shutil.which("cc") and headers.exists()):
+        pytest.skip("needs a C compiler and Python's headers")
+    assert path == "torch" or cpu_moments.native is not None

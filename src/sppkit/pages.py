@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import mmap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,31 +37,6 @@ def map_memory(size: int) -> NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
-class Cut(NamedTuple):
-    """A place in a piece of memory: what is kept of an array that is not in use.
-
-    An array has its shape on the heap, and a tensor all that describes it, small things that stay where large ones come
-    and go; this has nothing there.
-
-    Attributes:
-        piece: The piece, in bytes.
-        start: Where the array begins.
-        stop: Where it ends.
-        shape: Its shape.
-        dtype: Its type.
-    """
-
-    piece: NDArray[np.uint8]
-    start: int
-    stop: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def array(self) -> NDArray[Any]:
-        """Return the array, C-contiguous; its values are what was last written there."""
-        return self.piece[self.start : self.stop].view(self.dtype).reshape(self.shape)
-
-
 class Pieces:
     """Arrays that are cut one after the other from pieces of memory, each freed when the last of its arrays is."""
 
@@ -73,23 +48,38 @@ class Pieces:
         """
         self._size = size
         self._piece = np.empty(0, np.uint8)
-        self._taken = 0
+        self._next = 0
 
-    def cut(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Cut:
-        """Return the place of an array whose values are still to be set.
+    def take(self, size: int) -> tuple[NDArray[np.uint8], int]:
+        """Return a place, whose bytes are still to be set.
+
+        An array has its shape on the heap, and a tensor all that describes it, small things that stay where large ones
+        come and go; what is kept for long keeps its place instead.
+
+        Args:
+            size: In bytes.
+
+        Returns:
+            A piece, and where the place begins in it.
+        """
+        if size > self._size:
+            return map_memory(size), 0
+        start = self._next
+        if start + size > self._piece.size:
+            self._piece, start = map_memory(self._size), 0
+        self._next = -(-(start + size) // ALIGNMENT) * ALIGNMENT
+        return self._piece, start
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return an array whose values are still to be set.
 
         Args:
             shape: Its shape.
             dtype: Its type.
 
         Returns:
-            The place.
+            The array, C-contiguous.
         """
-        needed = math.prod(shape) * dtype.itemsize
-        if needed > self._size:
-            return Cut(map_memory(needed), 0, needed, shape, dtype)
-        start = -(-self._taken // ALIGNMENT) * ALIGNMENT
-        if start + needed > self._piece.size:
-            self._piece, start = map_memory(self._size), 0
-        self._taken = start + needed
-        return Cut(self._piece, start, self._taken, shape, dtype)
+        size = math.prod(shape) * dtype.itemsize
+        piece, start = self.take(size)
+        return piece[start : start + size].view(dtype).reshape(shape)

@@ -10,7 +10,7 @@ import torch
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.stats.moments import MOMENTS, ChannelMoments, bring_to_host
+from sppkit.stats.moments import MOMENTS, bring_to_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sppkit.sites import LayerRole, Role
+    from sppkit.stats.channel_moments import ChannelMoments
     from sppkit.stats.statistic import Reduction, Statistic
 
     # By reduction; or, where there is nothing to merge, the statistics themselves, each of shape (), by name.
@@ -64,7 +65,11 @@ class Reducer:
             needed = [load_statistic(name).reduction for name in self.names(role)]
             always = [] if role in self.layer_roles else [MOMENTS]
             reductions = self._reductions[role] = tuple(dict.fromkeys([*always, *needed]))
-        return {reduction: reduction.reduce(signal) for reduction in reductions}
+        # A comprehension would be a call of its own.
+        kept = {}
+        for reduction in reductions:
+            kept[reduction] = reduction.reduce(signal)
+        return kept
 
     def summarize(self, role: Role | LayerRole, kept: Kept) -> dict[str, Tensor | float]:
         """Return the statistics of a role.
@@ -129,16 +134,16 @@ def on_host(kept: Iterable[Kept]) -> list[Kept]:
         The same, in the same order; what is no channel moments stays where it is.
     """
     everything = list(kept)
-    on_device = [index for index, item in enumerate(everything) if _moments_device(item) not in {None, "cpu"}]
+    on_device = [index for index, item in enumerate(everything) if _is_elsewhere(item)]
     found = [cast("Mapping[Reduction[Any], Any]", everything[index]) for index in on_device]
     for index, item, moved in zip(on_device, found, bring_to_host([i[MOMENTS] for i in found]), strict=True):
         everything[index] = {**item, MOMENTS: moved}
     return everything
 
 
-def _moments_device(kept: Kept) -> str | None:
+def _is_elsewhere(kept: Kept) -> bool:
     moments = cast("Mapping[Reduction[Any], ChannelMoments]", kept).get(MOMENTS)
-    return None if moments is None else moments.mean.device.type
+    return moments is not None and not moments.is_cpu
 
 
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:

@@ -50,7 +50,7 @@ def iter_rows(
         blocks.setdefault(site.block, {})[site.role] = site
     for block, roles in blocks.items():
         output = roles["block_output"]
-        _samples, channels, *space = sites.shapes[output]
+        _samples, channels, *space = sites.heard[output].shape
         found = {name: numbers.get((block, name)) for name in _column_order(reducer)}
         yield {
             "seed": seed,
@@ -79,7 +79,7 @@ def _collect(
     sites: Collector[Kept], layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> dict[_Place, float]:
     scalars: dict[_Place, Tensor | float] = {}
-    for site, kept in zip(sites.values, on_host(sites.values.values()), strict=True):
+    for site, kept in zip(sites.heard, on_host([heard.value for heard in sites.heard.values()]), strict=True):
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():
             scalars[site.block, _nonfinite_at(site.role) if name == NONFINITE else name] = value
@@ -96,7 +96,7 @@ def _collect(
 
 def _iter_gaps(
     layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
-) -> Iterator[tuple[_Place, Tensor]]:
+) -> Iterator[tuple[_Place, Tensor | float]]:
     """Yield the statistics of the weights, each in the block in which the last of its readers is called."""
     weights = {layer.path: (layer.block, kept) for layer, kept in layers.items() if layer.role == "weights"}
     for name in reducer.names("weights"):

@@ -48,7 +48,7 @@ def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None
 def _allocate(module: nn.Module, pieces: Pieces) -> None:
     # Not by to_empty: on the meta device it imports sympy, which takes as long as drawing 40 million numbers.
     for name, parameter in list(module.named_parameters(recurse=False)):
-        memory = torch.from_numpy(pieces.cut(tuple(parameter.shape), _FLOAT).array())
+        memory = torch.from_numpy(pieces.array(tuple(parameter.shape), _FLOAT))
         setattr(module, name, nn.Parameter(memory, parameter.requires_grad))
     allocate_buffers(module)
 

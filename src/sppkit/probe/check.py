@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sppkit.errors import UsageError
+from sppkit.probe.modules import find_modules
 from sppkit.sites import DeclaresSites, Role, Site
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def check_sites(model: nn.Module, sites: object) -> list[Site]:
         if not isinstance(site, Site):
             raise UsageError(f"signal_sites() of {type(model).__name__} must return sppkit.Site objects, not {site!r}.")
         _check_fields(site)
-        _check_path(model, site)
+    _check_paths(model, declared)
     _check_blocks(declared)
     _check_roles(declared)
     return declared
@@ -121,9 +122,24 @@ def _check_fields(site: Site) -> None:
             raise UsageError(f"{site}: {field} must be {legal}, not {value!r}.")
 
 
+def _check_paths(model: nn.Module, sites: Sequence[Site]) -> None:
+    try:
+        modules = find_modules(model, [site.path for site in sites])
+    except AttributeError:
+        for site in sites:
+            _check_path(model, site)
+        raise
+    for site, module in zip(sites, modules, strict=True):
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UsageError(
+                f"{site}: {site.path!r} of {type(model).__name__} is compiled by TorchScript, which can't be listened "
+                "to.\nMeasure the network that it was made from."
+            )
+
+
 def _check_path(model: nn.Module, site: Site) -> None:
     try:
-        module = model.get_submodule(site.path)
+        find_modules(model, [site.path])
     except AttributeError:
         names = [name for name, _ in model.named_modules(remove_duplicate=False)]
         close = difflib.get_close_matches(site.path, names, n=1, cutoff=0.5)
@@ -132,11 +148,6 @@ def _check_path(model: nn.Module, site: Site) -> None:
             f"{site}: {type(model).__name__} has no module {site.path!r}{match}\n"
             "print(model) and model.named_modules() show their names."
         ) from None
-    if isinstance(module, torch.jit.ScriptModule):
-        raise UsageError(
-            f"{site}: {site.path!r} of {type(model).__name__} is compiled by TorchScript, which can't be listened to.\n"
-            "Measure the network that it was made from."
-        )
 
 
 def _check_blocks(sites: Sequence[Site]) -> None:

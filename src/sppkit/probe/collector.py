@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class Heard(Generic[T]):
+    """What was heard at a site.
+
+    Attributes:
+        value: What was kept of its signals.
+        shape: That of the last one, with the channels on axis 1.
+        number: The forward pass that it came from.
+    """
+
+    value: T
+    shape: torch.Size
+    number: int
+
+
 @dataclass
 class Collector(Generic[T]):
     """The values of every site of a network, reduced as they come and never kept.
@@ -32,8 +47,7 @@ class Collector(Generic[T]):
         reduce: From a site and its output, with the channels on axis 1, to what is kept of it.
         merge: Combines what is kept of one site over several forward passes.
         on_site: Called after each site, for instance to show progress.
-        values: What was kept, by site.
-        shapes: Shape of each site's output, with the channels on axis 1.
+        heard: What was kept, by site.
         last: The last site that was reached.
         raised: What ``on_site`` raised, if it did.
     """
@@ -43,13 +57,12 @@ class Collector(Generic[T]):
     reduce: Callable[[Site, Tensor], T]
     merge: Callable[[T, T], T]
     on_site: Callable[[Site], None] | None = None
-    values: dict[Site, T] = field(default_factory=dict)
-    shapes: dict[Site, torch.Size] = field(default_factory=dict)
+    heard: dict[Site, Heard[T]] = field(default_factory=dict)
     last: Site | None = None
     raised: Exception | None = None
-    # How many calls of the model are open (a model may call itself), and the sites that fired in the outermost one.
+    # How many calls of the model are open (a model may call itself), and the number of the outermost one.
     _depth: int = 0
-    _fired: set[Site] = field(default_factory=set)
+    _number: int = 0
 
     def check_complete(self) -> None:
         """Check that every site was reached.
@@ -57,7 +70,7 @@ class Collector(Generic[T]):
         Raises:
             MeasurementError: If one was not, as happens when a model was compiled before it was probed.
         """
-        silent = [site for site in self.sites if site not in self.values]
+        silent = [site for site in self.sites if site not in self.heard]
         if silent:
             raise MeasurementError(
                 f"{len(silent)} of {len(self.sites)} sites were never reached, the first at {silent[0].path!r}.\n"
@@ -74,24 +87,32 @@ class Collector(Generic[T]):
         return None
 
     def _take(self, site: Site, signal: Tensor) -> None:
-        if site in self._fired:
+        heard = self.heard.get(site)
+        if heard is None:
+            self.heard[site] = Heard(self.reduce(site, signal), signal.shape, self._number)
+        else:
+            self._check_again(site, heard, signal)
+            heard.value = self.merge(heard.value, self.reduce(site, signal))
+            heard.shape, heard.number = signal.shape, self._number
+        self.last = site
+        if self.on_site is not None:
+            self._tell(self.on_site, site)
+
+    def _has_fired(self, site: Site) -> bool:
+        heard = self.heard.get(site)
+        return heard is not None and heard.number == self._number
+
+    def _check_again(self, site: Site, heard: Heard[T], signal: Tensor) -> None:
+        if heard.number == self._number:
             raise MeasurementError(
                 f"site {site.name!r} fired twice in one forward pass: its module {site.path!r} is called more than "
                 "once.\nDeclare a module that is called once, for instance an nn.Identity where the signal is."
             )
-        known = self.shapes.get(site)
-        if known is not None and known[1] != signal.shape[1]:
+        if heard.shape[1] != signal.shape[1]:
             raise MeasurementError(
-                f"the output of {site.path!r} had {known[1]} channels and has {signal.shape[1]} now; batches can be "
-                "merged only where the channels are the same."
+                f"the output of {site.path!r} had {heard.shape[1]} channels and has {signal.shape[1]} now; batches can "
+                "be merged only where the channels are the same."
             )
-        value = self.reduce(site, signal)
-        self.values[site] = value if known is None else self.merge(self.values[site], value)
-        self.shapes[site] = signal.shape
-        self._fired.add(site)
-        self.last = site
-        if self.on_site is not None:
-            self._tell(self.on_site, site)
 
     def _tell(self, on_site: Callable[[Site], None], site: Site) -> None:
         try:

@@ -138,7 +138,7 @@ class Finder(Collector[T]):
         _check_capture()
         if self.findings is None:
             self._discover(args, kwargs)
-        self._fired.clear()
+        self._number += 1
         observer = Observer(self._hear)
         observer.start((args, kwargs))
         self._observer = observer
@@ -192,7 +192,7 @@ class Finder(Collector[T]):
         if fresh:
             self._check_shapes(found)
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
-        if expected == seen and all(site in self._fired for site in self.sites):
+        if expected == seen and all(self._has_fired(site) for site in self.sites):
             return
         other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
         raise MeasurementError(

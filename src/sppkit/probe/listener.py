@@ -12,6 +12,7 @@ import torch
 from sppkit.errors import UsageError
 from sppkit.probe.collector import Collector, check_signal
 from sppkit.probe.compiled import run_uncompiled
+from sppkit.probe.modules import find_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ class Listener(Collector[T]):
     def __enter__(self) -> Self:
         if self._handles:
             raise UsageError("this probe is listening already; leave its context before you enter it again.")
-        modules = [self.model.get_submodule(site.path) for site in self.sites]
+        modules = find_modules(self.model, [site.path for site in self.sites])
         try:
             self._eager.enter_context(run_uncompiled())
             self._register(modules)
@@ -71,7 +72,7 @@ class Listener(Collector[T]):
 
     def _begin_pass(self, _model: nn.Module, _inputs: object) -> None:
         if self._depth == 0:
-            self._fired.clear()
+            self._number += 1
         self._depth += 1
 
     def _end_pass(self, _model: nn.Module, _inputs: object, _output: object) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sppkit.stats.moments import MOMENTS, ChannelMoments
+from sppkit.stats.moments import MOMENTS
 from sppkit.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sppkit.stats.channel_moments import ChannelMoments
 
 # A unit that is on for no more than this share of the data counts as eliminated: no publication gives a number.
 # Phi(ELIMINATED) = 1e-3, with Phi the normal distribution function.

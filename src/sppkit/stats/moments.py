@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sppkit.stats.channel_moments import ChannelMoments
 from sppkit.stats.cpu_moments import cpu_moments
 from sppkit.stats.cuda_moments import cuda_moments
 from sppkit.stats.statistic import Reduction
@@ -18,61 +19,8 @@ from sppkit.stats.statistic import Reduction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sppkit.pages import Cut
-
 # float64 copies are made of at most this many values at a time: 32 MiB.
 _CHUNK = 2**22
-
-
-class ChannelMoments:
-    """Moments of every channel of the signal seen so far.
-
-    Attributes:
-        count: Values per channel, n.
-        nonfinite: Number of values that are nan or infinite: of all channels, or of each where it is on a device.
-    """
-
-    def __init__(self, count: int, mean: Tensor, m2: Tensor, nonfinite: Tensor | int) -> None:
-        """Keep what is given.
-
-        Args:
-            count: Values per channel.
-            mean: Shape (C,), float64.
-            m2: Sum of squared deviations from the mean, shape (C,), float64.
-            nonfinite: Number of values that are not finite.
-        """
-        self.count, self.nonfinite = count, nonfinite
-        self._mean, self._m2 = mean, m2
-
-    @property
-    def mean(self) -> Tensor:
-        """Shape (C,), float64."""
-        return self._mean
-
-    @property
-    def m2(self) -> Tensor:
-        """Sum of squared deviations from the mean, shape (C,), float64."""
-        return self._m2
-
-    @property
-    def variance(self) -> Tensor:
-        """The population variance m2 / n, shape (C,)."""
-        return self.m2 / self.count
-
-
-class _StoredMoments(ChannelMoments):
-    """Moments that lie in memory of their own, of which there is a tensor only while it is used."""
-
-    def __init__(self, count: int, cut: Cut, nonfinite: int) -> None:
-        self.count, self.nonfinite, self._cut = count, nonfinite, cut
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.from_numpy(self._cut.array()[0])
-
-    @property
-    def m2(self) -> Tensor:
-        return torch.from_numpy(self._cut.array()[1])
 
 
 def channel_moments(x: Tensor) -> ChannelMoments:
@@ -89,6 +37,8 @@ def channel_moments(x: Tensor) -> ChannelMoments:
     Returns:
         The moments, on the signal's device (for MPS: on the CPU).
     """
+    if x.is_cpu and x.dtype is not torch.float64:
+        return cpu_moments(x)
     device = x.device.type
     x = x.detach()
     if torch.is_autocast_enabled(device):
@@ -100,10 +50,6 @@ def channel_moments(x: Tensor) -> ChannelMoments:
 
 def _moments_on(device: str, x: Tensor) -> ChannelMoments:
     count = x.numel() // x.shape[1]
-    if device == "cpu" and x.dtype != torch.float64:
-        # Asked first, because a call that does nothing costs as much as one that does little.
-        x = x if x.dtype is torch.float32 else x.float()
-        return _StoredMoments(count, *cpu_moments(x if x.is_contiguous() else x.contiguous()))
     x = x.reshape(x.shape[0], x.shape[1], -1)
     if device == "mps":
         return _row_moments(x.float())

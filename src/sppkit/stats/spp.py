@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sppkit.stats.moments import MOMENTS, ChannelMoments
+from sppkit.stats.moments import MOMENTS
 from sppkit.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sppkit.stats.channel_moments import ChannelMoments
 
-def channel_squared_mean(moments: ChannelMoments) -> Tensor:
+
+def channel_squared_mean(moments: ChannelMoments) -> Tensor | float:
     """Return the mean over channels of (mean over batch and space)².
 
     Args:
@@ -20,11 +22,11 @@ def channel_squared_mean(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    mean = moments.mean
-    return mean.dot(mean) / len(mean)
+    mean = moments.mean_as_it_lies
+    return mean.dot(mean) / len(mean)  # type: ignore[no-any-return]
 
 
-def channel_variance(moments: ChannelMoments) -> Tensor:
+def channel_variance(moments: ChannelMoments) -> Tensor | float:
     """Return the mean over channels of the variance over batch and space, dividing by n.
 
     Args:
@@ -33,8 +35,8 @@ def channel_variance(moments: ChannelMoments) -> Tensor:
     Returns:
         Shape (), float64.
     """
-    m2 = moments.m2
-    return m2.sum() / (moments.count * len(m2))
+    m2 = moments.m2_as_it_lies
+    return m2.sum() / (moments.count * len(m2))  # type: ignore[no-any-return]
 
 
 CHANNEL_SQUARED_MEAN = Statistic(MOMENTS, channel_squared_mean)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sppkit.stats.moments import MOMENTS, ChannelMoments
+from sppkit.stats.moments import MOMENTS
 from sppkit.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from sppkit.stats.channel_moments import ChannelMoments
 
 
 def stat_diff(moments: ChannelMoments) -> Tensor:

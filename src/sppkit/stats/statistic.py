@@ -39,7 +39,7 @@ class Statistic(Generic[A]):
     """
 
     reduction: Reduction[A]
-    value: Callable[[A], Tensor]
+    value: Callable[[A], Tensor | float]
     over_layers: Literal["mean", "smallest"] = "mean"
 
     def combine(self, values: Sequence[Any]) -> Tensor:
