@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+
+# pytest-xdist sets it to 80 in its workers, and tables would fold.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)

@@ -361,8 +361,7 @@ def test_a_network_is_measured_as_plot_measures_it() -> None:
     assert ours["options"]["alpha"] == {"value": 1.0, "source": "SPEC"}
 
 
-def test_the_summary_says_what_tells_the_networks_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")  # a narrow table is folded
+def test_the_summary_says_what_tells_the_networks_apart() -> None:
     lines = compare("relu-bn-conv", "he-resnet", "--stages", "3,4,6,3").splitlines()
     [mine] = [line for line in lines if line.startswith("he-resnet")]
     with Path("spp/he-resnet-stages3-4-6-3-width0.125.csv").open(encoding="utf-8") as file:
