@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sppkit.cli.heap import keep_freed_memory
+from sppkit.cli.heap import collect_rarely, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ class Clock:
 def main() -> None:
     clock = Clock()
     keep_freed_memory()
+    collect_rarely()
     clock.timed("import torch", __import__)("torch")
     modules = [module for _phase, module, _name in PHASES] + ["sppkit.plot.spp", "sppkit.plot.save"]
     clock.timed("other imports", lambda: [__import__(module) for module in modules])()

@@ -47,3 +47,21 @@ def test_what_the_user_has_set_stays() -> None:
 def test_another_c_library_is_no_error() -> None:
     without = "import ctypes; ctypes.CDLL = lambda name: object()\n" + KEEP
     assert run(without)[1] == "1"
+
+
+def test_garbage_is_still_collected_only_less_often() -> None:
+    code = (
+        "import gc\n"
+        "from sppkit.cli.heap import collect_rarely\n"
+        "collect_rarely()\n"
+        "class Ring: pass\n"
+        "def ring():\n"
+        "    a = Ring(); a.self = a\n"
+        "before = gc.get_stats()[0]['collections']\n"
+        "for _ in range(20_000): ring()\n"
+        "rare = gc.get_stats()[0]['collections'] - before\n"
+        "for _ in range(200_000): ring()\n"
+        "print(rare, gc.get_stats()[0]['collected'] > 100_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "True"]

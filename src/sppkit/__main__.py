@@ -10,10 +10,11 @@ def main() -> None:
     try:
         from sppkit.cli.app import app
         from sppkit.cli.console import end_cleanly_on_signals
-        from sppkit.cli.heap import keep_freed_memory
+        from sppkit.cli.heap import collect_rarely, keep_freed_memory
 
         end_cleanly_on_signals()
         keep_freed_memory()
+        collect_rarely()
         app(prog_name="sppkit")
     except KeyboardInterrupt:  # before a command was there to say so
         sys.exit(130)  # what a shell reports of an interrupted program
