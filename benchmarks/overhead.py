@@ -63,7 +63,7 @@ def iter_cases(*, quick: bool) -> Iterator[dict[str, Any]]:
     if quick:
         yield {"arch": "nf-resnet", "depth": 50, "width": 0.25, "batch": 8, "pixels": 64, "rounds": 3}
         return
-    for pixels, rounds in ((224, 5), (64, 15)):
+    for pixels, rounds in ((224, 9), (64, 15)):
         for arch in ("bn-relu-conv", "relu-bn-conv", "nf-resnet"):
             yield {"arch": arch, "depth": 600, "width": 1.0, "batch": 8, "pixels": pixels, "rounds": rounds}
     base = {"arch": "nf-resnet", "depth": 200, "width": 1.0, "batch": 8, "pixels": 64, "rounds": 7}

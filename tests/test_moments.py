@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import shutil
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -394,6 +396,32 @@ def test_the_compiled_function_checks_its_room(path: str) -> None:
             cpu_moments.native(x.data_ptr(), *arguments, 1)
     with pytest.raises(ValueError, match="no memory"):
         cpu_moments.native(0, 2, 4, 8, room, 0, 1)
+
+
+# Signals that end where memory that can't be read begins.
+AT_THE_END = """
+import ctypes, importlib.util, mmap, sys
+import numpy as np
+spec = importlib.util.spec_from_file_location("native_moments", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+page = mmap.PAGESIZE
+memory = mmap.mmap(-1, 2 * page)
+end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + page
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), page, 0) == 0
+for n, c, length in [(1, 1, 1), (2, 20, 3), (3, 7, 1), (3, 65, 1), (2, 5, 31), (2, 5, 32), (2, 5, 40), (1, 3, 33), (1, 9, 100)]:
+    module.channel_moments(end - 4 * n * c * length, n, c, length, np.zeros(16 * c, np.uint8), 0, 1)
+print("read nothing else")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="protects memory as POSIX does")
+def test_nothing_behind_the_signal_is_read(path: str) -> None:
+    if path == "torch":
+        pytest.skip("of the compiled function")
+    file = sys.modules[cpu_moments.native.__module__].__file__
+    done = subprocess.run([sys.executable, "-c", AT_THE_END, file], capture_output=True, text=True, check=False)
+    assert done.stdout == "read nothing else\n", done.stderr
 
 
 def test_it_is_compiled_wherever_there_is_a_compiler(path: str) -> None:

@@ -16,6 +16,8 @@ class ChannelMoments:
         nonfinite: Number of values that are nan or infinite: of all channels, or of each where it is on a device.
     """
 
+    __slots__ = ("_m2", "_mean", "count", "nonfinite")
+
     def __init__(self, count: int, mean: Tensor, m2: Tensor, nonfinite: Tensor | int) -> None:
         """Keep what is given.
 
