@@ -409,7 +409,8 @@ page = mmap.PAGESIZE
 memory = mmap.mmap(-1, 2 * page)
 end = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + page
 assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), page, 0) == 0
-for n, c, length in [(1, 1, 1), (2, 20, 3), (3, 7, 1), (3, 65, 1), (2, 5, 31), (2, 5, 32), (2, 5, 40), (1, 3, 33), (1, 9, 100)]:
+for shape in ["1 1 1", "2 20 3", "3 7 1", "3 65 1", "2 5 31", "2 5 32", "2 5 40", "1 3 33", "1 9 100"]:
+    n, c, length = map(int, shape.split())
     module.channel_moments(end - 4 * n * c * length, n, c, length, np.zeros(16 * c, np.uint8), 0, 1)
 print("read nothing else")
 """

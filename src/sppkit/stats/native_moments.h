@@ -26,8 +26,8 @@ INLINE double OF_WIDTH(sum_lanes)(const doubles *v) {
 }
 
 /* Add some samples of one channel to its sums. */
-INLINE void OF_WIDTH(add_rows)(const float *row, Py_ssize_t samples, Py_ssize_t stride, Py_ssize_t length, double shift,
-                     bits rest, double *total, double *squares) {
+INLINE void OF_WIDTH(add_rows)(const float *row, Py_ssize_t samples, Py_ssize_t stride, Py_ssize_t length,
+                               double shift, bits rest, double *total, double *squares) {
     doubles s[UNROLLED] = {0}, q[UNROLLED] = {0};
     for (; samples-- > 0; row += stride) {
         Py_ssize_t i = 0;
@@ -63,7 +63,7 @@ INLINE void OF_WIDTH(sum_long_rows)(const Job *job) {
         const Py_ssize_t samples = job->samples - n < most ? job->samples - n : most;
         for (Py_ssize_t c = job->first; c < job->last; c++)
             OF_WIDTH(add_rows)(job->x + n * stride + c * length, samples, stride, length, job->x[c * length], rest,
-                     job->mean + c, job->m2 + c);
+                               job->mean + c, job->m2 + c);
     }
 }
 
