@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sppkit.cli.heap import collect_rarely, keep_freed_memory
+from sppkit.heap import collect_rarely, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sppkit.heap import give_large_blocks_back
 from sppkit.models.initialize import allocate_buffers, draw_weights, reset_constants
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dty
     Yields:
         Nothing.
     """
+    give_large_blocks_back()
     _allocate_buffers(model)
     stream = _Stream(seed, device, dtype)
     handles = []

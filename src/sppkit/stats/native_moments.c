@@ -4,7 +4,7 @@
    standard deviation costs no digits; a channel whose first value lies far outside of the others is read twice more,
    from the definition. What is added in which order depends on the shape alone, not on the number of threads.
 
-   Sums: Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance", section 3 (shifted data). */
+   On shifted data: Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance". */
 
 #define _GNU_SOURCE /* for RTLD_DEFAULT */
 #define Py_LIMITED_API 0x030B0000
