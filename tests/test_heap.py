@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
+
+import sppkit
+from sppkit.heap import no_collection
 
 # Touches 64 MiB, frees it and touches it again: prints the page faults of the second time.
 FAULTS = """
@@ -73,3 +77,22 @@ def test_garbage_is_still_collected_only_less_often() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "True"]
+
+
+def test_building_leaves_the_garbage_collector_as_it_was() -> None:
+    def fail() -> None:
+        with no_collection():
+            assert not gc.isenabled()
+            raise KeyError
+
+    sppkit.build_model("nf-resnet", stages=(1,), width=0.125)
+    assert gc.isenabled()
+    with pytest.raises(KeyError):
+        fail()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        sppkit.build_model("nf-resnet", stages=(1,), width=0.125)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -1,4 +1,4 @@
-"""What the command asks of the allocator and of the garbage collector, for a process that ends when its work is done.
+"""What is asked of the allocator and of the garbage collector, most of it by the command, a process that ends soon.
 
 By default a forward pass spends up to a third of its time in getting memory back that it has just given away, and
 imports a fifth of theirs in looking for garbage where there is none.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -27,6 +28,22 @@ _NEW_OBJECTS = 50_000
 def collect_rarely() -> None:
     """Let this process look for garbage less often: torch alone makes 150,000 objects that stay."""
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Look for no garbage while many objects are made that stay.
+
+    Yields:
+        Nothing.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sppkit.heap import no_collection
 from sppkit.models.enorm import equi_normalize
 from sppkit.models.initialize import materialize
 from sppkit.models.memory import check_fits
@@ -72,6 +73,6 @@ def lay_out(spec: ModelSpec) -> PreActivationResNet:
     Returns:
         The network without values, float32, for ``materialize`` or ``streamed``.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), no_collection():  # which takes as long as the layout itself
         # The user may have set another default type; without memory, changing it costs nothing.
         return PreActivationResNet(spec).float()
