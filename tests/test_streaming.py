@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from sppkit.models.memory import available_bytes, check_fits, count_parameters, 
 from sppkit.models.spec import build_spec
 from sppkit.models.streaming import streamed
 from sppkit.run import run
+from sppkit.sources import named
 from sppkit.table import write_csv
 
 CASES = {
@@ -119,3 +123,27 @@ def test_memory_does_not_grow_with_depth() -> None:
     # A block's modules take about 30 kB; its weights at this width 70 kB to 1.1 MB, 0.3 MB on average: without
     # streaming the deeper network would take 160 MB more.
     assert peak(1500) < 1.2 * peak(150)
+
+
+@pytest.mark.parametrize("streaming", ["on", "off"])
+def test_a_network_is_gone_before_the_next_seeds_is_built(streaming: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[nn.Module]] = []
+
+    def counted(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        def wrapper(*arguments: object, **options: object) -> nn.Module:
+            assert [ref() for ref in made] == [None] * len(made)
+            model = build(*arguments, **options)
+            made.append(weakref.ref(model))
+            return model
+
+        return wrapper
+
+    name = "lay_out" if streaming == "on" else "build_from_spec"
+    monkeypatch.setattr(named, name, counted(getattr(named, name)))
+    flags = {"arch": "nf-resnet", "stages": (1,), "width": 0.125, "image_size": 16, "seeds": 3, "streaming": streaming}
+    gc.disable()  # it may come to Python's mind at any time
+    try:
+        run(resolve_config(flags, None))
+    finally:
+        gc.enable()
+    assert [ref() for ref in made] == [None] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,7 +138,10 @@ def _measure_seed(
     # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
-        return _measure(source, model, config, inputs, seed, device, progress)
+        measured = _measure(source, model, config, inputs, seed, device, progress)
+    del model, inputs
+    gc.collect()  # a probe and what it hooks refer to each other, and hold the network
+    return measured
 
 
 def _measure(
