@@ -14,7 +14,7 @@ setup(
     ext_modules=[
         Extension(
             "sppkit.stats.native_moments",
-            ["src/sppkit/stats/native_moments.c"],
+            ["sppkit/stats/native_moments.c"],
             extra_compile_args=arguments,
             py_limited_api=stable,
             optional=True,  # without it, torch and NumPy do the same in about twice the time

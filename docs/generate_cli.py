@@ -10,7 +10,7 @@ from sppkit import config, registry
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands
 
-<!-- Written by docs/generate_cli.py from src/sppkit/config.py; edit these. -->
+<!-- Written by docs/generate_cli.py from sppkit/config.py; edit these. -->
 
 | command | what it does |
 |---|---|
