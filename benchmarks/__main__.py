@@ -12,7 +12,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sppkit.heap import keep_freed_memory
+from sppkit.machine.allocator import keep_freed_memory
 
 # As the command does: otherwise the contenders differ most by how many pages each happens to fault in.
 keep_freed_memory()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import sppkit
 from benchmarks import overhead
-from sppkit.probe.numerics import full_float32
+from sppkit.measuring.forward.full_precision import full_float32
 
 Run = Callable[[], object]
 WARM_UPS = 3

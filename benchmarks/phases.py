@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from sppkit.heap import collect_rarely, keep_freed_memory
+from sppkit.machine.allocator import collect_rarely, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 PHASES = (
     ("lay out", "sppkit.models.build", "lay_out"),
     ("draw weights", "sppkit.models.build", "materialize"),
-    ("forward pass", "sppkit.measurement", "call_model"),
-    ("statistics", "sppkit.probe.listener", "Listener._take"),
-    ("statistics", "sppkit.probing", "Probe.table"),
-    ("theory", "sppkit.run", "with_predictions"),
+    ("forward pass", "sppkit.measuring.measure", "call_model"),
+    ("statistics", "sppkit.measuring.listen", "Listener._take"),
+    ("statistics", "sppkit.measuring.probe", "Probe.table"),
+    ("theory", "sppkit.measuring.run", "with_predictions"),
     ("picture and files", "sppkit.cli.plot", "_write"),
 )
 

@@ -10,56 +10,56 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sppkit.activations import activation_gain as activation_gain
     from sppkit.diagnosis.diagnose import diagnose as diagnose
     from sppkit.diagnosis.result import Diagnosis as Diagnosis
     from sppkit.errors import DoesNotFitError as DoesNotFitError
     from sppkit.errors import MeasurementError as MeasurementError
     from sppkit.errors import SppkitError as SppkitError
     from sppkit.errors import UsageError as UsageError
-    from sppkit.gate.finding import Finding as Finding
-    from sppkit.gate.finding import Verdict as Verdict
-    from sppkit.gate.judgement import check as check
-    from sppkit.measurement import find_joins as find_joins
-    from sppkit.measurement import measure as measure
+    from sppkit.gate.check import check as check
+    from sppkit.gate.verdict import Finding as Finding
+    from sppkit.gate.verdict import Verdict as Verdict
+    from sppkit.measuring.measure import find_joins as find_joins
+    from sppkit.measuring.measure import measure as measure
+    from sppkit.measuring.probe import Probe as Probe
+    from sppkit.models.activations import activation_gain as activation_gain
     from sppkit.models.build import build_model as build_model
     from sppkit.models.enorm import equi_normalize as equi_normalize
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
-    from sppkit.models.weights_prediction import predict_from_weights as predict_from_weights
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
-    from sppkit.prediction import predict as predict
-    from sppkit.probing import Probe as Probe
+    from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
+    from sppkit.prediction.predict import predict as predict
+    from sppkit.record.table import read_csv as read_csv
+    from sppkit.record.table import write_csv as write_csv
     from sppkit.sites import Site as Site
-    from sppkit.table import read_csv as read_csv
-    from sppkit.table import write_csv as write_csv
 
 _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
-    "Finding": "gate.finding",
+    "Finding": "gate.verdict",
     "MeasurementError": "errors",
-    "Probe": "probing",
+    "Probe": "measuring.probe",
     "Site": "sites",
     "SppkitError": "errors",
     "UsageError": "errors",
-    "Verdict": "gate.finding",
-    "activation_gain": "activations",
+    "Verdict": "gate.verdict",
+    "activation_gain": "models.activations",
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
-    "find_joins": "measurement",
+    "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
-    "check": "gate.judgement",
-    "measure": "measurement",
+    "check": "gate.check",
+    "measure": "measuring.measure",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
-    "predict_from_weights": "models.weights_prediction",
-    "predict": "prediction",
-    "read_csv": "table",
+    "predict_from_weights": "prediction.from_weights",
+    "predict": "prediction.predict",
+    "read_csv": "record.table",
     "replace_normalizers": "models.replace",
     "weight_noise": "models.noise",
-    "write_csv": "table",
+    "write_csv": "record.table",
 }
 
 __all__ = [*_HOME]

@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from sppkit.cli.app import app
         from sppkit.cli.console import end_cleanly_on_signals
-        from sppkit.heap import collect_rarely, keep_freed_memory
+        from sppkit.machine.allocator import collect_rarely, keep_freed_memory
 
         end_cleanly_on_signals()
         keep_freed_memory()

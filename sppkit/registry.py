@@ -114,7 +114,7 @@ WEIGHTS: dict[str, Entry] = {
     ),
 }
 
-_TORCH = "sppkit.activations"
+_TORCH = "sppkit.models.activations"
 ACTIVATIONS: dict[str, Entry] = {
     "celu": Entry(f"{_TORCH}:celu", "continuously differentiable ELU, alpha 1"),
     "elu": Entry(f"{_TORCH}:elu", "exponential linear unit, alpha 1"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sppkit.table import STATISTIC_COLUMNS, build_table
+from sppkit.record.table import STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn import functional
 
 from sppkit import activations
-from sppkit.activations import Activation, activation_gain, gaussian_moments, load_activation, quadrature
 from sppkit.errors import UsageError
+from sppkit.models.activations import Activation, activation_gain, gaussian_moments, load_activation, quadrature
 from sppkit.registry import ACTIVATIONS
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring.run import run
 from sppkit.models.addons.crossnorm import CrossNorm, activate, draw_box
 from sppkit.models.addons.selfnorm import SelfNorm
 from sppkit.models.memory import count_parameters
 from sppkit.models.spec import build_spec
-from sppkit.run import run
+from sppkit.record.table import write_csv
 from sppkit.streams import keyed_generator
-from sppkit.table import write_csv
 
 # z ~ N(0,1): E sigmoid(z)² by integration (0.29338), and BN-ReLU-Conv's residual variance.
 GATE = 0.29338

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from sppkit.cli import console
 from sppkit.cli.app import app
-from sppkit.table import COLUMNS
+from sppkit.record.table import COLUMNS
 
 RUNNER = CliRunner()
 SMALL = ["--stages", "1,2", "--width", "0.125", "--image-size", "32", "--batch-size", "4"]

@@ -17,11 +17,11 @@ from sppkit import registry
 from sppkit.cli import console
 from sppkit.cli.app import app
 from sppkit.comparison.key_figures import key_figures, parting
-from sppkit.comparison.members import Lineup, line_up
+from sppkit.comparison.lineup import Lineup, line_up
 from sppkit.comparison.specs import parse_spec
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.models.spec import build_spec
-from sppkit.table import build_table
+from sppkit.record.table import build_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -260,7 +260,7 @@ def test_a_name_that_an_architecture_refuses_is_left_out_of_all(monkeypatch: pyt
             raise UsageError("no basic block here.")
         return build_spec(arch, given)
 
-    monkeypatch.setattr("sppkit.comparison.members.build_spec", refuse_basic)
+    monkeypatch.setattr("sppkit.comparison.lineup.build_spec", refuse_basic)
     lineup = line_up(["nf-resnet:block=all", "he-resnet"], dict(TINY))
     assert labels(lineup) == ["nf-resnet:block=bottleneck", "he-resnet"]
     assert lineup.notes == ("nf-resnet:block=basic is left out: no basic block here.",)

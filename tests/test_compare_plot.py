@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from sppkit.errors import UsageError
 from sppkit.plot.comparison import COLOURS, looks, plot_comparison
 from sppkit.plot.save import save_figure
-from sppkit.table import STATISTIC_COLUMNS, build_table
+from sppkit.record.table import STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

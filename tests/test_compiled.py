@@ -16,7 +16,7 @@ import torch._dynamo
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.probe.compiled import run_uncompiled
+from sppkit.measuring.forward.compiled import run_uncompiled
 
 
 class Own(nn.Module):

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.models.build import lay_out
 from sppkit.models.spec import build_spec
-from sppkit.probe.numerics import full_float32
 from sppkit.stats import cuda_moments as module
 from sppkit.stats.channel_moments import ChannelMoments
 from sppkit.stats.cuda_moments import Plan, cuda_moments, make_plan
@@ -437,8 +437,8 @@ def test_a_probed_pass_looks_at_nothing_on_the_host(
 ) -> None:
     # The meta device stands in for a GPU: its tensors have no values, and to look at one or to copy it raises.
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)
-    for check in ("finder.check_values", "observer.check_observable"):
-        monkeypatch.setattr(f"sppkit.probe.{check}", lambda _: None)
+    for check in ("measuring.find.check_values", "joins.observe.check_observable"):
+        monkeypatch.setattr(f"sppkit.{check}", lambda _: None)
     net, x = build().to("meta"), torch.zeros(2, 3, 32, 32, device="meta")
     with sppkit.Probe(net, stats=stats) as probe:
         net(x)

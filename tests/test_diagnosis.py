@@ -10,7 +10,7 @@ import torch
 
 import sppkit
 from sppkit.models.spec import describe
-from sppkit.prediction import borderless_residual_variance
+from sppkit.prediction.predict import borderless_residual_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.probe.render import render_joins
+from sppkit.joins.render import render_joins
 from zoo.case import image
 from zoo.convolutional import DenseNet, Highway, RepVGG, ResNetV1Basic
 from zoo.sequences import Mixer, ParallelBranches, Vgg

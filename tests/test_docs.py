@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sppkit.comparison.members import Member, line_up
-from sppkit.config import load_toml, resolve_config
+from sppkit.comparison.lineup import Member, line_up
+from sppkit.config.options import load_toml, resolve_config
 from sppkit.models.spec import build_spec
 
 ROOT = Path(__file__).parents[1]

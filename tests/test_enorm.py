@@ -237,8 +237,8 @@ def test_refused_models() -> None:
 
 
 def test_it_can_not_be_streamed() -> None:
-    from sppkit.config import resolve_config
-    from sppkit.run import run
+    from sppkit.config.options import resolve_config
+    from sppkit.measuring.run import run
 
     options = {"arch": "he-resnet", "stages": (1,), "width": 0.125, "image_size": 32, "enorm": True}
     with pytest.raises(sppkit.UsageError, match="--enorm balances the weights of all layers together"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sppkit.errors import UsageError
-from sppkit.files import all_or_nothing, make_folder, prepared, read_text, replacing
+from sppkit.machine.files import all_or_nothing, make_folder, prepared, read_text, replacing
 
 
 def names(folder: Path) -> list[str]:

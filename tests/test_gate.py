@@ -10,17 +10,18 @@ import pytest
 from scipy import stats
 
 import sppkit
-from sppkit.activations import gaussian_moments, load_activation
+from sppkit.curves.chance import chance_of, estimate, t_against, t_between
+from sppkit.curves.comparability import iter_incomparable
+from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
+from sppkit.curves.laws import QUANTITIES
+from sppkit.curves.match_blocks import match_sites
+from sppkit.curves.signal import Signal
 from sppkit.errors import UsageError
-from sppkit.gate.chance import chance_of, estimate, t_against, t_between
-from sppkit.gate.comparability import iter_incomparable
-from sppkit.gate.matching import match_sites
 from sppkit.gate.policy import load_policy, preset_policy
-from sppkit.gate.presets import HEALTHY_VARIANCE, PRESETS
-from sppkit.gate.quantities import QUANTITIES
-from sppkit.gate.signal import Signal
+from sppkit.gate.presets import PRESETS
+from sppkit.models.activations import gaussian_moments, load_activation
+from sppkit.record.table import build_table
 from sppkit.registry import ACTIVATIONS, ARCHITECTURES
-from sppkit.table import build_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ import pytest
 
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import baseline_path, read_baseline, write_baseline
-from sppkit.gate.saved import load_run
-from sppkit.record import write_record
-from sppkit.table import build_table, write_csv
+from sppkit.gate.saved_run import load_run
+from sppkit.record.table import build_table, write_csv
+from sppkit.record.write import write_record
 
 if TYPE_CHECKING:
     from pathlib import Path

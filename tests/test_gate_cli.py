@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sppkit.cli.app import app
-from sppkit.table import read_csv, write_csv
+from sppkit.record.table import read_csv, write_csv
 
 RUNNER = CliRunner()
 SMALL = ["--stages", "2,2", "--width", "0.125", "--image-size", "32", "--batch-size", "4", "--name", "net"]
@@ -164,8 +164,8 @@ def test_quiet_says_nothing_but_failures() -> None:
 def test_several_runs_in_one_configuration() -> None:
     Path("pyproject.toml").write_text(
         '[tool.sppkit]\nwidth = 0.125\nimage-size = 32\nstages = [1, 1]\nbatch-size = 4\n'
-        '[[tool.sppkit.run]]\narch = "bn-relu-conv"\n'
-        '[[tool.sppkit.run]]\narch = "nf-resnet"\nname = "two"\nseeds = 2\n'
+        '[[tool.sppkit.measuring.run]]\narch = "bn-relu-conv"\n'
+        '[[tool.sppkit.measuring.run]]\narch = "nf-resnet"\nname = "two"\nseeds = 2\n'
         'policy = {channel_variance = {max = 0.1, level = "warn"}}\n',
         encoding="utf-8",
     )  # fmt: skip

@@ -13,8 +13,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sppkit.cli.app import app
-from sppkit.locate import locate_blocks
-from sppkit.pytest_plugin import assert_spp
+from sppkit.integrations.pytest_plugin import assert_spp
+from sppkit.record.source_lines import locate_blocks
 
 RUNNER = CliRunner()
 # The lines of the classes are part of what is tested: Block at 5, Net at 16.

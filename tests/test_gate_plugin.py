@@ -50,7 +50,9 @@ def write_model(folder: Path, arch: str = "nf-resnet", more: str = "") -> None:
 
 def run(pytester: pytest.Pytester, *arguments: str) -> tuple[int, str]:
     sys.modules.pop("model", None)
-    done = pytester.runpytest_inprocess("-q", "-p", "sppkit.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+    done = pytester.runpytest_inprocess(
+        "-q", "-p", "sppkit.integrations.pytest_plugin", "-p", "no:cacheprovider", *arguments
+    )
     return done.ret, done.stdout.str()
 
 
@@ -87,6 +89,6 @@ def test_blessing_is_refused_under_ci(folder: Path, pytester: pytest.Pytester, m
 
 def test_the_plugin_imports_nothing_heavy() -> None:
     heavy = ("torch", "pandas", "numpy", "typer")
-    probe = f"import sys, sppkit.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
+    probe = f"import sys, sppkit.integrations.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from sppkit.errors import UsageError
-from sppkit.gate.finding import Finding, Verdict
 from sppkit.gate.publish import parse_reports, publish
 from sppkit.gate.reports import FORMATS, render
 from sppkit.gate.reports.terminal import render_text
+from sppkit.gate.verdict import Finding, Verdict
 
 
 def finding(block: int, **changes: object) -> Finding:

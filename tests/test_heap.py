@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import sppkit
-from sppkit.heap import no_collection
+from sppkit.machine.allocator import no_collection
 
 # Touches 64 MiB, frees it and touches it again: prints the page faults of the second time.
 FAULTS = """
@@ -24,7 +24,7 @@ def touch():
 touch()
 print(touch(), os.environ.get("THP_MEM_ALLOC_ENABLE"))
 """
-KEEP = "from sppkit.heap import keep_freed_memory; keep_freed_memory()"
+KEEP = "from sppkit.machine.allocator import keep_freed_memory; keep_freed_memory()"
 
 
 def run(before: str, **environment: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_another_c_library_is_no_error() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_streaming_gives_large_blocks_back_where_the_command_kept_them() -> None:
     # Touched again, 64 MiB fault again.
-    give = "from sppkit.heap import give_large_blocks_back; give_large_blocks_back()"
+    give = "from sppkit.machine.allocator import give_large_blocks_back; give_large_blocks_back()"
     assert int(run(f"{KEEP}\n{give}")[0]) >= 32
     assert int(run(KEEP)[0]) < 32
 
@@ -64,7 +64,7 @@ def test_streaming_gives_large_blocks_back_where_the_command_kept_them() -> None
 def test_garbage_is_still_collected_only_less_often() -> None:
     code = (
         "import gc\n"
-        "from sppkit.heap import collect_rarely\n"
+        "from sppkit.machine.allocator import collect_rarely\n"
         "collect_rarely()\n"
         "class Ring: pass\n"
         "def ring():\n"

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 import sppkit
 from networks import Net
 from sppkit.cli.app import app
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring.collect import Collector
+from sppkit.measuring.layers import LayerListener
+from sppkit.measuring.reduce import Reducer, load_statistic
+from sppkit.measuring.run import run
 from sppkit.models.addons.crossnorm import CrossNorm
-from sppkit.probe.collector import Collector
-from sppkit.probe.layers import LayerListener
-from sppkit.reducer import Reducer, load_statistic
+from sppkit.record.table import COLUMNS, write_csv
 from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, STATISTICS
-from sppkit.run import run
-from sppkit.table import COLUMNS, write_csv
 
 FURTHER = list(FURTHER_STATISTICS)
 LAYERS = ["dead_fraction", "always_on_fraction", "elimination_distance", "stat_diff"]

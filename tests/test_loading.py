@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.config.parsers import keywords
 from sppkit.errors import DoesNotFitError, UsageError
+from sppkit.measuring.choose_source import choose_source
 from sppkit.models.loading import transformers as hf
 from sppkit.models.loading.load import library_version, load_recipe
 from sppkit.models.loading.reference import parse_reference
-from sppkit.parsers import keywords
-from sppkit.sources.choose import choose_source
 
 FILE = Path(__file__).with_name("networks.py")
 
@@ -198,7 +198,7 @@ def test_code_that_can_not_be_imported(code: str, message: str, how: str, folder
 
 
 def test_no_library_is_imported_before_it_is_asked_for() -> None:
-    importlib.import_module("sppkit.sources.own")
+    importlib.import_module("sppkit.measuring.own_network")
     assert not {"timm", "torchvision", "transformers"} & sys.modules.keys()
 
 

@@ -15,11 +15,11 @@ from torch import nn
 
 from networks import Net
 from sppkit import build_model, measure
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
 from sppkit.errors import UsageError
+from sppkit.measuring.run import run
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.transfer import load_weights
-from sppkit.run import run
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import warnings
 import pytest
 import torch
 
-from sppkit.config import resolve_config
-from sppkit.sources.choose import choose_source
+from sppkit.config.options import resolve_config
+from sppkit.measuring.choose_source import choose_source
 
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
 NETWORKS = {

@@ -13,8 +13,8 @@ from torch import nn
 
 from networks import Net
 from sppkit.errors import UsageError
-from sppkit.probe.randomness import seed_torch
-from sppkit.sources.reinit import make_keyed
+from sppkit.measuring.forward.random_state import seed_torch
+from sppkit.measuring.reinitialize import make_keyed
 from sppkit.streams import keyed_generator
 
 if TYPE_CHECKING:

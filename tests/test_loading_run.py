@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from networks import Language, Net
 from sppkit import measure
 from sppkit.cli.app import app
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
 from sppkit.inputs.tokens import draw_tokens
-from sppkit.report.describe import file_stem, layout_line, title
-from sppkit.run import run as measure_run
+from sppkit.measuring.run import run as measure_run
+from sppkit.measuring.titles import file_stem, layout_line, title
 from sppkit.streams import fill_normal
 
 RUNNER = CliRunner()

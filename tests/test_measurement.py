@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import sppkit
 from sppkit import reducer
-from sppkit.table import COLUMNS, INTEGER_COLUMNS
+from sppkit.record.table import COLUMNS, INTEGER_COLUMNS
 
 
 def small(arch: str = "bn-relu-conv", **options: object) -> nn.Module:

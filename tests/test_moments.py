@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sppkit.pages import Pieces
+from sppkit.machine.mapped_memory import Pieces
 from sppkit.stats import cpu_moments, torch_moments
 from sppkit.stats import moments as module
 from sppkit.stats.channel_moments import ChannelMoments

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 import sppkit
 from sppkit import registry
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.normalizers.traits import TRAITS, groups_note
 from sppkit.models.spec import build_spec
-from sppkit.run import run
-from sppkit.table import write_csv
+from sppkit.record.table import write_csv
 
 EPSILON = 1e-5
 BRANCH_VARIANCE = 1 - 1 / math.pi

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import sppkit
-from sppkit.activations import load_activation
+from sppkit.models.activations import load_activation
 from sppkit.models.kalman_block import SideChannel
 from sppkit.models.layers import Convolution, ScaledActivation
 from sppkit.models.moments import through_activation, through_convolution, through_sample

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sppkit
-from sppkit.pages import Pieces, map_memory
+from sppkit.machine.mapped_memory import Pieces, map_memory
 
 FLOAT = np.dtype(np.float32)
 

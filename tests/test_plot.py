@@ -17,8 +17,8 @@ from PIL import Image
 from sppkit.errors import UsageError
 from sppkit.plot.save import save_figure
 from sppkit.plot.spp import LOST, MEASURED, plot_spp
-from sppkit.prediction import predict
-from sppkit.table import STATISTIC_COLUMNS, build_table
+from sppkit.prediction.predict import predict
+from sppkit.record.table import STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -610,7 +610,7 @@ import sys
 from pathlib import Path
 from sppkit.plot.save import save_figure
 from sppkit.plot.spp import plot_spp
-from sppkit.table import build_table
+from sppkit.record.table import build_table
 row = {"seed": 0, "block": 0, "channel_variance": 1.0, "nonfinite": 0}
 for kind in ("png", "svg", "pdf"):
     save_figure(plot_spp(build_table([row])), Path(sys.argv[1]) / f"spp.{kind}")

@@ -15,13 +15,14 @@ from torch.utils.checkpoint import checkpoint
 
 import sppkit
 from sppkit import Site
-from sppkit.measurement import run_probe
+from sppkit.measuring.forward import device as forward_device
+from sppkit.measuring.forward import preserve
+from sppkit.measuring.forward.full_precision import full_float32
+from sppkit.measuring.forward.random_state import seed_torch
+from sppkit.measuring.measure import run_probe
 from sppkit.models.build import lay_out
 from sppkit.models.spec import build_spec
 from sppkit.models.streaming import streamed
-from sppkit.probe import place, preserve
-from sppkit.probe.numerics import full_float32
-from sppkit.probe.randomness import seed_torch
 
 
 class Net(nn.Module):
@@ -257,7 +258,7 @@ def test_a_move_is_undone_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> Non
     net = with_gradients(Net())
     del net._buffers["sparse"]
     before = state(net)
-    monkeypatch.setattr("sppkit.measurement.find_target", lambda model, device: torch.device("meta"))
+    monkeypatch.setattr("sppkit.measuring.measure.find_target", lambda model, device: torch.device("meta"))
     with pytest.raises(sppkit.MeasurementError, match="the forward pass failed"):
         sppkit.measure(net, batch(), device="elsewhere")
     assert state(net) == before
@@ -271,7 +272,7 @@ def test_a_move_that_fails_half_way_is_undone(monkeypatch: pytest.MonkeyPatch) -
     net = with_gradients(Net())
     net.output = Stuck()
     before = state(net)
-    monkeypatch.setattr("sppkit.measurement.find_target", lambda model, device: torch.device("meta"))
+    monkeypatch.setattr("sppkit.measuring.measure.find_target", lambda model, device: torch.device("meta"))
     with pytest.raises(sppkit.MeasurementError, match=r"the model can't be moved to 'meta': out of memory$"):
         sppkit.measure(net, batch(), device="elsewhere")
     assert state(net) == before
@@ -299,7 +300,7 @@ def test_a_device_that_is_not_there_is_refused(device: object) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu"), None], ids=str)
 def test_every_name_of_the_cpu(device: object) -> None:
-    assert place.find_target(Net(), device) == torch.device("cpu")
+    assert forward_device.find_target(Net(), device) == torch.device("cpu")
 
 
 def test_a_model_on_several_devices_is_not_torn_apart() -> None:
@@ -308,8 +309,8 @@ def test_a_model_on_several_devices_is_not_torn_apart() -> None:
     with pytest.raises(
         sppkit.UsageError, match=r"several devices \(cuda:0, cuda:1\); device='cpu' would tear it apart"
     ):
-        place.find_target(spread, "cpu")
-    assert place.find_target(spread, None) == torch.device("cuda", 1)
+        forward_device.find_target(spread, "cpu")
+    assert forward_device.find_target(spread, None) == torch.device("cuda", 1)
 
 
 def lazy() -> Net:

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 import sppkit
-from sppkit.activations import activation_gain
-from sppkit.config import ModelOptions, options, resolve_config
+from sppkit.config.options import ModelOptions, options, resolve_config
+from sppkit.measuring.run import run
+from sppkit.models.activations import activation_gain
 from sppkit.models.memory import count_parameters
 from sppkit.models.outline import outline
 from sppkit.models.perturb import KINDS
 from sppkit.models.regnet import VARIANTS, stage_widths
 from sppkit.models.spec import build_spec
-from sppkit.run import run
 
 # Blocks per stage and channels at width 0.75, as published.
 PUBLISHED = {

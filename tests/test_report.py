@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from signal_tables import BN, HE, NF, record, table
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.diagnosis.courses import iter_courses
 from sppkit.diagnosis.diagnose import diagnose_evidence
 from sppkit.diagnosis.evidence import collect_evidence
-from sppkit.report.course import iter_courses
-from sppkit.report.describe import file_stem, layout_line, subtitle, title
-from sppkit.report.summary import render_summary
-from sppkit.table import STATISTIC_COLUMNS
+from sppkit.diagnosis.summary import render_summary
+from sppkit.measuring.titles import file_stem, layout_line, subtitle, title
+from sppkit.record.table import STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,7 @@ def test_statistics_that_were_not_measured_give_no_statement_and_no_cell(name: s
 
 def layers(count: int, mean: float = 0.3) -> pd.DataFrame:
     """A table of layers, Linear and ReLU in turn."""
-    from sppkit.table import build_table
+    from sppkit.record.table import build_table
 
     return build_table(
         {"seed": 0, "block": block, "name": f"net.{block}", "channels": 64 if block < count - 1 else 10, "nonfinite": 0,

@@ -7,10 +7,10 @@ import torch
 from torch.nn import functional
 
 import sppkit
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.spec import build_spec
-from sppkit.run import run
 
 
 def test_skipinit_is_he_resnet_with_a_gain_of_zero_and_biases() -> None:

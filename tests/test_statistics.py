@@ -16,8 +16,8 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.measuring.reduce import load_statistic
 from sppkit.models.normalizers.independent_component import IndependentComponent
-from sppkit.reducer import load_statistic
 from sppkit.registry import FURTHER_STATISTICS, STATISTICS
 from sppkit.stats.enorm_gap import JunctionNorms, weight_norms
 

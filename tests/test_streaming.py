@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 import sppkit
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring import named_architecture
+from sppkit.measuring.run import run
 from sppkit.models.build import lay_out
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
 from sppkit.models.spec import build_spec
 from sppkit.models.streaming import streamed
-from sppkit.run import run
-from sppkit.sources import named
-from sppkit.table import write_csv
+from sppkit.record.table import write_csv
 
 CASES = {
     "nf": {"arch": "nf-resnet", "se": True},
@@ -84,8 +84,8 @@ def test_auto_streams_what_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> Non
     size = {"depth": 50, "width": 0.25}
     options = {"arch": "nf-resnet", "image_size": 32, "batch_size": 2, **size}
     assert run(resolve_config(options)).record["streamed"] is False
+    from sppkit.measuring import named_architecture as module
     from sppkit.models import memory
-    from sppkit.sources import named as module
 
     # Room for the weights alone, not for the activations as well.
     room = 4 * count_parameters(build_spec("nf-resnet", size))
@@ -105,8 +105,8 @@ def test_a_network_too_large_even_for_streaming_is_refused() -> None:
 
 # The child reads its own peak: its rusage would begin with the memory of the process that it was forked from.
 PEAK = """
-from sppkit.config import resolve_config
-from sppkit.run import run
+from sppkit.config.options import resolve_config
+from sppkit.measuring.run import run
 run(resolve_config({{"arch": "nf-resnet", "depth": {depth}, "width": 0.25, "image_size": 32, "streaming": "on"}}))
 lines = open("/proc/self/status").read().splitlines()
 print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
@@ -139,7 +139,7 @@ def test_a_network_is_gone_before_the_next_seeds_is_built(streaming: str, monkey
         return wrapper
 
     name = "lay_out" if streaming == "on" else "build_from_spec"
-    monkeypatch.setattr(named, name, counted(getattr(named, name)))
+    monkeypatch.setattr(named_architecture, name, counted(getattr(named_architecture, name)))
     flags = {"arch": "nf-resnet", "stages": (1,), "width": 0.125, "image_size": 16, "seeds": 3, "streaming": streaming}
     gc.disable()  # it may come to Python's mind at any time
     try:

@@ -16,7 +16,7 @@ from sppkit.comparison.runs import Measured
 from sppkit.comparison.score import Score, score_table
 from sppkit.comparison.suggestion import AS_IT_IS, Outcome, Trial, best, command, iter_trials, ranked, untreated
 from sppkit.models.spec import build_spec
-from sppkit.table import build_table
+from sppkit.record.table import build_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

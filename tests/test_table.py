@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sppkit.errors import UsageError
-from sppkit.record import read_record, write_record
-from sppkit.table import COLUMNS, build_table, read_csv, write_csv
+from sppkit.record.table import COLUMNS, build_table, read_csv, write_csv
+from sppkit.record.write import read_record, write_record
 
 STEM = {"seed": "0", "block": "0", "stage": "0", "name": "stem", "channels": "4", "height": "2", "width": "2",
         "channel_squared_mean": "0.1", "channel_variance": "1", "residual_variance": "", "nonfinite": "0"}  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 
 import sppkit
 from sppkit import registry
-from sppkit.activations import load_activation
+from sppkit.models.activations import load_activation
 from sppkit.theory.expectation import expected_residual_variance
 from sppkit.theory.hermite import Smooth
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sppkit import registry
-from sppkit.activations import gaussian_moments, load_activation
+from sppkit.models.activations import gaussian_moments, load_activation
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.hermite import Smooth

@@ -12,14 +12,14 @@ from torch import nn
 from torch.nn import functional
 
 import sppkit
-from sppkit.config import resolve_config
+from sppkit.config.options import resolve_config
+from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm, calibrate
 from sppkit.models.perturb import KINDS, perturb
 from sppkit.models.spec import build_spec
-from sppkit.run import run
+from sppkit.record.table import write_csv
 from sppkit.streams import keyed_generator
-from sppkit.table import write_csv
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 import sppkit
 from sppkit import registry
-from sppkit.activations import gaussian_moments, load_activation
-from sppkit.models.weights_description import describe_module
+from sppkit.models.activations import gaussian_moments, load_activation
+from sppkit.prediction.weights_description import describe_module
 from sppkit.theory.weights_propagation import (
     AveragePool,
     BatchNormalizer,

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import sppkit
+from sppkit.curves.signal import Signal
 from sppkit.errors import UsageError
+from sppkit.gate.against_theory import iter_prediction_findings, why_not_judged
 from sppkit.gate.policy import preset_policy
-from sppkit.gate.prediction import iter_prediction_findings, why_not_judged
 from sppkit.gate.presets import preset_of
-from sppkit.gate.signal import Signal
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec, describe
-from sppkit.prediction import Setting, predict_spec, why_unpredicted
+from sppkit.prediction.predict import Setting, predict_spec, why_unpredicted
 
 NETWORKS, SEEDS = 175, (1, 2, 3, 4)
 # Small ones of each architecture that the tests measure.

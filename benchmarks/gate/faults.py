@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import sppkit
 from benchmarks.gate.margins import margin
 from benchmarks.gate.networks import Case, Change
-from sppkit.activations import activation_gain, load_activation
 from sppkit.gate.baseline import Baseline
+from sppkit.models.activations import activation_gain, load_activation
 from sppkit.models.layers import StochasticDepth
 
 NF = Case("nf-resnet", {"alpha": 1.0})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sppkit.gate.chance import FALSE_ALARM
+from sppkit.curves.chance import FALSE_ALARM
+from sppkit.curves.signal import Signal
+from sppkit.gate.against_baseline import iter_changes, match
 from sppkit.gate.policy import preset_policy
 from sppkit.gate.presets import preset_of
-from sppkit.gate.regression import iter_changes, match
-from sppkit.gate.signal import Signal
 
 # Stands for a signal that is gone.
 FAR = 1e9

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import sppkit
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec, describe
-from sppkit.prediction import Setting, predict_spec
+from sppkit.prediction.predict import Setting, predict_spec
 from sppkit.sites import Site
 from sppkit.streams import STREAM_NAME
 

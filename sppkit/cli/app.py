@@ -8,17 +8,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sppkit.cli.bless_ import bless
-from sppkit.cli.check_ import check
-from sppkit.cli.compare_ import compare
+from sppkit.cli.bless import bless
+from sppkit.cli.check import check
+from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
-from sppkit.cli.diff_ import diff
+from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
-from sppkit.cli.inspect_ import inspect
-from sppkit.cli.list_ import list_
+from sppkit.cli.inspect import inspect
+from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
-from sppkit.cli.predict_ import predict
-from sppkit.cli.suggest_ import suggest
+from sppkit.cli.predict import predict
+from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from sppkit.diagnosis.marked import Marked
 from sppkit.errors import SppkitError, UsageError
-from sppkit.report.marked import Marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -36,7 +36,7 @@ def gain(names: Names = None, debug: Debug = False) -> None:
     with console.reporting_errors(debug=debug):
         from rich.table import Table
 
-        from sppkit.activations import activation_gain, gaussian_moments, load_activation
+        from sppkit.models.activations import activation_gain, gaussian_moments, load_activation
         from sppkit.registry import ACTIVATIONS
 
         table = Table(box=None, pad_edge=False, header_style="bold")

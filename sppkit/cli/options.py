@@ -1,4 +1,4 @@
-"""The shared options of the commands, made from ``sppkit.config`` so that each is written down once."""
+"""The shared options of the commands, made from ``sppkit.config.options`` so that each is written down once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sppkit import config, registry
-from sppkit.parsers import flag_of
+from sppkit import registry
+from sppkit.config import options as config
+from sppkit.config.parsers import flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

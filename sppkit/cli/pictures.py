@@ -24,7 +24,7 @@ def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -
     Returns:
         The folder, and the pictures' file names.
     """
-    from sppkit.config import load_toml, resolve_config
+    from sppkit.config.options import load_toml, resolve_config
 
     output = {"out", "name", "format"}
     ignored = load_toml(file).keys() - output if file else ()
@@ -73,11 +73,11 @@ def write_comparison(
         title: Of the pictures; what the networks have in common if nothing else is said.
     """
     from sppkit.comparison.summary import common_subtitle, common_title
-    from sppkit.files import all_or_nothing
+    from sppkit.machine.files import all_or_nothing
     from sppkit.plot.comparison import plot_comparison
     from sppkit.plot.save import save_figure
-    from sppkit.record import write_record
-    from sppkit.table import write_csv
+    from sppkit.record.table import write_csv
+    from sppkit.record.write import write_record
 
     records = [run.record for run in runs]
     figure = plot_comparison(

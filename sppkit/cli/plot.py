@@ -9,7 +9,7 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
-from sppkit.interrupts import uninterrupted
+from sppkit.machine.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,10 +52,10 @@ def plot(
 
 
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
-    from sppkit.config import resolve_config
-    from sppkit.files import prepared
+    from sppkit.config.options import resolve_config
+    from sppkit.machine.files import prepared
+    from sppkit.measuring.titles import file_stem
     from sppkit.models.check_options import check_options
-    from sppkit.report.describe import file_stem
 
     resolved = resolve_config(flags, file)
     check_options(resolved)
@@ -63,7 +63,7 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not behind them
         with uninterrupted():
-            from sppkit.run import run
+            from sppkit.measuring.run import run
 
         with console.progress(quiet=quiet) as progress:
             result = run(resolved, progress)
@@ -75,10 +75,10 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
 
 
 def _redraw(saved: Path, flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
-    from sppkit.config import RunConfig, parse_values
-    from sppkit.files import prepared
-    from sppkit.record import read_record
-    from sppkit.table import read_csv
+    from sppkit.config.options import RunConfig, parse_values
+    from sppkit.machine.files import prepared
+    from sppkit.record.table import read_csv
+    from sppkit.record.write import read_record
 
     _refuse_meaningless(flags, file)
     config = RunConfig(**parse_values(RunConfig, flags))
@@ -94,8 +94,8 @@ def _redraw(saved: Path, flags: Mapping[str, Any], file: Path | None, *, quiet: 
 
 
 def _refuse_meaningless(flags: Mapping[str, Any], file: Path | None) -> None:
+    from sppkit.config.parsers import flag_of
     from sppkit.errors import UsageError
-    from sppkit.parsers import flag_of
 
     unused = [flag_of(name) for name in sorted(flags.keys() - {"out", "name", "format"})]
     if file is not None:
@@ -108,12 +108,12 @@ def _refuse_meaningless(flags: Mapping[str, Any], file: Path | None) -> None:
 
 
 def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: Sequence[str]) -> None:
-    from sppkit.files import all_or_nothing
+    from sppkit.machine.files import all_or_nothing
+    from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
     from sppkit.plot.spp import plot_spp
-    from sppkit.record import write_record
-    from sppkit.report.describe import subtitle, title
-    from sppkit.table import write_csv
+    from sppkit.record.table import write_csv
+    from sppkit.record.write import write_record
 
     heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": Path(names[0]).stem}
     figure = plot_spp(table, **heading)
@@ -129,8 +129,8 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
 
 
 def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    from sppkit.report.describe import layout_line, subtitle, title
-    from sppkit.report.summary import render_summary
+    from sppkit.diagnosis.summary import render_summary
+    from sppkit.measuring.titles import layout_line, subtitle, title
 
     if record:
         console.show(*filter(None, (title(record), layout_line(record), subtitle(record))), "")

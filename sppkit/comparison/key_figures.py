@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sppkit.diagnosis.blocks import average_seeds
-from sppkit.table import is_measured
+from sppkit.record.table import is_measured
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import DoesNotFitError, MeasurementError, UsageError
-from sppkit.interrupts import uninterrupted
-from sppkit.record import read_record
-from sppkit.table import read_csv
+from sppkit.machine.interrupts import uninterrupted
+from sppkit.record.table import read_csv
+from sppkit.record.write import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from sppkit.comparison.members import Member
+    from sppkit.comparison.lineup import Member
 
     # Called with what is being done, how much of it is done, and how much there is.
     Progress = Callable[[str, int, int], None]
@@ -104,7 +104,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def _measure(member: Member, prefix: str, progress: Progress | None) -> Measured:
     with uninterrupted():
-        from sppkit.run import run  # torch: not needed for saved runs
+        from sppkit.measuring.run import run  # torch: not needed for saved runs
 
     if member.resolved is None:
         raise UsageError(f"{member.label} has nothing to measure.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sppkit import registry
-from sppkit.config import ModelOptions, RunConfig, options
+from sppkit.config.options import ModelOptions, RunConfig, options
 from sppkit.errors import MeaninglessOptionError, UsageError
 from sppkit.models.spec import build_spec
 

@@ -6,15 +6,15 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sppkit.comparison.members import Member, resolve_meaningful
+from sppkit.comparison.lineup import Member, resolve_meaningful
 from sppkit.comparison.remedies import REMEDIES
 from sppkit.comparison.score import score_table
-from sppkit.config import RunConfig, load_toml, options, resolve_config
+from sppkit.config.options import RunConfig, load_toml, options, resolve_config
+from sppkit.config.parsers import flag_of
 from sppkit.errors import UsageError
+from sppkit.measuring.titles import file_stem
 from sppkit.models.spec import build_spec
-from sppkit.parsers import flag_of
-from sppkit.report.describe import file_stem
-from sppkit.table import STATISTIC_COLUMNS
+from sppkit.record.table import STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sppkit.comparison.remedies import Remedy
     from sppkit.comparison.runs import Measured
     from sppkit.comparison.score import Score
-    from sppkit.config import Resolved
+    from sppkit.config.options import Resolved
 
 AS_IT_IS = "as it is"
 _OUTPUT = ("out", "name", "format")

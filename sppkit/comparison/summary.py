@@ -11,8 +11,8 @@ from rich.text import Text
 from sppkit.comparison.key_figures import PARTED, key_figures, parting
 from sppkit.diagnosis.blocks import listed
 from sppkit.diagnosis.diagnose import diagnose
-from sppkit.fields import mapping_at, number_at, text_at
-from sppkit.report.describe import subtitle, title
+from sppkit.measuring.titles import subtitle, title
+from sppkit.record.read import mapping_at, number_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

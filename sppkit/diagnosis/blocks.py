@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.table import STATISTIC_COLUMNS
+from sppkit.record.table import STATISTIC_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -79,7 +79,7 @@ def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> li
         Errors, then warnings, then remarks; empty for a healthy signal. What follows from another diagnosis is left
         out.
 
-    >>> from sppkit.table import build_table
+    >>> from sppkit.record.table import build_table
     >>> rows = [dict(seed=0, block=k, stage=1, name=f"b{k}", channels=64, height=8, width=8, nonfinite=0,
     ...              channel_squared_mean=3.0 * k, channel_variance=1.0) for k in range(1, 6)]
     >>> [found.name for found in diagnose(build_table(rows))]

@@ -6,10 +6,10 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sppkit.config import RunConfig
-from sppkit.fields import counts_at, mapping_at, number_at, text_at
+from sppkit.config.options import RunConfig
 from sppkit.models.normalizers.traits import TRAITS, Traits
 from sppkit.models.scaling import iter_expected_variance
+from sppkit.record.read import counts_at, mapping_at, number_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
+from sppkit.curves.signal import Signal
 from sppkit.errors import UsageError
-from sppkit.files import read_text, replacing
-from sppkit.gate.signal import Signal
-from sppkit.table import COLUMNS, STATISTIC_COLUMNS, build_table
+from sppkit.machine.files import read_text, replacing
+from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sppkit.fields import number_at, text_at
-from sppkit.gate.presets import HEALTHY_VARIANCE
-from sppkit.gate.quantities import addition, branch_level, mean_floor, starts
-from sppkit.gate.regression import match
+from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
+from sppkit.curves.laws import addition, branch_level, mean_floor, starts
+from sppkit.gate.against_baseline import match
+from sppkit.record.read import number_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sppkit.gate.finding import Finding
-    from sppkit.gate.signal import Array, Signal
+    from sppkit.curves.signal import Array, Signal
+    from sppkit.gate.verdict import Finding
 
 # Factors closer than this are one: seeds and small maps move a branch by so much.
 _NEAR = 0.12

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.gate.announcements import site_notices
-from sppkit.gate.chance import FALSE_ALARM
-from sppkit.gate.comparability import iter_incomparable, iter_notices
-from sppkit.gate.regression import iter_changes, match
+from sppkit.curves.chance import FALSE_ALARM
+from sppkit.curves.comparability import iter_incomparable, iter_notices
+from sppkit.gate.against_baseline import iter_changes, match
+from sppkit.gate.notices import site_notices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
 
+    from sppkit.curves.signal import Signal
+    from sppkit.gate.against_baseline import Change
     from sppkit.gate.policy import Policy
-    from sppkit.gate.regression import Change
-    from sppkit.gate.signal import Signal
 
 # More rows than this are shown only where something differs.
 _MOST_ROWS = 40

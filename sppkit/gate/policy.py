@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 from sppkit.errors import UsageError
 from sppkit.gate.limit import Limit
 from sppkit.gate.presets import PRESETS
-from sppkit.gate.toml import read_toml
+from sppkit.machine.toml import read_toml
 from sppkit.registry import STATISTICS, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sppkit.gate.finding import Level
+    from sppkit.gate.verdict import Level
 
 # What can be limited beside the statistics; ``quantities`` says what each is.
 DERIVED = ("nonfinite", "mean_shift", "growth", "variance_kept", "reset", "addition", "branch_level")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sppkit.errors import UsageError
-from sppkit.files import make_folder, replacing
 from sppkit.gate.reports import FORMATS, render
+from sppkit.machine.files import make_folder, replacing
 from sppkit.registry import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sppkit.gate.finding import Verdict
+    from sppkit.gate.verdict import Verdict
 
 _STDOUT = "-"
 # GitHub names a file that each step appends to.

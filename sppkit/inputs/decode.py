@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sppkit.errors import UsageError
-from sppkit.reason import short_reason
+from sppkit.machine.error_text import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

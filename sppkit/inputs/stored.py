@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from sppkit.errors import UsageError
-from sppkit.reason import short_reason
+from sppkit.machine.error_text import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sppkit.heap import no_collection
+from sppkit.config.parsers import parse_seed
+from sppkit.machine.allocator import no_collection
 from sppkit.models.enorm import equi_normalize
 from sppkit.models.initialize import materialize
 from sppkit.models.memory import check_fits
 from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.spec import ModelSpec, build_spec
-from sppkit.parsers import parse_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sppkit.config.parsers import positive_number, whole_number
 from sppkit.errors import UsageError
 from sppkit.models.junctions import find_junctions
-from sppkit.parsers import positive_number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

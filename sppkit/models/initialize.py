@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sppkit.pages import ALIGNMENT, Pieces
+from sppkit.machine.mapped_memory import ALIGNMENT, Pieces
 from sppkit.streams import fill_normal, fill_uniform
 
 if TYPE_CHECKING:

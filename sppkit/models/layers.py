@@ -17,7 +17,7 @@ from sppkit.models.perturb import perturb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sppkit.activations import Activation
+    from sppkit.models.activations import Activation
 
     Parametrization = Callable[[Tensor, Tensor, float], Tensor]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from sppkit.config.parsers import one_of, parse_seed, real_number
 from sppkit.errors import UsageError
 from sppkit.models.layers import Convolution
 from sppkit.models.perturb import KINDS, perturb
-from sppkit.parsers import one_of, parse_seed, real_number
 from sppkit.streams import fill_normal
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from sppkit import parsers, registry
+from sppkit import registry
+from sppkit.config import parsers
 from sppkit.errors import UsageError
 from sppkit.models.normalizers.affine import carry_affine, channels_of, groups_of, is_known
 from sppkit.models.normalizers.traits import TRAITS, read_settings

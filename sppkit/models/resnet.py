@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from sppkit.activations import activation_gain, load_activation
+from sppkit.models.activations import activation_gain, load_activation
 from sppkit.models.block import ResidualBlock, build_convolution
 from sppkit.models.kalman_block import KalmanBlock, SideChannel
 from sppkit.models.layers import ScaledActivation

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sppkit import registry
-from sppkit.config import MOST_BLOCKS, ModelOptions, options, parse_values
+from sppkit.config.options import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import MeaninglessOptionError, UsageError
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout

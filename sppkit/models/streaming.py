@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sppkit.heap import give_large_blocks_back
+from sppkit.machine.allocator import give_large_blocks_back
 from sppkit.models.initialize import allocate_buffers, draw_weights, reset_constants
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sppkit.table import is_lost, is_measured
+from sppkit.record.table import is_lost, is_measured
 
 if TYPE_CHECKING:
     import pandas as pd

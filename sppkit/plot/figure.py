@@ -14,8 +14,8 @@ from sppkit.errors import UsageError
 from sppkit.plot.curves import has_lost, is_layered, last_block, stage_starts
 from sppkit.plot.scale import scale_y
 from sppkit.plot.span import off_axis, span
+from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, is_measured, why_empty
 from sppkit.registry import FURTHER_STATISTICS
-from sppkit.table import COLUMNS, STATISTIC_COLUMNS, is_measured, why_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

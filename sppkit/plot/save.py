@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import style
 
 from sppkit.errors import UsageError
-from sppkit.files import replacing
+from sppkit.machine.files import replacing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

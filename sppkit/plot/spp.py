@@ -24,7 +24,7 @@ from sppkit.plot.figure import (
 )
 from sppkit.plot.save import styled
 from sppkit.plot.span import BAND_SPREADS
-from sppkit.table import is_measured
+from sppkit.record.table import is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sppkit.pages import Pieces
+from sppkit.machine.mapped_memory import Pieces
 from sppkit.stats.channel_moments import ChannelMoments
 from sppkit.stats.torch_moments import torch_moments
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sppkit.pages import Pieces
+from sppkit.machine.mapped_memory import Pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from sppkit.registry import Entry, check_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sppkit.gate.finding import Verdict
+    from sppkit.gate.verdict import Verdict
 
 FORMATS: dict[str, Entry] = {
     "json": Entry("sppkit.gate.reports.json_:render_json", "everything, for programs"),

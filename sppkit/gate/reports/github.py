@@ -9,7 +9,7 @@ from sppkit.gate.reports import wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 # Documented by GitHub: 10 annotations of one kind per step.
 _MOST = 10

@@ -11,7 +11,7 @@ from sppkit.gate.reports import wording
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 
 def render_gitlab(verdicts: Sequence[Verdict]) -> str:

@@ -10,7 +10,7 @@ from sppkit.gate.reports import wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sppkit.gate.finding import Verdict
+    from sppkit.gate.verdict import Verdict
 
 SCHEMA = 1
 

@@ -10,7 +10,7 @@ from sppkit.gate.reports import wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 
 def render_junit(verdicts: Sequence[Verdict]) -> str:

@@ -9,7 +9,7 @@ from sppkit.gate.reports import wording
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 _MARKS = {"PASS": "✅", "WARN": "⚠️", "FAIL": "❌", "NO BASELINE": "❓"}
 # A comment may have 65536 characters; no reader wants as many.

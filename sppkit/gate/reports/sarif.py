@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sppkit.gate.reports import wording
-from sppkit.record import versions
+from sppkit.record.write import versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from sppkit.gate.finding import Finding, Verdict
+    from sppkit.gate.verdict import Finding, Verdict
 
 _STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "bold red", "NO BASELINE": "bold yellow"}
 _WORST = 5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sppkit import parsers, registry
+from sppkit import registry
+from sppkit.config import parsers
+from sppkit.config.parsers import one_of, whole_number
 from sppkit.errors import UsageError
-from sppkit.parsers import one_of, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sppkit.errors import UsageError
-from sppkit.reason import short_reason
+from sppkit.machine.error_text import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.locate import is_library
-from sppkit.reason import short_reason
+from sppkit.machine.error_text import short_reason
+from sppkit.record.source_lines import is_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

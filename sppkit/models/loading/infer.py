@@ -15,7 +15,7 @@ from sppkit.models.loading.transformers_form import transformers_form
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sppkit.config import RunConfig
+    from sppkit.config.options import RunConfig
 
 _ASK = "say it: --shape 3,224,224 (channels first), or --input tokens --vocab N --shape 128 for a language model."
 _IMAGE_AXES = 3

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import UsageError
-from sppkit.reason import short_reason
+from sppkit.machine.error_text import short_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,9 @@ from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.locate import is_library
 from sppkit.models.loading.factory import call_factory, failed
 from sppkit.models.loading.reference import LIBRARIES
+from sppkit.record.source_lines import is_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sppkit import parsers
+from sppkit.config import parsers
+from sppkit.config.parsers import one_of, real_number, whole_number
 from sppkit.errors import UsageError
-from sppkit.parsers import one_of, real_number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

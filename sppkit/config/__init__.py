@@ -1,0 +1,1 @@
+"""Options: their names, their values, and where each value came from."""

@@ -1,0 +1,445 @@
+"""Every option of a run, once: its name, default, meaning and parser.
+
+The dataclasses below are the single list from which the command line, the TOML files, ``build_model`` and the record
+are made. A value is parsed the same way wherever it comes from, and remembers where that was.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from sppkit import registry
+from sppkit.config import parsers
+from sppkit.errors import UsageError
+from sppkit.machine.files import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a user sees of one option, and how a typed value becomes a checked one."""
+
+    parse: Callable[[str, object], Any]
+    metavar: str
+    help: str
+    panel: str
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+
+
+def _option(
+    default: Any,
+    parse: Any,
+    metavar: str,
+    panel: str,
+    summary: str,
+    choices: Iterable[str] = (),
+    *,
+    repeatable: bool = False,
+) -> Any:
+    return field(
+        default=default, metadata={"option": Option(parse, metavar, summary, panel, tuple(choices), repeatable)}
+    )
+
+
+def _choice(default: str | None, choices: tuple[str, ...], panel: str, summary: str) -> Any:
+    return _option(default, parsers.one_of(*choices), "NAME", panel, summary, choices)
+
+
+def _registered(default: str | None, kind: str, summary: str) -> Any:
+    return _option(default, parsers.registered(kind), "NAME", _MODEL, summary, registry.KINDS[kind])
+
+
+# Headings of the help screen.
+_MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
+_ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
+# Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post")
+_NOISES = ("multiplicative", "additive-max", "additive-std")
+_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
+_INITS = ("he", "lecun")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_DTYPES = ("float32", "bfloat16", "float16", "float64")
+_FORMATS = ("png", "svg", "pdf")
+# Limits far beyond any network: what passes them is a slip of the hand, and is said before hours of work.
+# Channels double per stage: the tenth has 2^9 times those of the first.
+_MOST_STAGES = 10
+MOST_BLOCKS = 1_000_000
+_MOST_LAYERS = 3 * MOST_BLOCKS
+_LARGEST_WIDTH = 1000
+# Within float32 (3.4e38) with room for a signal.
+_LARGEST_FACTOR = 1e30
+_LARGEST_SIDE = 100_000
+_MOST_SAMPLES = 1_000_000
+_MOST_BATCHES = 1_000_000
+_MOST_SEEDS = 10_000
+_SIDES = 10
+_LARGEST_VOCABULARY = 10_000_000
+# The options of a network that is not one of ours, and of its weights.
+OWN_MODEL = ("model", "kw", "checkpoint", "reinit", "sites")
+_PUBLISHED = "50, 101, 152, 200, 288 and 600 have the published layout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What network to build; ``None`` takes the architecture's own default."""
+
+    depth: int | None = _option(
+        None, parsers.whole_number(1, _MOST_LAYERS), "N", _MODEL, f"Number of layers; {_PUBLISHED}."
+    )
+    stages: tuple[int, ...] | None = _option(
+        None,
+        parsers.whole_numbers("3,4,6,3", maximum=MOST_BLOCKS, most=_MOST_STAGES),
+        "N,N,...",
+        _MODEL,
+        "Blocks per stage, for instance 3,4,6,3, instead of --depth.",
+    )
+    variant: str | None = _choice(None, _VARIANTS, _MODEL, f"Size of nf-regnet: {', '.join(_VARIANTS)}.")
+    block: str = _choice(
+        "bottleneck", ("bottleneck", "basic"), _MODEL, "bottleneck (1x1, 3x3, 1x1) or basic (3x3, 3x3; ResNet-18, 34)."
+    )
+    width: float = _option(
+        1.0, parsers.positive_number(_LARGEST_WIDTH), "X", _MODEL, "Width multiplier; 1.0 is the standard ResNet."
+    )
+    activation: str | Callable[[Any], Any] = _option(
+        "relu", parsers.name_or_callable, "NAME", _MODEL, "See sppkit list activations.", registry.ACTIVATIONS
+    )
+    norm: str | None = _registered(
+        None, "normalizer", "Normalizer of bn-relu-conv and relu-bn-conv: see sppkit list normalizers."
+    )
+    norm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of the normalizer, for instance groups=16."
+    )
+    order: str | None = _choice(
+        None, _ORDERS, _MODEL, f"Order of a branch with --norm ic, if not the architecture's own: {', '.join(_ORDERS)}."
+    )
+    add_on: str | None = _option(
+        None,
+        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        "NAME@PLACE+...",
+        _MODEL,
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        registry.ADD_ONS,
+    )
+    add_on_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
+    )
+    weights: str | None = _registered(
+        None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
+    )
+    init: str | None = _choice(None, _INITS, _MODEL, "Weight variance c/fan_in: he (c = 2) or lecun (c = 1).")
+    noise: float | None = _option(
+        None,
+        parsers.real_number(0, _LARGEST_FACTOR),
+        "ETA",
+        _MODEL,
+        "Strength of the noise on every convolution's weights.",
+    )
+    noise_kind: str | None = _choice(
+        None, _NOISES, _MODEL, f"Kind of the noise: {', '.join(_NOISES)}; the first unless said."
+    )
+    enorm: bool = _option(
+        False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
+    )
+    padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
+    stem: str = _choice(
+        "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."
+    )
+    gain: float | str | None = _option(
+        None,
+        parsers.exact_or_number(_LARGEST_FACTOR),
+        "X",
+        _MODEL,
+        "Factor behind every activation: exact or a number.",
+        ("exact",),
+    )
+    alpha: float | None = _option(
+        None, parsers.real_number(0, _LARGEST_FACTOR), "X", _MODEL, "Scale of the residual branch of nf-resnet (0.2)."
+    )
+    se: bool = _option(False, parsers.true_or_false, "", _MODEL, "Squeeze-and-excite at the end of every branch.")
+    skip_gain: float | None = _option(
+        None,
+        parsers.real_number(-_LARGEST_FACTOR, _LARGEST_FACTOR),
+        "X",
+        _MODEL,
+        "Initial value of the scalar gain on every branch: 1, but 0 for skipinit.",
+    )
+    stochastic_depth: float | None = _option(
+        None, parsers.real_number(0, 1), "RATE", _MODEL, "Highest drop rate of nf-resnet's branches (0: off)."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(ModelOptions):
+    """Everything that decides a run and where its files go."""
+
+    arch: str = _registered("", "architecture", "Named architecture: see sppkit list architectures.")
+    model: str | None = _option(
+        None,
+        parsers.text,
+        "SPEC",
+        _MODEL,
+        "Your own network instead of --arch: timm:NAME, torchvision:NAME, hf:NAME, package.module:factory or "
+        "path/file.py:factory; the last two run that code.",
+    )
+    kw: dict[str, Any] | None = _option(
+        None,
+        parsers.keywords,
+        "KEY=VALUE",
+        _MODEL,
+        "Keyword argument for what --model names; as often as there are arguments.",
+        repeatable=True,
+    )
+    checkpoint: str | None = _option(
+        None,
+        parsers.text,
+        "FILE",
+        _MODEL,
+        "Weights from a .safetensors, .pt, .pth or .bin file; no pickle is run.",
+    )
+    reinit: str | None = _option(
+        None,
+        parsers.keyed,
+        "keyed",
+        _MODEL,
+        "keyed: draw the weights of --model per parameter name, as --arch does, whatever the order of its code.",
+        ("keyed",),
+    )
+    sites: str | None = _option(
+        None,
+        parsers.text,
+        "FILE.toml",
+        _MODEL,
+        "Corrections of the residual joins that are found; found: find them in --arch too, which declares its own.",
+        ("found",),
+    )
+    input: str = _option(
+        "gaussian",
+        parsers.text,
+        "SOURCE",
+        _INPUT,
+        "gaussian, a folder of pictures, a picture, a .npy, .npz, .pt, .pth or .safetensors file, or tokens.",
+        ("gaussian", "tokens"),
+    )
+    vocab: int | None = _option(
+        None, parsers.whole_number(1, _LARGEST_VOCABULARY), "N", _INPUT, "Number of different tokens of --input tokens."
+    )
+    shape: tuple[int, ...] | None = _option(
+        None,
+        parsers.whole_numbers("3,224,224", maximum=_LARGEST_SIDE, most=_SIDES),
+        "C,H,W",
+        _INPUT,
+        "Shape of one sample (3,224,224; or 128, the tokens of a sequence).",
+    )
+    batch_size: int = _option(8, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Samples in a batch.")
+    image_size: int = _option(
+        224, parsers.whole_number(1, _LARGEST_SIDE), "PX", _INPUT, "Height and width of the input."
+    )
+    batches: int = _option(
+        1, parsers.whole_number(1, _MOST_BATCHES), "N", _INPUT, "Batches; the statistics are those of their union."
+    )
+    seed: int = _option(0, parsers.parse_seed, "N", _RUN, "Seed of weights and input.")
+    seeds: int = _option(1, parsers.whole_number(1, _MOST_SEEDS), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
+    mode: str = _choice("train", ("train", "eval"), _RUN, "train: batch statistics; eval: stored ones.")
+    warmup: int = _option(
+        0, parsers.whole_number(0, _MOST_BATCHES), "N", _RUN, "Batches that only move the running statistics, first."
+    )
+    device: str = _choice("auto", _DEVICES, _RUN, "auto takes a GPU where there is one.")
+    streaming: str = _choice(
+        "auto", ("auto", "on", "off"), _RUN, "Hold one block's weights at a time; auto: where all of them do not fit."
+    )
+    dtype: str = _choice("float32", _DTYPES, _RUN, "Type that model and input are cast to.")
+    stats: tuple[str, ...] = _option(
+        registry.DEFAULT_STATISTICS,
+        parsers.statistics,
+        "NAME,...",
+        _RUN,
+        "Statistics to measure (sppkit list statistics); spp stands for the first three, all for all of them.",
+        (*registry.STATISTIC_GROUPS, *registry.STATISTICS),
+    )
+    theory: bool = _option(
+        True, parsers.true_or_false, "", _RUN, "Put the curves that theory predicts beside the measured ones."
+    )
+    out: str = _option("spp", parsers.folder, "DIR", _OUTPUT, "Folder of the files.")
+    name: str | None = _option(
+        None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."
+    )
+    format: tuple[str, ...] = _option(
+        ("png",), parsers.names_of("picture format", _FORMATS), "png,svg,pdf", _OUTPUT, "Picture formats.", _FORMATS
+    )
+
+
+def options(of: type) -> dict[str, Option]:
+    """Return the options of a dataclass of this module.
+
+    Args:
+        of: ``ModelOptions`` or ``RunConfig``.
+
+    Returns:
+        Option by name, in the order of their definition.
+    """
+    return {item.name: item.metadata["option"] for item in fields(of)}
+
+
+def parse_values(of: type, given: Mapping[str, object]) -> dict[str, Any]:
+    """Check and convert given values.
+
+    Args:
+        of: The dataclass that lists the legal options.
+        given: Option name to a value as typed, from a flag, a TOML file or Python.
+
+    Returns:
+        The converted values of the given options.
+
+    Raises:
+        UsageError: For an unknown option or an illegal value.
+    """
+    known = options(of)
+    for name in given:
+        if name not in known:
+            # Python's arguments are spelled with underscores, flags and files with dashes.
+            spell = str if of is ModelOptions else _dashed
+            raise UsageError(_unknown(spell(name), [spell(option) for option in known]))
+    return {name: known[name].parse(name, value) for name, value in given.items()}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked configuration and where each of its values came from: ``default``, a file, or ``flag``."""
+
+    config: RunConfig
+    sources: dict[str, str]
+
+    def given(self) -> dict[str, Any]:
+        """Return the model options that were set by a file or a flag.
+
+        Returns:
+            Option name to value.
+        """
+        values = asdict(self.config)
+        return {name: values[name] for name in options(ModelOptions) if self.sources[name] != "default"}
+
+    def described(self) -> dict[str, dict[str, object]]:
+        """Return every option's value and source, JSON-ready.
+
+        Returns:
+            Option name to ``{"value": ..., "source": ...}``.
+        """
+        values = {name: getattr(self.config, name) for name in self.sources}
+        return {name: {"value": _plain(value), "source": self.sources[name]} for name, value in values.items()}
+
+
+def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ignored: Collection[str] = ()) -> Resolved:
+    """Merge defaults, a TOML file and flags, the later ones winning.
+
+    Args:
+        flags: Options given on the command line, as typed.
+        file: A TOML file of options, or None.
+        ignored: Keys of the file that are not for this run, with underscores.
+
+    Returns:
+        The configuration, every value with its source.
+
+    Raises:
+        UsageError: If the file can't be read or holds an unknown key, or a value is illegal.
+    """
+    from_file = load_toml(file) if file else {}
+    from_file = {key: value for key, value in from_file.items() if key not in ignored}
+    if "specs" in from_file:
+        raise UsageError(f"{file} lists several networks.\nTo compare them: sppkit compare --config {file}")
+    # A flag replaces what the file says of the same thing, which it may have said the other way.
+    for same in ({"depth", "stages"}, {"shape", "image_size"}, {"arch", "model"}):
+        if same & flags.keys():
+            from_file = {key: value for key, value in from_file.items() if key not in same}
+    try:
+        values = parse_values(RunConfig, from_file)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None
+    values |= parse_values(RunConfig, flags)
+    sources = dict.fromkeys(options(RunConfig), "default")
+    sources |= dict.fromkeys(from_file, str(file)) | dict.fromkeys(flags, "flag")
+    _refuse_contradictions(values)
+    return Resolved(RunConfig(**values), sources)
+
+
+def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    for one, other, what in (
+        ("shape", "image_size", "how large the input is"),
+        ("arch", "model", "which network"),
+        ("checkpoint", "reinit", "where the weights come from"),
+    ):
+        if {one, other} <= values.keys():
+            raise UsageError(f"--{one} and {parsers.flag_of(other)} both say {what}; give one of them.")
+    _refuse_meaningless(values)
+    seed, seeds = values.get("seed", 0), values.get("seeds", 1)
+    if seed + seeds - 1 > parsers.LARGEST_SEED:
+        raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")
+
+
+def _refuse_meaningless(values: Mapping[str, Any]) -> None:
+    own = values.get("model") is not None
+    for name in options(ModelOptions) if own else ("kw", "reinit", "vocab"):
+        if name in values:
+            owner, other = ("--arch", "--model") if own else ("--model", "--arch")
+            hint = "\nArguments of your own network are given as --kw key=value." if own else ""
+            raise UsageError(f"{parsers.flag_of(name)} means nothing with {other}; it belongs to {owner}.{hint}")
+    if values.get("streaming") == "on":
+        _refuse_streaming(values)
+
+
+def _refuse_streaming(values: Mapping[str, Any]) -> None:
+    # The weights of a file, and of a network that is not ours, are not keyed to be drawn block by block.
+    for name in ("model", "checkpoint"):
+        if name in values:
+            raise UsageError(
+                f"--streaming on means nothing with --{name}: only --arch can draw its weights block by block."
+            )
+    if "sites" in values:
+        raise UsageError("--streaming on means nothing with --sites: joins are found in a whole network.")
+
+
+def load_toml(file: Path) -> dict[str, object]:
+    """Read a TOML file of options, unchecked.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Option name, with underscores, to value.
+
+    Raises:
+        UsageError: If it can't be read, is not TOML, or gives an option in both spellings.
+    """
+    try:
+        loaded = tomllib.loads(read_text(file, "configuration", "Give --config a TOML file of options."))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from None
+    except UsageError:
+        raise
+    except (ValueError, RecursionError):  # integers of thousands of digits, a thousand brackets
+        raise UsageError(f"{file} is not valid TOML: a number or a nesting in it has no end.") from None
+    # Keys may be written as the flags are; both spellings of one option are a contradiction.
+    renamed = {key.replace("-", "_"): value for key, value in loaded.items()}
+    if len(renamed) < len(loaded):
+        raise UsageError(f"{file} gives an option twice, with a dash and with an underscore. Keep one of the two.")
+    return renamed
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    match = f"; did you mean {close[0]!r}?" if close else "."
+    return f"unknown option {name!r:.60}{match}\nKnown: {', '.join(sorted(known))}."

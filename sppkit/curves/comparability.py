@@ -1,0 +1,102 @@
+"""Which runs can be compared: the ones that were asked to measure the same thing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sppkit.config.options import ModelOptions, RunConfig, options
+from sppkit.record.read import counts_at, mapping_at, option_values, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Options that leave what is measured as it is, or that seeds and tolerances account for; a checkpoint is known by what
+# it holds, not by its path. Whatever is not named here, a later version's options among them, makes another run of it.
+_FREE = frozenset({
+    "seed", "seeds", "batch_size", "batches", "image_size", "shape", "input", "device", "streaming", "stats", "out",
+    "name", "format", "theory", "checkpoint",
+})  # fmt: skip
+# A run from before an option existed had its default.
+_DEFAULTS = RunConfig()
+_KNOWN, _MODEL = frozenset(options(RunConfig)), frozenset(options(ModelOptions))
+_SIZE = frozenset({"parameters", "blocks"})
+
+
+def iter_incomparable(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what makes two runs different questions.
+
+    Args:
+        new: The record of one run.
+        base: The record of the other.
+
+    Yields:
+        One phrase each, as ``mode: eval here, train in the baseline``; nothing where either record is empty, or was
+        written without the field.
+    """
+    for name in ("arch", "mode", "dtype"):
+        yield from _iter_unlike(name, text_at(new, name), text_at(base, name))
+    inputs = mapping_at(new, "input"), mapping_at(base, "input")
+    yield from _iter_unlike("kind of input", *(text_at(item, "kind") for item in inputs))
+    yield from _iter_unlike("shape of a sample", *(_sample(item) for item in inputs))
+    yield from _iter_unlike_network(mapping_at(new, "network"), mapping_at(base, "network"))
+    yield from _iter_unlike_options(option_values(new), option_values(base), known=bool(new.get("network")))
+    yield from _iter_unlike("checkpoint", *(_fingerprint(record) for record in (new, base)))
+
+
+def iter_notices(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between two runs that can be compared all the same.
+
+    Args:
+        new: The record of one run.
+        base: The record of the other.
+
+    Yields:
+        One phrase each.
+    """
+    shapes = [counts_at(mapping_at(record, "input"), "batch_shape")[:1] for record in (new, base)]
+    yield from _iter_unlike("batch size", *(str(shape[0]) if shape else "" for shape in shapes))
+    yield from _iter_unlike("seeds", *(_listed(counts_at(record, "seeds")) for record in (new, base)))
+    yield from _iter_unlike("device", *(text_at(record, "device") for record in (new, base)))
+    for name in ("torch", "sppkit"):
+        yield from _iter_unlike(name, *(text_at(mapping_at(record, "versions"), name) for record in (new, base)))
+    yield from _iter_unlike("random stream", *(text_at(record, "random_stream") for record in (new, base)))
+
+
+def _iter_unlike_network(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(new.keys() & base.keys() - _SIZE):
+        yield from _iter_unlike(name.replace("_", " "), _told(new[name]), _told(base[name]))
+
+
+def _iter_unlike_options(new: Mapping[str, Any], base: Mapping[str, Any], *, known: bool) -> Iterator[str]:
+    # A described network says more than the options it came from: depth 50 is stages 3,4,6,3.
+    free = _FREE | {"arch", "mode", "dtype"} | (_MODEL if known else frozenset())
+    asked = (new.keys() & base.keys()) | (_KNOWN & (new.keys() | base.keys()))
+    for name in sorted(asked - free if new and base else ()):
+        values = (_told(side.get(name, getattr(_DEFAULTS, name, None))) for side in (new, base))
+        yield from _iter_unlike(f"--{name.replace('_', '-')}", *values)
+
+
+def _iter_unlike(name: str, new: str, base: str) -> Iterator[str]:
+    if new != base and new and base:
+        yield f"{name}: {new} here, {base} in the baseline"
+
+
+def _fingerprint(record: Mapping[str, Any]) -> str:
+    found = text_at(mapping_at(record, "checkpoint"), "sha256")[:12]
+    given = option_values(record)
+    # A baseline from before the fingerprint was kept, or without options, does not say.
+    return found or ("none" if given and given.get("checkpoint") is None else "")
+
+
+def _sample(described: Mapping[str, Any]) -> str:
+    return "×".join(map(str, counts_at(described, "batch_shape")[1:]))
+
+
+def _listed(seeds: list[int]) -> str:
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _told(value: object) -> str:
+    return f"{value!r:.60}" if not isinstance(value, str) else value[:60]

@@ -1,0 +1,162 @@
+"""The judgement: a table against a policy, theory and a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sppkit.curves.comparability import iter_incomparable, iter_notices
+from sppkit.curves.signal import Signal
+from sppkit.errors import UsageError
+from sppkit.gate.absolute import iter_limit_findings, unjudged
+from sppkit.gate.against_baseline import iter_inexact, iter_regressions
+from sppkit.gate.against_theory import iter_prediction_findings, why_not_judged
+from sppkit.gate.baseline import Baseline, read_baseline
+from sppkit.gate.cause import explain
+from sppkit.gate.notices import improvements, site_notices
+from sppkit.gate.policy import load_policy
+from sppkit.gate.presets import preset_of
+from sppkit.gate.verdict import Finding, Verdict
+from sppkit.measuring.titles import title
+from sppkit.record.read import text_at
+from sppkit.record.table import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from sppkit.gate.policy import Policy
+
+_FOLLOWS = "follows from the first"
+
+
+def check(
+    table: pd.DataFrame,
+    *,
+    policy: object = None,
+    baseline: object = None,
+    record: Mapping[str, Any] | None = None,
+    exact: bool = False,
+) -> Verdict:
+    """Judge a table by a policy, by theory and by a baseline.
+
+    Args:
+        table: As made by ``measure`` or ``read_csv``; several seeds make the judgement sharper.
+        policy: A preset's name (``nf-resnet``), a TOML file, a dict such as
+            ``{"channel_squared_mean": {"max": 1.0, "level": "warn"}}``, or None for the preset of the record's
+            architecture (``any`` without one).
+        baseline: A baseline's file, a ``Baseline``, another table, or None for none.
+        record: The run's record; limits that need to know the network (its alpha, its input's size) are left out where
+            it is missing.
+        exact: Whether nothing may change against the baseline, to nine digits.
+
+    Returns:
+        The verdict, with ``passed`` and ``findings``.
+
+    Raises:
+        UsageError: If the table, the policy or the baseline can't be used.
+
+    >>> import sppkit
+    >>> from sppkit.record.table import build_table
+    >>> rows = [
+    ...     {"seed": 0, "block": k, "stage": 1, "name": f"block{k}", "channels": 512, "height": 16, "nonfinite": 0}
+    ...     | {"channel_squared_mean": 40.0 * k, "channel_variance": 1.0 + k}
+    ...     for k in range(4)
+    ... ]
+    >>> verdict = sppkit.check(build_table(rows))
+    >>> verdict.passed, verdict.first.name, verdict.first.statistic
+    (False, 'block1', 'mean_shift')
+    """
+    _check_table(table)
+    facts = {} if record is None else record
+    if isinstance(policy, str) and "arch" not in facts and load_policy(policy, "any").name != "any":
+        # Without a record the preset says what kind of network it is.
+        facts = {"arch": policy, **facts}
+    base = _load_base(baseline)
+    chosen = load_policy(policy, preset_of(text_at(facts, "arch")))
+    return judge(Signal(table, facts), chosen, base, exact=exact)
+
+
+def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact: bool = False) -> Verdict:
+    """Judge a signal.
+
+    Args:
+        signal: The run.
+        policy: What a healthy run keeps.
+        base: The baseline, or None for none.
+        exact: Whether nothing may change against the baseline.
+
+    Returns:
+        The verdict.
+    """
+    findings = [*iter_limit_findings(signal, policy), *iter_prediction_findings(signal, policy)]
+    unpredicted = why_not_judged(signal)
+    skipped = unjudged(signal, policy) + ([] if unpredicted is None else [f"theory ({unpredicted})"])
+    verdict = Verdict(
+        title=title(signal.record) if text_at(signal.record, "arch") else "",
+        judged=(f"policy {policy.name}", *(["theory"] if unpredicted is None else [])),
+        skipped=tuple(skipped),
+        sites=tuple(signal.names),
+        seeds=len(signal.seeds),
+    )
+    reference = None
+    if base is not None:
+        reference = Signal(base.table, base.record)
+        verdict, more = _judge_baseline(verdict, signal, reference, policy, base, exact=exact)
+        findings += more
+    return replace(verdict, findings=tuple(_explained(findings, signal, None if verdict.missing else reference)))
+
+
+def _judge_baseline(
+    verdict: Verdict, signal: Signal, reference: Signal, policy: Policy, base: Baseline, *, exact: bool
+) -> tuple[Verdict, list[Finding]]:
+    unlike = list(iter_incomparable(signal.record, reference.record))
+    if exact and signal.seeds != reference.seeds:
+        unlike.append(f"--exact needs the same seeds: {signal.seeds} here, {reference.seeds} in the baseline")
+    if unlike:
+        return replace(verdict, missing=f"it can't be compared: {'; '.join(unlike)}"), []
+    notices = [*iter_notices(signal.record, reference.record), *site_notices(signal, reference)]
+    notices += improvements(signal, reference, policy)
+    findings = [*iter_regressions(signal, reference, policy)]
+    if exact:
+        findings = [*iter_inexact(signal, reference)]
+    name = f"baseline {base.key}" if base.key else "the baseline"
+    return replace(verdict, judged=(*verdict.judged, name), notices=tuple(notices)), findings
+
+
+def _explained(findings: list[Finding], signal: Signal, reference: Signal | None) -> Iterator[Finding]:
+    ordered = sorted(findings, key=lambda item: (item.level, item.block, -item.size))
+    first = Verdict(findings=tuple(ordered)).first
+    for finding in ordered:
+        if finding is first:
+            yield replace(finding, cause=explain(finding, signal, reference))
+        else:
+            yield finding if finding.cause else replace(finding, cause=_FOLLOWS)
+
+
+def _load_base(given: object) -> Baseline | None:
+    if given is None or isinstance(given, Baseline):
+        return given
+    if isinstance(given, pd.DataFrame):
+        _check_table(given)
+        return Baseline("", given, {}, {})
+    if isinstance(given, (str, Path)):
+        return read_baseline(given)
+    raise UsageError(f"a baseline must be a file, a Baseline or a table, not {given!r:.60}.")
+
+
+def _check_table(table: object) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise UsageError(f"a table must be a DataFrame, as measure() returns, not {type(table).__name__}.")
+    missing = _missing_columns(table.columns)
+    if missing:
+        raise UsageError(f"the table has no column {missing[0]!r}; a table starts with {', '.join(COLUMNS)}.")
+    if table.empty:
+        raise UsageError("the table has no rows: there is nothing to judge.")
+
+
+def _missing_columns(columns: Iterable[str]) -> list[str]:
+    held = set(columns)
+    return [name for name in COLUMNS if name not in held]

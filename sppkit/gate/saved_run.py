@@ -1,0 +1,53 @@
+"""Saved runs: a table with its record beside it, or a baseline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sppkit.curves.signal import Signal
+from sppkit.errors import UsageError
+from sppkit.gate.baseline import read_baseline
+from sppkit.record.table import read_csv
+from sppkit.record.write import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+class SavedRun(NamedTuple):
+    """A run that was read: what it is called, its table, and its record (empty where there is none)."""
+
+    key: str
+    table: pd.DataFrame
+    record: Mapping[str, Any]
+
+    @property
+    def signal(self) -> Signal:
+        """The run as the gate reads it."""
+        return Signal(self.table, self.record)
+
+
+def load_run(path: str | Path) -> SavedRun:
+    """Read a saved run or a baseline.
+
+    Args:
+        path: ``RUN.csv``, or its ``RUN.json``, or a baseline.
+
+    Returns:
+        The run.
+
+    Raises:
+        UsageError: If it can't be read.
+    """
+    path = Path(path)
+    if path.suffix == ".json" and not path.with_suffix(".csv").exists():
+        baseline = read_baseline(path)
+        return SavedRun(baseline.key or path.stem, baseline.table, baseline.record)
+    if path.suffix not in {".csv", ".json"}:
+        raise UsageError(f"a run is a .csv file, or a baseline's .json, not {str(path)!r:.60}.")
+    table = read_csv(path.with_suffix(".csv"))
+    beside = path.with_suffix(".json")
+    return SavedRun(path.stem, table, read_record(beside) if beside.exists() else {})

@@ -1,0 +1,1 @@
+"""Finding the residual joins of a network that does not declare them."""

@@ -1,0 +1,107 @@
+"""From an observed forward pass to what was found in it: names, places and reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sppkit.joins.joins import Findings, Join, Rejected, Value
+
+if TYPE_CHECKING:
+    from sppkit.joins.graph import Frame, Node
+    from sppkit.joins.joins import Candidate
+    from sppkit.joins.observe import Observer
+
+
+def tell(observer: Observer, model: str) -> Findings:
+    """Return what was found in a forward pass.
+
+    Residual additions are the rows; where there are none, concatenations that append features to their own input;
+    where there are none of these either, the leaf modules in the order of their calls.
+
+    Args:
+        observer: What observed the pass.
+        model: Name of the model's class, for what happens in no module of it.
+
+    Returns:
+        The findings.
+    """
+    names = _Names(observer, model)
+    additions = [item for item in observer.candidates if item.kind == "addition"]
+    dense = [item for item in observer.candidates if item.kind == "concatenation" and item.accepted]
+    rejected = tuple(names.rejected(item) for item in additions if not item.accepted)
+    joined = [item for item in additions if item.accepted]
+    if joined or dense:
+        rows = joined or dense
+        unused = len(dense) if joined else 0
+        return Findings(model, names.joins(rows), rows[0].kind, rejected, unused)
+    leaves = tuple(
+        Join(names.call(frame), frame.path, "module", place(node), node.number)
+        for frame, node, _ in observer.leaves
+        if node is not None and node.key.call >= 0
+    )
+    skipped = tuple(f"{names.call(frame)} {what}" for frame, node, what in observer.leaves if node is None)
+    return Findings(model, leaves, "module", rejected, 0, skipped)
+
+
+def place(node: Node, axis: int | None = None) -> Value:
+    """Return a value as a place to listen at.
+
+    Args:
+        node: The value.
+        axis: Axis of its channels, where it is not the value's own.
+
+    Returns:
+        The place.
+    """
+    name = "input" if node.operation is None else node.operation.name
+    return Value(node.key, node.shape, node.axis if axis is None else axis, name)
+
+
+class _Names:
+    """Names of joins: the module's path, and what tells several of one path apart."""
+
+    def __init__(self, observer: Observer, model: str) -> None:
+        self._calls = observer.calls
+        self._model = model
+        self._rejected: Counter[Frame] = Counter()
+
+    def call(self, frame: Frame) -> str:
+        call = f"@{frame.call}" if self._calls[frame.path] > 1 else ""
+        return (frame.path or self._model) + call
+
+    def joins(self, rows: list[Candidate]) -> tuple[Join, ...]:
+        several = Counter(row.output.frame for row in rows)
+        seen: Counter[Frame] = Counter()
+        joins = []
+        for row in rows:
+            frame = row.output.frame
+            seen[frame] += 1
+            number = f"#{seen[frame]}" if several[frame] > 1 else ""
+            joins.append(_join(row, self.call(frame) + number))
+        return tuple(joins)
+
+    def rejected(self, candidate: Candidate) -> Rejected:
+        frame = candidate.output.frame
+        self._rejected[frame] += 1
+        name = f"{self.call(frame)}~{self._rejected[frame]}"
+        return Rejected(name, _join(candidate, name), candidate.reason)
+
+
+def _join(candidate: Candidate, name: str) -> Join:
+    parts = {
+        "input": candidate.input,
+        "skip": candidate.skip,
+        "branch": candidate.branch,
+        "scaled_branch": candidate.scaled,
+    }
+    axes = {"branch": candidate.branch_axis, "scaled_branch": candidate.output.axis, "skip": candidate.output.axis}
+    # What no operation makes, such as the sides of a fused product, can't be listened at.
+    places = {
+        role: place(node, axes.get(role)) if node is not None and node.key.call >= 0 else None
+        for role, node in parts.items()
+    }
+    output = candidate.output
+    return Join(
+        name, output.frame.path, candidate.kind, place(output), output.number, reason=candidate.reason, **places
+    )

@@ -1,0 +1,406 @@
+"""Observing a forward pass: every dispatched operation, what it was computed from, and in which module."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sppkit.joins.aliases import Memory, check_observable, is_whole
+from sppkit.joins.channel_axis import channel_axis
+from sppkit.joins.graph import Frame, Key, Node, way_between
+from sppkit.joins.joins import Candidate
+from sppkit.joins.judge import (
+    COMPLEX,
+    DIFFERENCE,
+    INNER,
+    SOFTMAX,
+    is_detail,
+    iter_scores,
+    judge_concatenation,
+    judge_sum,
+)
+from sppkit.joins.operations import Operation, operation_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch._ops import OpOverload
+
+    Take = Callable[[Key, Tensor], None]
+
+
+_SLICE = operation_of(torch.ops.aten.slice.Tensor)
+
+
+class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """One forward pass, seen operation by operation; of signals, nothing is kept but shapes and origins.
+
+    Attributes:
+        take: Called with every signal at the moment it is made, before anything can overwrite it.
+        frames: The module calls that are open, the model's own first.
+        candidates: Sums and concatenations of signals, in order.
+        joins: Those of them that are residual joins, by output.
+        outputs: The last signal that each module returned, by path.
+        leaves: The calls of modules that called no other, and the signal that they returned.
+        signals: How many signals were made.
+    """
+
+    def __init__(self, take: Take) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.take = take
+        self.frames: list[Frame] = [Frame("", 1, None, internal=False, first=0)]
+        self.candidates: list[Candidate] = []
+        self.joins: dict[Node, Candidate] = {}
+        self.outputs: dict[str, list[Node]] = {}
+        self.leaves: list[tuple[Frame, Node | None, str]] = []
+        self.signals = 0
+        self.calls: Counter[str] = Counter()
+        self._memory = Memory(self._view_of, self._state_of)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The base class would import the compiler, which takes seconds, to keep it from what runs in here. Whoever uses
+        # this class keeps compiled code from running at all.
+        return False
+
+    def start(self, inputs: object) -> None:
+        """Note the model's inputs, which all signals come from.
+
+        Args:
+            inputs: Its arguments.
+        """
+        for index, tensor in enumerate(iter_tensors(inputs)):
+            if tensor.layout is not torch.strided:
+                continue
+            check_observable(tensor)
+            if self._memory.known(tensor) is None:
+                node = self._make(Key("", 0, index), None, (), tensor)
+                self._memory.show(tensor, node)
+                self.take(node.key, tensor)
+
+    def enter(self, path: str, *, internal: bool) -> None:
+        """Note that a module is called.
+
+        Args:
+            path: Its qualified name.
+            internal: Whether it is a layer of torch's own.
+        """
+        parent = self.frames[-1]
+        self.calls[path] += 1
+        self.frames.append(
+            Frame(path, self.calls[path], parent, internal=internal or parent.internal, first=self.signals + 1)
+        )
+
+    def leave(self, path: str, output: object) -> None:
+        """Note that a module returned or raised.
+
+        Args:
+            path: Its qualified name.
+            output: What it returned.
+        """
+        # A call that another library's hook broke off may have been left open.
+        while len(self.frames) > 1:
+            frame = self.frames.pop()
+            if frame.path == path:
+                self._note_output(frame, output)
+                return
+
+    def finish(self, output: object) -> None:
+        """Note that the model returned.
+
+        Args:
+            output: What it returned.
+        """
+        del self.frames[1:]
+        self._note_output(self.frames[0], output)
+
+    def axis_of(self, tensor: Tensor) -> int | None:
+        """Return the axis of the channels of a signal that was made in this pass.
+
+        Args:
+            tensor: Any tensor.
+
+        Returns:
+            The axis; None where it is not known, and of what is no signal.
+        """
+        node = self._memory.known(tensor) if tensor.layout is torch.strided else None
+        return None if node is None else node.axis
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        operation = operation_of(func)
+        if operation.composite and torch.is_inference_mode_enabled():
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        tensors = [tensor for tensor in _iter_arguments(args, kwargs) if _is_strided(tensor)]
+        before = [self._memory.find(tensor) for tensor in tensors]
+        result = func(*args, **kwargs)
+        if any(node is not None for node in before):
+            self._record(operation, args, kwargs, list(zip(tensors, before, strict=True)), result)
+        return result
+
+    def _record(
+        self,
+        operation: Operation,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        operands: list[tuple[Tensor, Node | None]],
+        result: object,
+    ) -> None:
+        frame = self.frames[-1]
+        frame.operations += 1
+        written = [args[at] if isinstance(at, int) else kwargs.get(at) for at in operation.written if _given(at, args)]
+        read = [
+            (tensor, node)
+            for tensor, node in operands
+            if not (operation.overwrites and any(tensor is target for target in written))
+        ]
+        parents = () if operation.independent else tuple(node for _, node in read if node is not None)
+        if not parents:
+            self._overwrite(written, Key(frame.path, frame.call, frame.operations), operation)
+            return
+        weighted = operation.mixes and any(node is None and _is_weight(tensor) for tensor, node in read)
+        for index, output in enumerate([*_iter_outputs(result), *_iter_unreturned(result, written)]):
+            if not _is_strided(output):
+                continue
+            changed = any(output is target for target in _iter_outputs(written))
+            if not changed and self._memory.known(output) is not None:
+                continue
+            node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
+            node.weighted = weighted
+            node.axis = channel_axis(operation, args, [parent for parent in parents if parent.floating], node.shape)
+            if index == 0:
+                self._judge(node, operation, read, args)
+            if changed:
+                self._memory.change(output, node)
+            else:
+                self._memory.show(output, node)
+            check_observable(output)
+            self.take(node.key, output)
+
+    def _overwrite(self, written: Sequence[object], key: Key, operation: Operation) -> None:
+        """Note that what is no signal was written over a signal, or over a part of one."""
+        for target in written:
+            if not isinstance(target, Tensor) or not self._memory.holds(target):
+                continue
+            if is_whole(target):
+                self._memory.forget(target)
+                continue
+            before = self._memory.find(target)
+            self._memory.change(target, self._make(key, operation, () if before is None else (before,), target))
+
+    def _make(self, key: Key, operation: Operation | None, parents: tuple[Node, ...], tensor: Tensor) -> Node:
+        floating = tensor.is_floating_point() or tensor.is_complex()
+        signals = tuple(dict.fromkeys(parent for parent in parents if parent.floating)) if floating else ()
+        self.signals += 1
+        return Node(self.signals, key, self.frames[-1], operation, signals, tuple(tensor.shape), floating)
+
+    def _view_of(self, state: Node, tensor: Tensor) -> Node:
+        # A part of memory that was changed through another part: no operation makes it, so it is taken when it is read.
+        frame = self.frames[-1]
+        frame.views += 1
+        node = self._make(Key(frame.path, frame.call, -frame.views), _SLICE, (state,), tensor)
+        node.axis = state.axis if state.axis is not None and len(state.shape) == tensor.ndim else None
+        self.take(node.key, tensor)
+        return node
+
+    def _state_of(self, state: Node, change: Node) -> Node:
+        # Of the whole memory there is no tensor at hand, so it can't be listened at.
+        self.signals += 1
+        parents = tuple(item for item in (state, change) if item.floating)
+        return dataclasses.replace(state, number=self.signals, key=Key("", -1, self.signals), parents=parents)
+
+    def _judge(
+        self,
+        node: Node,
+        operation: Operation,
+        read: list[tuple[Tensor, Node | None]],
+        args: Sequence[Any],
+    ) -> None:
+        if operation.softmax and node.parents:
+            for join in list(iter_scores(node.parents[0], self.joins)):
+                if not join.identity:
+                    self._drop(join, SOFTMAX)
+        frame = self.frames[-1]
+        if frame.internal or len(node.shape) < 2 or not node.floating:
+            return
+        if operation.adds:
+            sides = self._sides(operation, node, args, {id(tensor): found for tensor, found in read})
+            if sides is not None:
+                frame.sums += 1
+                candidate = Candidate(node, "addition", frame.sums)
+                judge_sum(candidate, *sides, self.joins)
+                if any(tensor.is_complex() for tensor, _ in read):
+                    candidate.accepted, candidate.reason = False, COMPLEX
+                self._keep(candidate)
+        elif operation.name == "sub":
+            self._note_difference(node, operation, read, args)
+        elif operation.name == "cat":
+            self._judge_concatenation(node, args)
+
+    def _note_difference(
+        self, node: Node, operation: Operation, read: list[tuple[Tensor, Node | None]], args: Sequence[Any]
+    ) -> None:
+        """List ``x - f(x)`` where f has weights among what is no join, so that the user can make it one."""
+        sides = self._sides(operation, node, args, {id(tensor): found for tensor, found in read})
+        if sides is None:
+            return
+        candidate = Candidate(node, "addition", 0)
+        judge_sum(candidate, *sides, self.joins)
+        weighted = any(way_between(candidate.origin, side).weights for side in sides) if candidate.origin else False
+        if candidate.accepted and weighted:
+            candidate.accepted, candidate.reason = False, DIFFERENCE
+            self._keep(candidate)
+
+    def _sides(
+        self,
+        operation: Operation,
+        node: Node,
+        args: Sequence[Any],
+        found: Mapping[int, Node | None],
+    ) -> tuple[Node, Node] | None:
+        """Return the two signals that are added, if both are signals and have the shape of the sum."""
+        operands = [found.get(id(argument)) for argument in args]
+        if len(operands) < 2:
+            return None
+        a, b = operands[:2]
+        if operation.name in {"addcmul", "addcdiv"}:
+            b = _largest(operands[1:3])
+        elif operation.name in {"addmm", "baddbmm"} and a is not None:
+            factors = tuple(item for item in operands[1:3] if item is not None)
+            # The product is nowhere in memory by itself.
+            product = operation_of(torch.ops.aten.mm.default)
+            b = Node(node.number, Key("", -1, node.number), node.frame, product, factors, node.shape, True)
+            b.weighted = node.weighted or len(factors) == 1
+        if a is None or b is None or not a.floating or not b.floating:
+            return None
+        return (a, b) if a.shape == b.shape == node.shape else None
+
+    def _judge_concatenation(self, node: Node, args: Sequence[Any]) -> None:
+        operands = [found for tensor in args[0] if (found := self._memory.find(tensor)) is not None and found.floating]
+        axis = next((operand.axis for operand in operands if operand.axis is not None), None)
+        dimension = args[1] % len(node.shape) if len(args) > 1 else 0
+        if len(operands) == len(args[0]) > 1 and dimension == (1 if axis is None else axis):
+            candidate = Candidate(node, "concatenation", 1 + sum(c.output.frame is node.frame for c in self.candidates))
+            judge_concatenation(candidate, operands)
+            node.axis = dimension
+            self._keep(candidate)
+
+    def _keep(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        if not candidate.accepted or candidate.scaled is None:
+            return
+        if candidate.kind == "addition":
+            self.joins[candidate.output] = candidate
+            for inner in [join for join in self._recent(candidate) if is_detail(join, candidate)]:
+                self._drop(inner, INNER)
+
+    def _recent(self, outer: Candidate) -> Iterator[Candidate]:
+        """Yield the joins since a later join's sides parted."""
+        for join in reversed(self.joins.values()):
+            if outer.origin is None or join.output.number <= outer.origin.number:
+                return
+            if join is not outer:
+                yield join
+
+    def _drop(self, join: Candidate, reason: str) -> None:
+        join.accepted, join.reason = False, reason
+        del self.joins[join.output]
+
+    def _note_output(self, frame: Frame, output: object) -> None:
+        tensors = list(iter_tensors(output))
+        found = [(tensor, self._memory.find(tensor)) for tensor in tensors if tensor.layout is torch.strided]
+        signals = [node for tensor, node in found if node is not None and _is_signal(tensor)]
+        if signals and frame.parent is not None:
+            frame.parent.inner = True
+        if signals:
+            self.outputs.setdefault(frame.path, []).append(signals[0])
+        if not frame.inner:
+            self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
+
+
+def iter_tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors in what a model takes or returns.
+
+    Args:
+        value: A tensor, or a mapping, a sequence, a dataclass or an object with attributes, nested in any way.
+
+    Yields:
+        Tensors, in order.
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from iter_tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from iter_tensors(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from iter_tensors(getattr(value, field.name))
+
+
+def _iter_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                if isinstance(item, Tensor):
+                    yield item
+
+
+def _iter_outputs(result: object) -> Iterator[Tensor]:
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, (list, tuple)):
+        for item in result:
+            yield from _iter_outputs(item)
+
+
+def _iter_unreturned(result: object, written: Sequence[object]) -> Iterator[Tensor]:
+    """Yield what an operation changes in place without returning it, as those on lists of tensors do."""
+    returned = [id(tensor) for tensor in _iter_outputs(result)]
+    for target in _iter_outputs(written):
+        if id(target) not in returned:
+            yield target
+
+
+def _given(at: int | str, args: Sequence[Any]) -> bool:
+    return isinstance(at, str) or at < len(args)
+
+
+def _is_signal(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    if tensor.is_nested:  # of which not even the layout can be asked
+        check_observable(tensor)
+    return tensor.layout is torch.strided
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 1
+
+
+def _largest(nodes: Sequence[Node | None]) -> Node | None:
+    signals = [node for node in nodes if node is not None]
+    return max(signals, key=lambda node: torch.Size(node.shape).numel(), default=None)
+
+
+def _describe(tensors: Sequence[Tensor]) -> str:
+    if not tensors:
+        return "returns no tensor"
+    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"

@@ -1,0 +1,1 @@
+"""What talks to the machine: files, memory, interrupts, and the words of its errors."""

@@ -1,0 +1,288 @@
+"""Finding a network's residual joins by observing a forward pass, and listening to them in the passes themselves."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from sppkit.errors import MeasurementError, UsageError
+from sppkit.joins.joins import Findings, Plan, plan_sites
+from sppkit.joins.name import tell
+from sppkit.joins.observable import check_observable
+from sppkit.joins.observe import Observer
+from sppkit.measuring.collect import Collector, check_signal
+from sppkit.measuring.forward.compiled import run_uncompiled
+from sppkit.measuring.forward.device import check_values
+from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.sites import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
+
+    from sppkit.joins.graph import Key
+
+T = TypeVar("T")
+
+_WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
+# Layers of torch's own in which there is no residual join; these have.
+_OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
+
+
+@dataclass
+class Finder(Collector[T]):
+    """Find the residual joins of the first forward pass in the context, and reduce the signals at them in every pass.
+
+    Before the first pass, the model is run once on a copy of its arguments, observed and with everything restored
+    behind it; the random states too, so that the pass itself takes the same way. Every later pass is observed again
+    and must have the same joins.
+
+    Compiled models run without their compiled code inside, and torch's fused transformer layers in their parts: what
+    is inside of either can't be seen.
+
+    Attributes:
+        correct: Changes what was found; the user's own corrections.
+        findings: What was found; None before the first pass.
+    """
+
+    correct: Callable[[Findings, Observer], Findings] | None = None
+    findings: Findings | None = None
+    _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
+    _plan: Plan = field(default_factory=Plan)
+    _paths: dict[nn.Module, str] = field(default_factory=dict)
+    _observer: Observer | None = None
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _open: bool = False
+    # Whether the joins were found just now, on a copy of the very arguments of the pass that is open.
+    _fresh: bool = False
+
+    def __enter__(self) -> Self:
+        if self._open:
+            raise UsageError("this probe is listening already; leave its context before you enter it again.")
+        hooks = self.model._forward_pre_hooks.values()  # noqa: SLF001 - torch has no other way to ask
+        if any(isinstance(getattr(hook, "__self__", None), Finder) for hook in hooks):
+            raise UsageError(
+                "another probe is finding the joins of this model already, and would count this one's pass as well.\n"
+                "Leave its context first."
+            )
+        check_observable(self.model)
+        check_values(self.model)
+        self._open = True
+        with ExitStack() as stack:
+            stack.callback(self._close)
+            stack.enter_context(_seen_in_parts())
+            for handle in self._iter_hooks():
+                stack.callback(handle.remove)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def check_complete(self) -> None:
+        """Check that there was a forward pass and that every site was reached.
+
+        Raises:
+            MeasurementError: If not.
+        """
+        if self.findings is None:
+            raise MeasurementError(
+                f"no forward pass of {type(self.model).__name__} was seen.\n"
+                "Call the model itself (not .forward) inside the probe."
+            )
+        super().check_complete()
+
+    @property
+    def discovers(self) -> bool:
+        """Whether the pass that runs is only looked at, and nothing is measured in it."""
+        return self.findings is None
+
+    def axis_of(self, signal: Tensor) -> int | None:
+        """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
+        return None if self._observer is None else self._observer.axis_of(signal)
+
+    def _iter_hooks(self) -> Iterator[RemovableHandle]:
+        yield self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True)
+        self._paths = dict(_iter_paths(self.model))
+        for module in self._paths:
+            yield module.register_forward_pre_hook(self._enter, prepend=True)
+            yield module.register_forward_hook(self._leave, always_call=True)
+        # Behind hooks that change what the model returns; also after a pass that raised.
+        yield self.model.register_forward_hook(self._end_pass, always_call=True)
+
+    def _close(self) -> None:
+        self._depth, self._open = 0, False
+        self._stop()
+
+    def _stop(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None and observer in torch.utils._python_dispatch._get_current_dispatch_mode_stack():  # noqa: SLF001
+            observer.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def _begin_pass(self, _model: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        if torch.compiler.is_compiling():
+            raise UsageError("the model was compiled inside the probe: compile it before, or not at all.")
+        self._depth += 1
+        if self._depth > 1 or self._observer is not None:
+            return
+        _check_capture()
+        if self.findings is None:
+            self._discover(args, kwargs)
+        self._number += 1
+        observer = Observer(self._hear)
+        observer.start((args, kwargs))
+        self._observer = observer
+        observer.__enter__()  # type: ignore[no-untyped-call]
+
+    def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
+        self._depth = max(0, self._depth - 1)
+        observer = self._observer
+        if self._depth > 0 or observer is None:
+            return
+        self._stop()
+        if output is None:  # it raised, or returned nothing
+            return
+        observer.finish(output)
+        self._check_same(tell(observer, self._name))
+
+    @property
+    def _name(self) -> str:
+        return type(getattr(self.model, _WRAPPER, self.model)).__name__
+
+    def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._observer = observer = Observer(lambda _key, _tensor: None)
+        with preserved(self.model), attributes_preserved(self.model):
+            own_args, own_kwargs = _copied((args, kwargs), {})
+            observer.start((own_args, own_kwargs))
+            try:
+                with observer:
+                    output = self.model(*own_args, **own_kwargs)
+            except Exception:
+                self.last = _last_seen(observer, self._name)
+                raise
+            finally:
+                self._observer = None
+            observer.finish(output)
+            self._first = tell(observer, self._name)
+            found = self._first if self.correct is None else self.correct(self._first, observer)
+        if not found.joins:
+            raise MeasurementError(
+                f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
+                "tensor of shape (N, C, ...) that was computed from the input."
+            )
+        self._plan = plan_sites(found)
+        self.sites, self.findings, self._fresh = self._plan.sites, found, True
+
+    def _hear(self, key: Key, tensor: Tensor) -> None:
+        for site in self._plan.at.get(key, ()):
+            self._take(site, check_signal(tensor, site))
+
+    def _check_same(self, found: Findings) -> None:
+        fresh, self._fresh = self._fresh, False
+        if fresh:
+            self._check_shapes(found)
+        expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
+        if expected == seen and all(self._has_fired(site) for site in self.sites):
+            return
+        other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
+        raise MeasurementError(
+            f"this forward pass took another way than the first: it has {len(seen)} rows where the first has "
+            f"{len(expected)}, and they differ from {other!r} on.\n"
+            "Measure in eval mode if layers are skipped at random, or batches of one shape."
+        )
+
+    def _check_shapes(self, found: Findings) -> None:
+        for first, join in zip(self._first.joins, found.joins, strict=False):
+            if first.name == join.name and first.output.shape != join.output.shape:
+                raise MeasurementError(
+                    f"{self._name} keeps something from one forward pass to the next: on the same input {join.name!r} "
+                    f"had the shape {first.output.shape} and then {join.output.shape}.\n"
+                    "Let it start anew in every pass, for instance without its cache."
+                )
+
+    def _enter(self, module: nn.Module, _inputs: object) -> None:
+        if self._observer is not None:
+            self._observer.enter(self._paths[module], internal=_is_internal(module))
+
+    def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
+        if self._observer is not None:
+            self._observer.leave(self._paths[module], output)
+
+
+def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield every module but the model itself, and but what compiles another, with its name."""
+    for name, module in model.named_modules():
+        path = ".".join(part for part in name.split(".") if part != _WRAPPER)
+        if path and not hasattr(module, _WRAPPER):
+            yield module, path
+
+
+def _is_internal(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home.startswith("torch.nn.modules.") and home not in _OPEN
+
+
+@contextmanager
+def _seen_in_parts() -> Iterator[None]:
+    """Run compiled code and fused transformer layers operation by operation while the context is open."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with run_uncompiled():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _copied(value: Any, known: dict[int, Tensor]) -> Any:
+    """Copy a model's arguments, so that what it does to them in place is done to the copy.
+
+    Args:
+        value: An argument.
+        known: Copies by the identity of the tensor: what is handed in twice is one tensor in the copy, too.
+
+    Returns:
+        The copy.
+    """
+    if isinstance(value, Tensor):
+        if id(value) not in known:
+            known[id(value)] = _copied_tensor(value)
+        return known[id(value)]
+    if type(value) in {tuple, list}:
+        return type(value)(_copied(item, known) for item in value)
+    if type(value) is dict:
+        return {key: _copied(item, known) for key, item in value.items()}
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever the user's own class raises; then it is not copied
+        return value
+
+
+def _copied_tensor(tensor: Tensor) -> Tensor:
+    detached = tensor.detach()
+    if detached.layout is torch.strided and 0 in detached.stride():
+        # An expanded tensor stays expanded: what the model does with it depends on its memory.
+        once = detached[tuple(slice(1) if stride == 0 else slice(None) for stride in detached.stride())]
+        return once.clone().expand(detached.shape)
+    return detached.clone()
+
+
+def _check_capture() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise UsageError("a CUDA graph is being captured: measure the model outside of it.")
+
+
+def _last_seen(observer: Observer, name: str) -> Site | None:
+    """Return the last module that returned a signal before a forward pass failed."""
+    done = [frame.path or name for frame, node, _ in observer.leaves if node is not None]
+    return Site(0, None, done[-1], "block_output", done[-1]) if done else None

@@ -1,0 +1,1 @@
+"""One forward pass, after which the model is as it was."""

@@ -1,0 +1,220 @@
+"""Leaving no trace on a user's model."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sppkit.errors import MeasurementError
+from sppkit.measuring.forward.random_state import iter_random_states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Restore what a forward pass may change; also when it raises, and each part also when another part fails.
+
+    In this order:
+
+    - the random states of torch (CPU, and a GPU that is in use), NumPy and Python;
+    - which parameters, buffers and submodules every module has (what was registered, replaced or deleted inside is
+      undone: the very same tensors are back), and its training flag;
+    - the values, shape and memory of every buffer, bit for bit;
+    - the memory that every parameter lies in, so that a model moved to another device inside comes home without a copy,
+      and its ``requires_grad``;
+    - gradients: set aside inside, where every ``.grad`` is None, so what a backward pass leaves is dropped.
+
+    A parameter whose *values* were changed in place is refused, because its old values are not kept: that would double
+    the memory of the model. Such a change is seen by the tensor's version counter, which a change through ``.data``
+    passes by, and which inference tensors don't have.
+
+    Not restored: other attributes of modules (``attributes_preserved``), hooks that the forward pass registers, and
+    anything outside the model.
+
+    Args:
+        model: The model that is run inside.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        MeasurementError: If a parameter was changed in place. If the body raises too, its exception gets a note.
+    """
+    with ExitStack() as restore:
+        # The stack undoes in reverse order: what is entered last is restored first.
+        _refuse_changes(restore, model)
+        parameters = [(item, item.data, item.requires_grad, item.grad) for item in model.parameters()]
+        restore.callback(_each, _restore_parameter, parameters)
+        for parameter, *_ in parameters:
+            parameter.grad = None
+        restore.callback(_each, _restore_buffer, [_keep_buffer(buffer) for buffer in model.buffers()])
+        modules = [(module, module.training, _registries(module)) for module in model.modules()]
+        restore.callback(_each, _restore_module, modules)
+        restore.callback(_each, _restore_state, list(iter_random_states()))
+        yield
+
+
+@contextmanager
+def attributes_preserved(model: nn.Module) -> Iterator[None]:
+    """Undo what a forward pass sets on its modules beside parameters and buffers, such as counters and caches.
+
+    Restored are the attributes themselves, what built-in containers among them hold, at any depth, and the values of
+    tensors. What an object of another class changes in itself stays changed.
+
+    Args:
+        model: The model that is run inside.
+
+    Yields:
+        Nothing.
+    """
+    saved = [(module, vars(module).copy()) for module in model.modules()]
+    containers, tensors = _find_state(value for _, attributes in saved for value in _own(attributes))
+    with ExitStack() as restore:
+        restore.callback(_each, _restore_attributes, saved)
+        restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
+        restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
+        yield
+
+
+# What torch itself keeps on every module: ``preserved`` and the hooks' own handles see to it.
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+_CONTAINERS = frozenset({list, deque, set, dict, OrderedDict, defaultdict, Counter})
+
+
+def _own(attributes: dict[str, Any]) -> Iterator[Any]:
+    return (value for name, value in attributes.items() if name not in _TORCHS_OWN)
+
+
+def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
+    """Find the containers and plain tensors in what modules carry, each once."""  # noqa: DOC201
+    containers, tensors = [], []
+    stack, seen = list(values), set()
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) is Tensor and not value.is_nested:
+            tensors.append(value)
+        elif type(value) in _CONTAINERS:
+            containers.append(value)
+            stack += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, tuple):
+            stack += value
+    return containers, tensors
+
+
+def _restore_attributes(module: nn.Module, attributes: dict[str, Any]) -> None:
+    vars(module).clear()
+    vars(module).update(attributes)
+
+
+def _restore_container(value: Any, saved: Any) -> None:
+    value.clear()
+    if isinstance(value, (list, deque)):
+        value.extend(saved)
+    else:
+        value.update(saved)
+
+
+def _each(restore: Callable[..., object], kept: Iterable[tuple[Any, ...]]) -> None:
+    """Restore one thing after the other, and raise what went wrong first only when all was tried."""
+    first: Exception | None = None
+    for things in kept:
+        try:
+            restore(*things)
+        except Exception as error:  # whatever torch raises # noqa: BLE001
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _restore_state(set_state: Callable[[object], object], state: object) -> None:
+    set_state(state)
+
+
+def _refuse_changes(restore: ExitStack, model: nn.Module) -> None:
+    versions = [(name, parameter, _version(parameter)) for name, parameter in model.named_parameters()]
+
+    def refuse(_kind: object, error: BaseException | None, _trace: object) -> None:
+        changed = next((name for name, parameter, version in versions if _version(parameter) != version), None)
+        if changed is None:
+            return
+        text = (
+            f"the forward pass changed the parameter {changed!r} in place, and its old values are not kept.\n"
+            "Measure a copy instead: copy.deepcopy(model)."
+        )
+        if error is None:
+            raise MeasurementError(text)
+        error.add_note(text)
+
+    restore.push(refuse)
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch documents no other name for it
+
+
+def _restore_parameter(parameter: nn.Parameter, view: Tensor, requires_grad: bool, gradient: Tensor | None) -> None:
+    _restore_memory(parameter, view)
+    if parameter.requires_grad != requires_grad:  # inference tensors refuse even the value that they have
+        parameter.requires_grad_(requires_grad)
+    parameter.grad = gradient
+
+
+def _keep_buffer(buffer: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    # A second tensor on the same memory: it keeps the shape when the buffer is resized, and writing through it does
+    # not count as a change, which would spoil a backward pass of the user's that is still to come.
+    view = buffer.data
+    if view.layout is not torch.strided:
+        return buffer, view, view.clone(), 0
+    return buffer, view, _distinct(view).clone(), view.untyped_storage().nbytes()
+
+
+def _restore_buffer(buffer: Tensor, view: Tensor, values: Tensor, size: int) -> None:
+    if view.layout is not torch.strided:
+        buffer.data = values
+        return
+    _restore_memory(buffer, view)
+    storage = view.untyped_storage()
+    if storage.nbytes() != size:
+        storage.resize_(size)
+    # A tensor that was made in inference mode can be written to only there.
+    with torch.inference_mode(view.is_inference()):
+        _distinct(view).copy_(values)
+
+
+def _distinct(view: Tensor) -> Tensor:
+    """Return an expanded tensor without its repetitions: memory that is there several times can't be written to."""
+    return view[tuple(slice(1) if stride == 0 else slice(None) for stride in view.stride())]
+
+
+def _restore_memory(tensor: Tensor, view: Tensor) -> None:
+    if _memory(tensor) != _memory(view):
+        tensor.data = view
+
+
+def _memory(tensor: Tensor) -> tuple[object, ...]:
+    what = tensor.device, tensor.dtype, tensor.shape
+    return (*what, tensor.stride(), tensor.data_ptr()) if tensor.layout is torch.strided else what
+
+
+def _registries(module: nn.Module) -> list[tuple[Any, Any]]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return []  # compiled code registers nothing, and its registries can't be written to
+    names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+    # Most are empty, and a new container for each of them would keep the garbage collector busy.
+    return [(registry, registry.copy() if registry else ()) for registry in (getattr(module, name) for name in names)]
+
+
+def _restore_module(module: nn.Module, training: bool, registries: list[tuple[Any, Any]]) -> None:
+    for registry, saved in registries:
+        registry.clear()
+        registry.update(saved)
+    module.training = training

@@ -1,0 +1,213 @@
+"""Measuring a model: its inputs, a probe around its forward passes, and the table."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sppkit.config.parsers import whole_number
+from sppkit.errors import MeasurementError, UsageError
+from sppkit.measuring.forward.device import check_values, find_target, move, wake
+from sppkit.measuring.forward.full_precision import full_float32
+from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.random_state import seed_torch
+from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
+from sppkit.measuring.probe import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from torch import nn
+
+    from sppkit.joins.joins import Findings
+    from sppkit.measuring.forward.run_model import Mode
+    from sppkit.sites import Site
+
+
+def measure(
+    model: nn.Module,
+    inputs: object,
+    *,
+    mode: Mode | None = None,
+    batches: int | None = None,
+    stats: Sequence[str] | str | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    warmup: object = (),
+    on_site: Callable[[Site], None] | None = None,
+    sites: str | Path | Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Push inputs through a model and return its signal propagation table.
+
+    The model is left as it was, also when the forward pass raises: device, buffers (registered, replaced, resized or
+    changed), attributes such as counters and caches, gradients, training flags, hooks and the random states of torch,
+    NumPy and Python. Parameters are not copied: if the forward pass itself changes one in place, everything else is
+    restored and a ``MeasurementError`` names it. ``sppkit.measuring.forward.preserve`` says precisely what is
+    restored and what can't be seen.
+
+    What ``inputs``, ``warmup`` and ``on_site`` raise comes through unchanged.
+
+    Args:
+        model: A network. Where it declares no sites, its residual joins are found in a forward pass on the first batch.
+        inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
+            or a list or other iterable of batches; statistics are those of their union.
+        mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
+        batches: Take at most this many batches; all of them where it is None.
+        stats: Statistics to take, or the name of one; the three of a Signal Propagation Plot where it is None.
+        seed: Seed of whatever is random inside the model, and the table's ``seed`` column.
+        device: Where to run; where the model is, if None. The model is moved back afterwards.
+        warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something; in
+            any form of ``inputs``, and the empty tuple for none.
+        on_site: Called after each site, for instance to show progress.
+        sites: As for ``Probe``.
+
+    Returns:
+        One row per block, columns as in ``sppkit.record.table.COLUMNS``, and one for each further statistic.
+
+    Raises:
+        UsageError: If the model, the inputs or an option can't be used.
+        MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
+            changes a parameter in place.
+    """
+    probe = Probe(model, stats=stats, seed=seed, on_site=on_site, sites=sites)
+    check_mode(mode)
+    chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
+    warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
+    _measure(probe, model, chosen, device, mode, int(seed), warm_up)
+    return probe.table()
+
+
+def find_joins(
+    model: nn.Module,
+    inputs: object,
+    *,
+    mode: Mode | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    sites: str | Path | Mapping[str, Any] = "found",
+) -> Findings:
+    """Find a model's residual joins from a forward pass: what ``measure`` makes its rows of, and why.
+
+    The model is left as ``measure`` leaves it. ``print`` shows the joins, one per line.
+
+    Args:
+        model: A network; whether it declares its sites makes no difference.
+        inputs: One batch, or an iterable of batches, of which the first is taken.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        device: As for ``measure``.
+        sites: Corrections of what is found, as for ``measure``.
+
+    Returns:
+        What was found, corrected.
+
+    Raises:
+        UsageError: If the model, the inputs or an option can't be used.
+        MeasurementError: If the forward pass fails, or nothing in it could be measured.
+    """
+    # One statistic, the cheapest: the joins are what is asked for.
+    probe = Probe(model, stats="channel_variance", seed=seed, single=True, sites=sites)
+    check_mode(mode)
+    _measure(probe, model, islice(iter_batches(inputs), 1), device, mode, int(seed), ())
+    probe.table()
+    if probe.findings is None:
+        raise MeasurementError(f"no forward pass of {type(model).__name__} was seen.")
+    return probe.findings
+
+
+def _measure(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    device: object,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object],
+) -> None:
+    check_values(model)
+    target = find_target(model, device)
+    wake(target)
+    with preserved(model), attributes_preserved(model):
+        move(model, target)
+        _run(probe, model, batches, target, mode, seed, warmup)
+
+
+def run_probe(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    *,
+    device: torch.device,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object] = (),
+) -> pd.DataFrame:
+    """Run a model on batches inside a probe and leave no trace: what ``measure`` does once all is in place.
+
+    The model is not moved, and may be one that gets its values during the forward pass.
+
+    Args:
+        probe: A probe of the model.
+        model: The model.
+        batches: The batches.
+        device: Where the model runs.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        warmup: Batches as for ``measure``.
+
+    Returns:
+        The probe's table.
+    """
+    with preserved(model):
+        _run(probe, model, batches, device, mode, seed, warmup)
+    return probe.table()
+
+
+def _run(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    device: torch.device,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object],
+) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(full_float32())
+        stack.enter_context(torch.no_grad())
+        seed_torch(seed)
+        _warm_up(model, warmup, device)
+        set_mode(model, mode)
+        stack.enter_context(probe)
+        _feed(model, batches, device, probe)
+
+
+def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
+    flags = [(module, module.training) for module in model.modules()]
+    for batch in batches:
+        model.train()
+        try:
+            call_model(model, batch, device)
+        except Exception as error:  # whatever a model raises
+            raise explain_failure(error, "during warm-up") from error
+    for module, training in flags:
+        module.training = training
+
+
+def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, probe: Probe) -> None:
+    fed = 0
+    for batch in batches:
+        try:
+            call_model(model, batch, device)
+        except Exception as error:  # whatever a model raises
+            if error is probe.raised:  # by the user's own callback
+                raise
+            raise explain_failure(error, reached(probe.last)) from error
+        fed += 1
+    if fed == 0:
+        raise UsageError("there is no batch to measure: the inputs are empty.")

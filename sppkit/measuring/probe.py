@@ -1,0 +1,173 @@
+"""The probe: listening to the user's forward passes, and the table of what was heard."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import Tensor
+
+from sppkit.config.parsers import parse_seed, statistics
+from sppkit.errors import UsageError
+from sppkit.joins.corrections import correct, load_corrections
+from sppkit.measuring.declared_sites import as_network, declared_sites
+from sppkit.measuring.find import Finder
+from sppkit.measuring.layers import LayerListener
+from sppkit.measuring.listen import Listener
+from sppkit.measuring.reduce import Reducer, merge_kept
+from sppkit.measuring.tabulate import iter_rows
+from sppkit.models.junctions import find_junction_paths
+from sppkit.record.table import build_table
+from sppkit.registry import DEFAULT_STATISTICS
+from sppkit.sites import DeclaresSites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    import pandas as pd
+    from torch import nn
+
+    from sppkit.joins.joins import Findings
+    from sppkit.measuring.reduce import Kept
+    from sppkit.models.junctions import JunctionPaths
+    from sppkit.sites import Site
+
+
+class Probe:
+    """Measure the forward passes that the user runs inside a context; several are merged into one table.
+
+    A context that was left can be entered again: what comes then is merged with what came before. A probe only
+    listens: what the user's own forward passes change in the model stays changed.
+
+    >>> import torch, sppkit
+    >>> model = sppkit.build_model("nf-resnet", stages=(1, 1), width=0.125)
+    >>> with sppkit.Probe(model) as probe:
+    ...     output = model(torch.ones(2, 3, 32, 32))
+    >>> list(probe.table()["name"])
+    ['stem', 'blocks.0', 'blocks.1']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        stats: Sequence[str] | str | None = None,
+        seed: int = 0,
+        on_site: Callable[[Site], None] | None = None,
+        single: bool = False,
+        sites: str | Path | Mapping[str, Any] | None = None,
+    ) -> None:
+        """Prepare to listen; nothing is hooked before the context is entered.
+
+        Args:
+            model: A network. Where it declares no sites, its residual joins are found in the first forward pass.
+            stats: Statistics to take, or the name of one; the three of a Signal Propagation Plot where it is None.
+            seed: What the table's ``seed`` column says.
+            on_site: Called after each site, for instance to show progress.
+            single: Promise that there is one forward pass: the statistics of a site are then kept instead of the
+                moments of its channels, which only merging needs.
+            sites: Corrections of what is found: the path of a TOML file, or what it holds (``docs/any-model.md``).
+                ``"found"`` corrects nothing. Either finds the joins of a model that declares its sites as well.
+
+        Raises:
+            UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
+        """
+        corrections = None if sites is None else load_corrections(sites)
+        declares = isinstance(as_network(model), DeclaresSites)
+        finds = corrections is not None or not declares
+        self._stats = _check_stats(stats)
+        self._seed = parse_seed("seed", seed)
+        self._reducer = Reducer(self._stats)
+        callback = _check_callback(on_site)
+        reduce = self._summarize_site if single else self._reduce_site
+        self._listener: Listener[Kept] | Finder[Kept] = (
+            Finder(model, [], reduce, merge_kept, callback, correct=partial(correct, corrections=corrections or ()))
+            if finds
+            else Listener(model, declared_sites(model), reduce, merge_kept, callback)
+        )
+        self._layers, self._junctions = self._build_layers(model)
+
+    def _build_layers(self, model: nn.Module) -> tuple[LayerListener[Kept] | None, list[JunctionPaths]]:
+        # Nothing is hooked inside the blocks unless a statistic needs it.
+        roles = self._reducer.layer_roles
+        junctions = _find_junctions(model) if "weights" in roles else []
+        if not roles:
+            return None, []
+        weighted = {path for junction in junctions for path in (*junction.writers, *junction.readers)}
+        return LayerListener(model, roles, self._reducer.reduce, merge_kept, self._listener, weighted), junctions
+
+    def __enter__(self) -> Self:
+        self._listener.__enter__()
+        try:
+            if self._layers is not None:
+                self._layers.__enter__()
+        except BaseException:
+            self._listener.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._layers is not None:
+            self._layers.__exit__(kind, error, trace)
+        self._listener.__exit__(kind, error, trace)
+
+    @property
+    def last(self) -> Site | None:
+        """The last site that a forward pass has reached."""
+        return self._listener.last
+
+    @property
+    def findings(self) -> Findings | None:
+        """What was found in the first forward pass; None before it, and for a model that declares its sites."""
+        return self._listener.findings if isinstance(self._listener, Finder) else None
+
+    @property
+    def raised(self) -> Exception | None:
+        """What ``on_site`` raised, if it did."""
+        return self._listener.raised
+
+    def table(self) -> pd.DataFrame:
+        """Return the statistics of everything seen so far.
+
+        Returns:
+            One row per block, columns as in ``sppkit.record.table.COLUMNS``, and one for each further statistic.
+
+        Raises:
+            MeasurementError: If a site was never reached.
+        """
+        self._listener.check_complete()
+        layers = {} if self._layers is None else self._layers.kept
+        return build_table(iter_rows(self._listener, layers, self._junctions, self._reducer, self._seed))
+
+    def _reduce_site(self, site: Site, signal: Tensor) -> Kept:
+        if self._layers is not None and site.role == "block_output":
+            self._layers.end_block(site.block, signal)
+        return self._reducer.reduce(site.role, signal)
+
+    def _summarize_site(self, site: Site, signal: Tensor) -> Kept:
+        kept = self._reduce_site(site, signal)
+        if signal.device.type != "cpu":
+            return kept  # the table is to wait for the device, and once
+        summary = self._reducer.summarize(site.role, kept)
+        return {name: value.item() if isinstance(value, Tensor) else value for name, value in summary.items()}
+
+
+def _find_junctions(model: nn.Module) -> list[JunctionPaths]:
+    try:
+        return find_junction_paths(model)
+    except UsageError:  # its weights can't be balanced: there is no gap to show
+        return []
+
+
+def _check_callback(on_site: object) -> Callable[[Site], None] | None:
+    if on_site is not None and not callable(on_site):
+        raise UsageError(f"on_site must be a function of a site, not {on_site!r}.")
+    return on_site
+
+
+def _check_stats(stats: object) -> tuple[str, ...]:
+    return statistics("stats", DEFAULT_STATISTICS if stats is None else stats)

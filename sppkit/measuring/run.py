@@ -1,0 +1,237 @@
+"""A configured run: options -> source -> network and inputs -> measurement, once per seed, and the record of it all."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import pandas as pd
+import torch
+
+from sppkit.errors import MeasurementError, UsageError
+from sppkit.joins.corrections import load_corrections
+from sppkit.measuring.choose_source import choose_source
+from sppkit.measuring.measure import find_joins, run_probe
+from sppkit.measuring.probe import Probe
+from sppkit.prediction.predict import with_predictions
+from sppkit.record.source_lines import locate_blocks
+from sppkit.record.table import further_statistics, is_measured, why_empty
+from sppkit.record.write import versions
+from sppkit.streams import STREAM_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import nn
+
+    from sppkit.config.options import Resolved, RunConfig
+    from sppkit.inputs.batches import Batch, Inputs
+    from sppkit.joins.joins import Findings
+    from sppkit.measuring.forward.run_model import Mode
+    from sppkit.measuring.source import Source
+    from sppkit.sites import Site
+
+    # Called with what is being done, how much of it is done, and how much there is (0 where that is not known).
+    Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The table of all seeds and the record of how it came about."""
+
+    table: pd.DataFrame
+    record: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class _Measured(NamedTuple):
+    table: pd.DataFrame
+    inputs: Inputs
+    # What was found in a network that does not declare its blocks, in a sentence.
+    found: str | None
+    # File and line of the user's class behind each row.
+    sources: dict[str, tuple[str, int]]
+
+
+def run(resolved: Resolved, progress: Progress | None = None) -> Run:
+    """Build, feed and measure the network of a configuration, once per seed.
+
+    Args:
+        resolved: The checked configuration.
+        progress: Called as the work goes on.
+
+    Returns:
+        The table and its record.
+
+    Raises:
+        UsageError: If an option can't be used.
+        DoesNotFitError: If the network would not fit into memory.
+        MeasurementError: If the forward pass fails.
+    """
+    started = time.perf_counter()
+    device = choose_device(resolved.config.device)
+    source = choose_source(resolved)
+    resolved = source.resolved
+    if resolved.config.sites is not None:
+        load_corrections(resolved.config.sites)  # before minutes of work, not behind them
+    seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
+    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
+    record = _describe_run(resolved, source, inputs, device) | {"found": found}
+    if seeds[-1].sources:
+        record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
+    table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
+    record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
+    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
+
+
+def find(resolved: Resolved) -> Findings:
+    """Run the network of a configuration on one batch, only to find its residual joins.
+
+    Args:
+        resolved: The checked configuration.
+
+    Returns:
+        What was found, and why.
+
+    Raises:
+        UsageError: If an option can't be used.
+        MeasurementError: If the forward pass fails.
+    """
+    config = resolved.config
+    source, device = choose_source(resolved), choose_device(config.device)
+    with source.prepared(config.seed, device, None) as (model, inputs):
+        batch = _cast(next(iter(inputs.batches())), getattr(torch, config.dtype))
+        mode = cast("Mode", config.mode)
+        return find_joins(model, [batch], mode=mode, seed=config.seed, sites=config.sites or "found")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The device.
+
+    Raises:
+        UsageError: If this machine or this torch has no such device.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [device for device, available in found.items() if available]
+    if name == "auto":
+        return torch.device(usable[0])
+    if name not in usable:
+        raise UsageError(
+            f"--device {name}: torch {torch.__version__} finds no such device here; usable: {', '.join(usable)}."
+        )
+    return torch.device(name)
+
+
+def _measure_seed(
+    source: Source, config: RunConfig, seed: int, device: torch.device, progress: Progress | None
+) -> _Measured:
+    # A function of its own, so that one seed's network is gone before the next one's is built.
+    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    with source.prepared(seed, device, on_drawn) as (model, inputs):
+        measured = _measure(source, model, config, inputs, seed, device, progress)
+    del model, inputs
+    gc.collect()  # a probe and what it hooks refer to each other, and hold the network
+    return measured
+
+
+def _measure(
+    source: Source,
+    model: nn.Module,
+    config: RunConfig,
+    inputs: Inputs,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+) -> _Measured:
+    dtype = getattr(torch, config.dtype)
+    batches = cast("int", inputs.description["batches"])
+    count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
+
+    def on_site(site: Site) -> None:
+        # A block is done when its output is there; its branch was reached before.
+        count(site.role == "block_output")
+
+    probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
+    try:
+        table = run_probe(
+            probe,
+            model,
+            (_cast(batch, dtype) for batch in inputs.batches()),
+            device=device,
+            mode=cast("Mode", config.mode),
+            seed=seed,
+            warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
+        )
+    except MeasurementError as error:
+        shape = "×".join(map(str, inputs.shape))
+        raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
+    found = None if probe.findings is None else probe.findings.summary
+    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True))
+
+
+def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
+    if isinstance(batch, Mapping):
+        return {name: _cast_tensor(value, dtype) for name, value in batch.items()}
+    return _cast_tensor(batch, dtype)
+
+
+def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # Tokens stay whole numbers.
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _seeds(config: RunConfig) -> range:
+    return range(config.seed, config.seed + config.seeds)
+
+
+def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs, table: pd.DataFrame) -> Iterator[str]:
+    yield from source.iter_warnings()
+    for name in further_statistics(table):
+        if not is_measured(table, name):
+            yield f"{name} is empty: there are {why_empty(name)} in the blocks of this network."
+    used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
+    if used < asked:
+        yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
+
+
+def _task(name: str, config: RunConfig, seed: int) -> str:
+    return name if config.seeds == 1 else f"{name}, seed {seed}"
+
+
+def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(task, done, total)
+
+    return count
+
+
+def _describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    config = resolved.config
+    return {
+        **source.describe(),
+        "input": inputs.description,
+        "mode": config.mode,
+        "warmup": config.warmup,
+        "seeds": list(_seeds(config)),
+        "device": str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})",
+        "dtype": config.dtype,
+        "threads": torch.get_num_threads(),
+        "random_stream": STREAM_NAME,
+        "versions": versions(),
+        "options": resolved.described(),
+    }

@@ -1,0 +1,1 @@
+"""From a network to the layers that theory knows, and from its curves to rows."""

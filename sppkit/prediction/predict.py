@@ -1,0 +1,349 @@
+"""Theory's curves for a named architecture: spec -> recursion -> columns of the table. Runs no network."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sppkit.config.options import RunConfig, parse_values
+from sppkit.errors import UsageError
+from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places
+from sppkit.models.scaling import iter_expected_variance
+from sppkit.models.spec import build_spec
+from sppkit.record.table import STATISTIC_COLUMNS, build_table
+from sppkit.theory.activation import TwoSlopes
+from sppkit.theory.expectation import expected_residual_variance
+from sppkit.theory.hermite import Smooth
+from sppkit.theory.network import Block, Network, iter_expected
+from sppkit.theory.signal import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pandas as pd
+
+    from sppkit.config.options import Resolved
+    from sppkit.models.activations import Activation as TorchActivation
+    from sppkit.models.spec import ModelSpec
+    from sppkit.theory.activation import Activation
+    from sppkit.theory.grid import Floats
+    from sppkit.theory.network import Expected
+
+# Slopes above and below 0 (torch's leaky ReLU has 0.01): with their closed forms nothing needs torch.
+_SLOPES = {"relu": (1.0, 0.0), "leaky_relu": (1.0, 0.01), "identity": (1.0, 1.0)}
+# Batch normalization's epsilon, as in models.normalizers.batch.
+_EPSILON = 1e-5
+# Columns of each statistic's prediction, and of its standard deviation from seed to seed.
+_PREDICTED = {name: (f"predicted_{name}", f"predicted_{name}_spread") for name in STATISTIC_COLUMNS}
+
+
+class Setting(NamedTuple):
+    """What a network is measured with.
+
+    Attributes:
+        height: Rows of the image.
+        width: Columns of the image.
+        samples: In a batch.
+        batches: How many; the statistics are those of their union.
+        mode: ``train`` or ``eval``.
+        warmup: Batches that moved the running statistics before.
+        kind: Kind of input; theory knows ``gaussian``.
+    """
+
+    height: int
+    width: int
+    samples: int
+    batches: int = 1
+    mode: str = "train"
+    warmup: int = 0
+    kind: str = "gaussian"
+
+
+def predict(
+    arch: str,
+    *,
+    image_size: int = 224,
+    shape: tuple[int, int, int] | None = None,
+    batch_size: int = 8,
+    batches: int = 1,
+    mode: str = "train",
+    **model_options: object,
+) -> pd.DataFrame:
+    """Predict the curves of a named architecture under Gaussian input, without running it.
+
+    The recursion of a covariance between positions, in the limit of many channels; docs/theory.md derives it and has
+    its distance from measurements.
+
+    Args:
+        arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet`` or ``he-resnet``.
+        image_size: Height and width of the input.
+        shape: (3, height, width) of the input, instead of ``image_size``.
+        batch_size: Samples in a batch.
+        batches: Batches; the statistics are those of their union.
+        mode: ``train`` (batch statistics) or ``eval`` (running statistics, which are 0 and 1 before any training).
+        **model_options: As of ``build_model``.
+
+    Returns:
+        One row per block with the columns of a measured table: the measured ones empty, and behind them
+        ``predicted_<statistic>`` and ``predicted_<statistic>_spread``, the standard deviation that is expected from
+        seed to seed.
+
+    Raises:
+        UsageError: For an unknown name, an illegal value, or a network that theory can't predict.
+
+    >>> table = predict("bn-relu-conv", stages=(2, 2), padding="circular")
+    >>> [f"{value:.2f}" for value in table["predicted_residual_variance"][1:]]
+    ['0.68', '0.68', '0.68', '0.68']
+    """
+    given = {"image_size": image_size, "batch_size": batch_size, "batches": batches, "mode": mode}
+    if shape is not None:
+        given["shape"] = shape
+    values = parse_values(RunConfig, given)
+    height, width = map_size(values.get("shape"), values["image_size"], arch)
+    spec = build_spec(arch, model_options)
+    setting = Setting(height, width, values["batch_size"], values["batches"], values["mode"])
+    return predict_spec(spec, setting)
+
+
+def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple[int, int]:
+    """Return height and width of the input.
+
+    Args:
+        shape: As given, or None.
+        image_size: Taken where no shape is given.
+        arch: The architecture, for the message.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        UsageError: If the shape isn't that of an image.
+    """
+    if shape is None:
+        return image_size, image_size
+    if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
+        raise UsageError(f"--shape must be {INPUT_CHANNELS},height,width for {arch}, not {','.join(map(str, shape))}.")
+    return shape[1], shape[2]
+
+
+def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0) -> pd.DataFrame:
+    """Predict the curves of a network.
+
+    Args:
+        spec: The network.
+        setting: What it is measured with.
+        seed: What the column ``seed`` holds; theory has none.
+
+    Returns:
+        As of ``predict``.
+
+    Raises:
+        UsageError: If theory can't predict it.
+    """
+    reason = why_unpredicted(spec, setting)
+    if reason is not None:
+        raise UsageError(f"theory has no prediction here: {reason}.")
+    return build_table({"seed": seed} | row for row in _iter_rows(spec, setting))
+
+
+def with_predictions(
+    table: pd.DataFrame, resolved: Resolved, described_input: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Put theory's columns beside the measured ones.
+
+    Args:
+        table: The measured table, of one seed or several.
+        resolved: The run's configuration.
+        described_input: The input's description in the record.
+
+    Returns:
+        The table with its ``predicted_*`` columns, empty where there is no prediction and absent where none was asked
+        for; and what the record says of them.
+    """
+    config = resolved.config
+    if not config.theory:
+        return table, {"predicted": False, "reason": "left out by --no-theory"}
+    reason = "only a named architecture has predictions"
+    predicted = None
+    if config.checkpoint is not None:
+        reason = "theory is of weights as they are drawn, not of a checkpoint's"
+    elif config.sites not in {None, "found"}:
+        reason = "corrections may have made other rows than theory knows"
+    elif config.arch:
+        spec = build_spec(config.arch, resolved.given())
+        setting = _setting(config, described_input)
+        reason = why_unpredicted(spec, setting) or ""
+        predicted = None if reason else predict_spec(spec, setting).set_index("block")
+    columns = [column for name in config.stats for column in _PREDICTED.get(name, ())]
+    added = {
+        column: np.nan if predicted is None else table["block"].map(predicted[column]).astype("float64")
+        for column in columns
+    }
+    return table.assign(**added), {"predicted": predicted is not None} | ({"reason": reason} if reason else {})
+
+
+def _setting(config: RunConfig, described: Mapping[str, Any]) -> Setting:
+    samples, _, height, width = described["batch_shape"]
+    return Setting(
+        height, width, samples, described["batches"], config.mode, config.warmup, kind=str(described["kind"])
+    )
+
+
+def why_unpredicted(spec: ModelSpec, setting: Setting) -> str | None:
+    """Say why a network has no prediction.
+
+    Args:
+        spec: The network.
+        setting: What it is measured with.
+
+    Returns:
+        The reason in a few words, or None where theory predicts it.
+    """
+    if not spec.textbook:
+        return "the recursion knows no add-ons, noise, fixup, nf-regnet, or settings and orders of normalizers"
+    if setting.kind != "gaussian":
+        return "the recursion starts from Gaussian input, not from the covariance of real input"
+    if spec.norm not in {"bn", "none"}:
+        return f"the recursion knows batch normalization and none, not {spec.norm}"
+    if spec.norm == "bn" and setting.mode == "eval" and setting.warmup:
+        return "running statistics behind a warm-up depend on its random batches"
+    try:
+        _activation_of(spec)
+    except UsageError as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    return None
+
+
+def borderless_residual_variance(spec: ModelSpec) -> float | None:
+    """Return the residual variance that theory expects in every block of a network without borders.
+
+    Args:
+        spec: The network.
+
+    Returns:
+        The residual variance, or None where there is no such number.
+
+    Raises:
+        UsageError: If the activation has no gain and one is asked for.
+    """
+    if not spec.textbook:
+        return None
+    try:
+        activation, gain = _activation_of(spec)
+    except UsageError:
+        if spec.gain == "exact":
+            raise
+        return None
+    return expected_residual_variance(
+        activation,
+        norm=spec.norm,
+        norm_first=spec.norm_first,
+        scaled=spec.scaled,
+        weights=spec.weights,
+        gain=gain,
+        c=spec.weight_scale,
+        se_factor=spec.se_factor if spec.se else None,
+        largest_variance=max(iter_expected_variance(spec.stages, spec.alpha)),
+        pooled=spec.stem == "imagenet",
+        whole_branch=abs(spec.skip_gain) == 1 and spec.stochastic_depth == 0,
+    )
+
+
+def _iter_rows(spec: ModelSpec, setting: Setting) -> Iterator[dict[str, object]]:
+    stages = [stage for stage, blocks in enumerate(spec.stages, 1) for _ in range(blocks)]
+    channels = [spec.stem_channels, *(places[-1] for _, _, places in iter_places(spec))]
+    network = describe_network(spec, normalizes=spec.norm == "bn" and setting.mode == "train")
+    batch = Batch(setting.samples, setting.batches)
+    # A signal that leaves the floats has no prediction from there on.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for block, expected in enumerate(iter_expected(network, setting.height, setting.width, batch)):
+            yield {
+                "block": block,
+                "stage": stages[block - 1] if block else 0,
+                "name": f"blocks.{block - 1}" if block else "stem",
+                "channels": channels[block],
+                "height": expected.height,
+                "width": expected.width,
+                **_cells(expected),
+            }
+
+
+def _cells(expected: Expected) -> dict[str, float | None]:
+    curves = dict(zip(STATISTIC_COLUMNS, expected[:3], strict=True))
+    return {
+        column: value if math.isfinite(value) else None
+        for name, curve in curves.items()
+        if curve is not None
+        for column, value in zip(_PREDICTED[name], curve, strict=True)
+    }
+
+
+def describe_network(spec: ModelSpec, *, normalizes: bool) -> Network:
+    """Return what the recursion needs of a network.
+
+    Args:
+        spec: The network.
+        normalizes: Whether its normalizers act; running statistics of 0 and 1 do nothing.
+
+    Returns:
+        The network.
+    """
+    activation, gain = _activation_of(spec)
+    kernel, stride = STEMS[spec.stem]
+    return Network(
+        blocks=tuple(_iter_blocks(spec, gain)),
+        stem_kernel=kernel,
+        stem_stride=stride,
+        stem_pool=spec.stem == "imagenet",
+        input_channels=INPUT_CHANNELS,
+        stem_channels=spec.stem_channels,
+        activation=activation,
+        normalizes=normalizes,
+        norm_first=spec.norm_first,
+        epsilon=_EPSILON,
+        weights=spec.weights,
+        c=spec.weight_scale,
+        circular=spec.padding == "circular",
+        gate=spec.se_factor if spec.se else None,
+    )
+
+
+def _iter_blocks(spec: ModelSpec, gain: float) -> Iterator[Block]:
+    kernels, total = KERNELS[spec.block], sum(spec.stages)
+    variances = iter_expected_variance(spec.stages, spec.alpha)
+    for index, (stage, position, channels) in enumerate(iter_places(spec)):
+        beta = math.sqrt(next(variances)) if spec.scaled else 1.0
+        yield Block(
+            channels=channels,
+            kernels=kernels,
+            stride=2 if position == 0 and stage > 0 else 1,
+            projects=position == 0,
+            scales=(gain / beta, *[gain] * (len(kernels) - 1)),
+            branch_gain=spec.alpha * spec.skip_gain,
+            keep=1 - spec.stochastic_depth * index / total,
+        )
+
+
+def _activation_of(spec: ModelSpec) -> tuple[Activation, float]:
+    if spec.activation in _SLOPES:
+        known = TwoSlopes(*_SLOPES[spec.activation])
+        of_unit, _ = known.transform(np.ones((1, 1)), {})
+        exact = 1 / math.sqrt((of_unit.second - of_unit.mean**2).item())
+        return known, exact if spec.gain == "exact" else float(spec.gain)
+    from sppkit.models.activations import activation_gain, gaussian_moments, load_activation
+
+    loaded = load_activation(spec.activation)
+    gaussian_moments(loaded)  # refuses what is no elementwise function of finite variance
+    gain = activation_gain(loaded) if spec.gain == "exact" else float(spec.gain)
+    return Smooth(functools.partial(_apply, loaded), loaded.kinks), gain
+
+
+def _apply(activation: TorchActivation, x: Floats) -> Floats:
+    import torch
+
+    with torch.no_grad(), torch.device("cpu"):
+        y: Floats = activation.function(torch.from_numpy(x.copy())).numpy()
+    return y

@@ -1,1 +1,0 @@
-"""Where and how to listen to a model."""

@@ -1,0 +1,1 @@
+"""What is on disk: the table, and the record of how it was made."""

@@ -1,1 +1,0 @@
-"""What a table says in words and in the terminal."""
