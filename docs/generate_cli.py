@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sppkit import config, registry
+from sppkit import registry
+from sppkit.config import options as config
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands

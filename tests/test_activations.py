@@ -21,8 +21,8 @@ from scipy import integrate
 from torch import nn
 from torch.nn import functional
 
-from sppkit import activations
 from sppkit.errors import UsageError
+from sppkit.models import activations
 from sppkit.models.activations import Activation, activation_gain, gaussian_moments, load_activation, quadrature
 from sppkit.registry import ACTIVATIONS
 

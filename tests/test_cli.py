@@ -386,7 +386,7 @@ def test_an_interrupt_leaves_no_half_written_file() -> None:
 
 
 def test_an_old_file_survives_a_failed_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sppkit import table
+    from sppkit.record import table
 
     plot("--name", "x")
     before = Path("spp/x.csv").read_bytes()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit import reducer
+from sppkit.measuring import reduce
 from sppkit.record.table import COLUMNS, INTEGER_COLUMNS
 
 
@@ -419,7 +419,7 @@ def test_all_moments_are_fetched_from_the_device_at_once(single: bool, monkeypat
     real = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda self: fetched.append(tuple(self.shape)) or real(self))
     # The CPU in the part of a device: nothing is summarized while the network runs.
-    monkeypatch.setattr(reducer, "_is_elsewhere", lambda kept: True)
+    monkeypatch.setattr(reduce, "_is_elsewhere", lambda kept: True)
     monkeypatch.setattr(sppkit.Probe, "_summarize_site", sppkit.Probe._reduce_site)
     model = small("nf-resnet")
     expected = sppkit.measure(model, batch())
@@ -439,4 +439,4 @@ def test_numbers_of_several_devices_keep_their_order(monkeypatch: pytest.MonkeyP
     real = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda self: torch.full(self.shape, 7.0) if self.is_meta else real(self))
     scalars = [torch.tensor(1.0), torch.tensor(0.0, device="meta"), 3, torch.tensor(4), 5.5]
-    assert reducer.fetch(scalars) == [1, 7, 3, 4, 5.5]
+    assert reduce.fetch(scalars) == [1, 7, 3, 4, 5.5]
