@@ -1,4 +1,4 @@
-"""Training: five usual optimizer settings, two seeds, a few hundred steps each; every run is one line of a file."""
+"""Training: five usual optimizer settings, two seeds, at most 120 steps each; every run is one line of a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam-1e-3": lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
 }
 SEEDS = (0, 1)
-STEPS, BATCH = 150, 32
+STEPS, BATCH = 120, 32
 # The loss is averaged over about so many steps.
 SMOOTHED = 10
 _POINTS = 10
