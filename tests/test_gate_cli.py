@@ -164,8 +164,8 @@ def test_quiet_says_nothing_but_failures() -> None:
 def test_several_runs_in_one_configuration() -> None:
     Path("pyproject.toml").write_text(
         '[tool.sppkit]\nwidth = 0.125\nimage-size = 32\nstages = [1, 1]\nbatch-size = 4\n'
-        '[[tool.sppkit.measuring.run]]\narch = "bn-relu-conv"\n'
-        '[[tool.sppkit.measuring.run]]\narch = "nf-resnet"\nname = "two"\nseeds = 2\n'
+        '[[tool.sppkit.run]]\narch = "bn-relu-conv"\n'
+        '[[tool.sppkit.run]]\narch = "nf-resnet"\nname = "two"\nseeds = 2\n'
         'policy = {channel_variance = {max = 0.1, level = "warn"}}\n',
         encoding="utf-8",
     )  # fmt: skip

@@ -22,7 +22,7 @@ def load(name: str) -> Any:
 
 def bash(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), **variables}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **variables}
     # As GitHub starts bash.
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

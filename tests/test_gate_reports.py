@@ -88,17 +88,49 @@ def test_junit_counts_what_it_holds() -> None:
 
 def test_junit_holds_no_control_characters() -> None:
     evil = replace(FAIL, name="a\x1bb", missing="c\x00d", findings=(finding(1, cause="\x07"),))
-    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a?b"  # type: ignore[union-attr]
+    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a\\x1bb"  # type: ignore[union-attr]
+
+
+def test_github_tells_what_follows_from_the_first_once() -> None:
+    lines = render("github", [FAIL]).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("::error file=src/net.py,line=12,title=sppkit%3A net b2::block 2 (b2): variance")
+    assert "50 %25 of <it>" in lines[0]
+    place, _, told = lines[1].partition("sppkit%3A net::")
+    assert place == "::error file=src/net.py,line=12,title="
+    assert told.startswith("13 more findings in 13 blocks follow from block 2 (b2); the largest is block 15 (b15): ")
+    assert told.endswith("expected 1, found 18, limit 2, ×18, 4 seeds, chance 1e-09.")
+    assert render("github", [PASS]) == ""
 
 
 def test_github_shows_nine_and_counts_the_rest() -> None:
-    lines = render("github", [FAIL]).splitlines()
+    many = replace(FAIL, findings=(FIRST, *(finding(block, cause=f"cause {block}") for block in range(3, 16))))
+    lines = render("github", [many]).splitlines()
     assert len(lines) == 10
-    assert lines[0].startswith("::error file=src/net.py,line=12,title=sppkit%3A net b2::block 2 (b2): variance")
-    assert "50 %25 of <it>" in lines[0]
-    assert lines[1].startswith("::error title=sppkit%3A net b14::")
+    assert lines[1].startswith("::error title=sppkit%3A net b15::")
     assert lines[9] == "::notice title=sppkit::5 more findings are in the step summary"
-    assert render("github", [PASS]) == ""
+
+
+def test_a_named_architecture_is_annotated_at_its_configuration() -> None:
+    configured = replace(FAIL, places={}, configured=("pyproject.toml", 7), missing="no baseline")
+    lines = render("github", [configured]).splitlines()
+    assert [line.split(",title")[0] for line in lines] == ["::error file=pyproject.toml,line=7"] * 3
+    assert json.loads(render("gitlab", [configured]))[0]["location"] == {
+        "path": "pyproject.toml",
+        "lines": {"begin": 7},
+    }
+
+
+def test_reports_name_files_as_the_repository_does(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert "file=sub/src/net.py,line=12," in render("github", [FAIL])
+    outside = replace(FAIL, places={"b2": ("/else where/n%t.py", 3)})
+    run = json.loads(render("sarif", [outside]))["runs"][0]
+    assert run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"] == {
+        "uri": "file:///else%20where/n%25t.py"
+    }
 
 
 def test_github_takes_no_command_from_a_name() -> None:
@@ -126,7 +158,7 @@ def test_sarif_has_what_the_standard_requires() -> None:
     assert all(
         result["level"] in {"error", "warning", "note"} and result["message"]["text"] for result in run["results"]
     )
-    physical = run["results"][0]["locations"][0]["physicalLocation"]
+    physical = run["results"][1]["locations"][0]["physicalLocation"]
     assert physical["artifactLocation"]["uri"] == "src/net.py"
     assert physical["region"] == {"startLine": 12}
 
@@ -134,7 +166,7 @@ def test_sarif_has_what_the_standard_requires() -> None:
 def test_markdown_is_a_table_that_names_can_not_break() -> None:
     text = render("markdown", [FAIL])
     assert text.startswith("<!-- sppkit check -->\n### ❌ FAIL net: 13 of 16 blocks fail")
-    assert "**Likely cause:** a gain is missing: 50 % of \\<it\\>, a\\|b." in text
+    assert "**Likely cause:** a gain is missing: 50 % of &lt;it&gt;, a\\|b." in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 13
     assert {row.replace("\\|", "").count("|") for row in rows} == {10}

@@ -19,7 +19,7 @@ from sppkit.gate.cause import explain
 from sppkit.gate.notices import improvements, site_notices
 from sppkit.gate.policy import load_policy
 from sppkit.gate.presets import preset_of
-from sppkit.gate.verdict import Finding, Verdict
+from sppkit.gate.verdict import FOLLOWS, Finding, Verdict
 from sppkit.measuring.titles import title
 from sppkit.record.read import text_at
 from sppkit.record.table import COLUMNS
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from sppkit.gate.policy import Policy
-
-_FOLLOWS = "follows from the first"
 
 
 def check(
@@ -133,7 +131,7 @@ def _explained(findings: list[Finding], signal: Signal, reference: Signal | None
         if finding is first:
             yield replace(finding, cause=explain(finding, signal, reference))
         else:
-            yield finding if finding.cause else replace(finding, cause=_FOLLOWS)
+            yield finding if finding.cause else replace(finding, cause=FOLLOWS)
 
 
 def _load_base(given: object) -> Baseline | None:
