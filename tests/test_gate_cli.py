@@ -158,7 +158,10 @@ def test_a_report_on_standard_output_stands_alone() -> None:
 
 def test_quiet_says_nothing_but_failures() -> None:
     assert run("check", *NF, "--quiet") == (0, "", "")
-    assert run("check", *NF, "--quiet", "--gain", "1")[1].count("\n") == 1
+    code, out, _ = run("check", *NF, "--quiet", "--gain", "1")
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()[:4:3]] == ["FAIL", "cause"]
+    assert "  next     sppkit plot spp/net.csv\n" in out
 
 
 def test_several_runs_in_one_configuration() -> None:

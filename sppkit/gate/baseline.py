@@ -18,7 +18,7 @@ import pandas as pd
 from sppkit.curves.signal import Signal
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
-from sppkit.machine.printable import printable_values
+from sppkit.machine.printable import as_utf8, printable_values
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def baseline_path(key: str, folder: Path = FOLDER) -> Path:
     Raises:
         UsageError: If the key is no file name.
     """
-    if not key or key in {".", ".."} or "/" in key or "\\" in key or not key.isprintable():
+    if not key or key in {".", ".."} or "/" in key or "\\" in key or not as_utf8(key).isprintable():
         raise UsageError(f"a baseline's name must be a file name, not {key!r:.60}.")
     return folder / f"{key}.json"
 
@@ -118,7 +118,7 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
     accepted = {"commit": commit, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "reason": reason}
     head = {
         "accepted": {name: text for name, text in accepted.items() if text},
-        "key": key,
+        "key": as_utf8(key),
         "run": {name: record[name] for name in _KEPT if name in record},
         "schema": SCHEMA,
         "seeds": signal.seeds,

@@ -22,9 +22,30 @@ def printable(text: str, *, keep: str = "") -> str:
     >>> printable("a\x1b[31mb\n"), printable("grün ×2"), printable("\u202e\x9b")
     ('a\\x1b[31mb\\n', 'grün ×2', '\\u202e\\x9b')
     """
+    text = as_utf8(text)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in keep else _escape(letter) for letter in text)
+
+
+def as_utf8(text: str) -> str:
+    r"""Return an argument or a file's name as it was typed.
+
+    In a locale that knows ASCII only, Python keeps every other byte of it as half of a surrogate pair.
+
+    Args:
+        text: As Python has it.
+
+    Returns:
+        The text; the same where its bytes are no UTF-8.
+
+    >>> as_utf8("gr\udcc3\udcbcn"), as_utf8("gr\udcfcn") == "gr\udcfcn"
+    ('grün', True)
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def printable_values(value: Any) -> Any:
