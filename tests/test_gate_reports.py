@@ -14,6 +14,7 @@ from sppkit.gate.publish import parse_reports, publish
 from sppkit.gate.reports import FORMATS, render
 from sppkit.gate.reports.terminal import render_text
 from sppkit.gate.verdict import Finding, Verdict
+from tests.report_schemas import is_gitlab, is_junit, is_sarif
 
 
 def finding(block: int, **changes: object) -> Finding:
@@ -195,3 +196,66 @@ def test_github_also_appends_to_the_step_summary(tmp_path, monkeypatch: pytest.M
     assert shown[0].startswith("::error")
     assert summary.read_text(encoding="utf-8").startswith("before\n<!-- sppkit check -->")
     assert json.loads((tmp_path / "r.json").read_text())["passed"] is False
+
+
+# --- published schemas, and what strangers call things
+
+# An escape sequence, C1, a turned direction of writing, line breaks of every kind, half a letter, and what XML, HTML,
+# Markdown and GitHub's runner read as their own.
+HOSTILE = "\x1b[2J\x9b1m\u202e\u2028\r\n::error::x\x00\ud800\ufffe|`*</a>&lt;<!-- @you #1 ]]> https://e.example %0A"
+EVIL = replace(
+    FAIL, name=HOSTILE, title=HOSTILE, missing=HOSTILE, notices=(HOSTILE,), judged=(HOSTILE,), skipped=(HOSTILE,),
+    next_steps=(HOSTILE,), sites=(HOSTILE, "b1"), places={HOSTILE: (HOSTILE, 3)},
+    findings=(finding(0, name=HOSTILE, cause=HOSTILE, reason=HOSTILE, statistic=HOSTILE), finding(1, level="warn")),
+)  # fmt: skip
+EVERY = [[], [PASS], [FAIL, PASS, MISSING], [EVIL], [EVIL, EVIL, FAIL]]
+
+
+@pytest.mark.parametrize("verdicts", EVERY, ids=["none", "passed", "several", "hostile", "mixed"])
+def test_reports_are_valid_by_their_published_schemas(verdicts: list[Verdict]) -> None:
+    sarif = json.loads(render("sarif", verdicts))
+    assert is_sarif(sarif)
+    for run in sarif["runs"]:
+        rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+        assert len(set(rules)) == len(rules)
+        assert {result["ruleId"] for result in run["results"]} == set(rules)
+    assert is_gitlab(json.loads(render("gitlab", verdicts)))
+    assert is_junit(ET.fromstring(render("junit", verdicts).encode()))
+
+
+def test_the_schemas_can_fail() -> None:
+    sarif = json.loads(render("sarif", [FAIL]))
+    sarif["runs"][0]["tool"]["driver"]["rules"][0].pop("shortDescription")
+    with pytest.raises(AssertionError):
+        is_sarif(sarif)
+    with pytest.raises(AssertionError):
+        is_junit(ET.fromstring("<testsuites><testsuite/></testsuites>"))
+    with pytest.raises(AssertionError):
+        is_gitlab([{"description": "x"}])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_report_holds_a_letter_that_commands(name: str) -> None:
+    text = render(name, [EVIL, FAIL])
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "\\x1b[2J" in text or "\\\\x1b" in text or "\\u001b[2J" in text
+
+
+def test_the_terminal_shows_a_hostile_name_on_its_line() -> None:
+    lines = render_text(EVIL).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[0].startswith("FAIL \\x1b[2J\\x9b1m\\u202e\\u2028\\r\\n::error::x\\x00\\ud800\\ufffe|")
+
+
+def test_github_and_markdown_read_nothing_of_their_own_in_a_name() -> None:
+    lines = render("github", [EVIL]).splitlines()
+    assert all(line.startswith(("::error ", "::warning ")) for line in lines)
+    assert len(lines) == 3
+    text = render("markdown", [EVIL])
+    assert "</a>" not in text
+    assert "@you" not in text
+    assert " #1" not in text
+    assert "https://e" not in text
+    assert "&amp;lt;&lt;!-- @<!-- -->you" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.replace("\\|", "").count("|") for row in rows} == {10}

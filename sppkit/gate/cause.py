@@ -279,7 +279,8 @@ def _healthy_share(signal: Signal) -> float:
 
 
 def _mean(values: Array) -> float:
-    return float(np.mean(values))
+    with np.errstate(over="ignore"):  # a legal table may hold 1e308
+        return float(np.mean(values))
 
 
 def _ratio(pair: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,11 @@ def any_place_of(verdict: Verdict, name: str) -> tuple[str, int]:
 
 
 def _in_repository(file: str) -> str:
-    here = Path.cwd()
+    return _seen_from_root(Path.cwd(), file)
+
+
+@cache  # a report of many blocks names few files
+def _seen_from_root(here: Path, file: str) -> str:
     root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
     path = Path(os.path.abspath(here / file))  # noqa: PTH100 - a link into the repository is named as it is there
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
