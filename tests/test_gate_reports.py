@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from sppkit.errors import UsageError
-from sppkit.gate.publish import parse_reports, publish
+from sppkit.gate.publish import parse_reports, publish, takes_output
 from sppkit.gate.reports import FORMATS, render
 from sppkit.gate.reports.terminal import render_text
 from sppkit.gate.verdict import Finding, Verdict
@@ -196,6 +197,33 @@ def test_github_also_appends_to_the_step_summary(tmp_path, monkeypatch: pytest.M
     assert shown[0].startswith("::error")
     assert summary.read_text(encoding="utf-8").startswith("before\n<!-- sppkit check -->")
     assert json.loads((tmp_path / "r.json").read_text())["passed"] is False
+
+
+def test_a_report_goes_through_links_and_into_what_is_no_file(tmp_path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "real.json").write_text("old", encoding="utf-8")
+    (tmp_path / "link.json").symlink_to("real.json")
+    publish(parse_reports([f"json={tmp_path / 'link.json'}", "junit=/dev/null", "sarif=/dev/null"]), [FAIL])
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text(encoding="utf-8"))["passed"] is False
+    publish(parse_reports(["gitlab=/dev/stderr"]), [FAIL])
+    assert json.loads(capfd.readouterr().err)[0]["severity"] == "critical"
+    with pytest.raises(UsageError, match="two reports would go to"):
+        parse_reports([f"json={tmp_path / 'link.json'}", f"junit={tmp_path / 'real.json'}"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_report_on_a_full_device_is_one_line() -> None:
+    with pytest.raises(UsageError) as caught:
+        publish(parse_reports(["json=/dev/full"]), [FAIL])
+    assert str(caught.value) == "can't write /dev/full: No space left on device. Choose another place for the report."
+
+
+def test_standard_output_by_its_path_belongs_to_the_report(tmp_path) -> None:
+    (tmp_path / "mine").symlink_to("/dev/stdout")
+    for path in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", tmp_path / "mine"):
+        reports = parse_reports([f"json={path}"])
+        assert takes_output(reports)
+        assert json.loads(publish(reports, [FAIL])[0])["passed"] is False
 
 
 # --- published schemas, and what strangers call things
