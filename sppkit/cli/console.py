@@ -164,7 +164,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
             if name not in tasks:
                 for finished in tasks.values():
                     bar.update(finished, visible=False)
-                tasks[name] = bar.add_task(name, total=total or None)
+                tasks[name] = bar.add_task(printable(name), total=total or None)
             bar.update(tasks[name], completed=done, total=total or None)
 
         yield update

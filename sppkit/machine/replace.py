@@ -19,7 +19,7 @@ IGNORE = ".gitignore"
 _PREFIX = ".spp-"
 # Names of what the program has open already, as a shell's >(...) and /dev/stdout are. Opening one anew would begin at
 # its own offset, and a socket can't be opened at all.
-_DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|\d+))/(?:fd/(\d+)|std(?:in|out|err))")
+_DESCRIPTOR = re.compile(r"/dev/(std(?:in|out|err))|/(?:dev|proc/(?:self|thread-self|(\d+)))/fd/(\d+)")
 _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 # As many links in a row as Linux follows.
 _MOST_LINKS = 40
@@ -99,8 +99,8 @@ def descriptor_of(path: Path) -> int | None:
     """
     for link in _iter_links(path):
         matched = _DESCRIPTOR.fullmatch(str(link))
-        if matched:
-            return int(matched[1]) if matched[1] else _STANDARD[link.name]
+        if matched and matched[2] in {None, str(os.getpid())}:  # another process's are files to this one
+            return _STANDARD[matched[1]] if matched[1] else int(matched[3])
     return None
 
 
@@ -145,7 +145,7 @@ def _keep_permissions(finished: Path, place: Path) -> None:
     except FileNotFoundError:
         finished.chmod(0o666 & ~_umask())  # what any new file gets
         return
-    with suppress(OSError):  # only root gives files away
+    with suppress(OSError, AttributeError):  # only root gives files away; Windows knows no owners
         os.chown(finished, there.st_uid, there.st_gid)
     finished.chmod(stat.S_IMODE(there.st_mode))
 
