@@ -135,3 +135,13 @@ def test_a_module_of_any_name_gives_a_table_that_can_be_read(tmp_path: Path) -> 
     assert {"a\\x1b[2J\\n", "a\\u202e"} <= set(table["name"])
     write_csv(table, tmp_path / "run.csv")
     assert list(read_csv(tmp_path / "run.csv")["name"]) == list(table["name"])
+
+
+def test_a_reason_is_read_as_it_was_typed_whatever_the_locale() -> None:
+    # As Python gives the bytes of an argument where the locale knows ASCII only.
+    assert "wrote base.json" in run("bless", "one.csv", "--reason", "gr\udcc3\udcbcn", "--baseline", "base.json")
+    assert json.loads(Path("base.json").read_text(encoding="utf-8"))["accepted"]["reason"] == "grün"
+    for reason in ("gr\udcfcn", "a\x1b[2J"):
+        told = run("bless", "one.csv", "--reason", reason, "--baseline", "other.json")
+        assert "error: --reason must be a text without control characters, not " in told
+    assert not Path("other.json").exists()

@@ -52,7 +52,7 @@ def warn(message: str) -> None:
     Args:
         message: What the user should know.
     """
-    _print(sys.stderr, Text.assemble(("warning: ", "yellow"), message), unbroken=True)
+    _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _lines(message)), unbroken=True)
 
 
 def ask(question: str) -> str | None:
@@ -188,8 +188,8 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _explain(message: str, *, debug: bool) -> None:
     if debug and sys.stderr is not None:
-        _write(sys.stderr, printable(traceback.format_exc(), keep="\n"))
-    _print(sys.stderr, Text.assemble(("error: ", "bold red"), message), unbroken=True)
+        _write(sys.stderr, _lines(traceback.format_exc()))
+    _print(sys.stderr, Text.assemble(("error: ", "bold red"), _lines(message)), unbroken=True)
 
 
 class _Safe:
@@ -209,7 +209,12 @@ class _Safe:
             Segments.
         """
         for segment in console.render(self._renderable, options):
-            yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
+            yield segment if segment.control else segment._replace(text=_lines(segment.text))
+
+
+def _lines(text: str) -> str:
+    # A message of ours may have several. rich by itself would drop some control characters without a word.
+    return printable(text, keep="\n")
 
 
 def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool = False) -> None:
@@ -219,8 +224,7 @@ def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool =
     rendered = io.StringIO()
     console = _console(stream, rendered)
     for renderable in renderables:
-        # rich drops some control characters from a str without a word.
-        plain = Text(printable(renderable, keep="\n")) if isinstance(renderable, str) else renderable
+        plain = Text(_lines(renderable)) if isinstance(renderable, str) else renderable
         if isinstance(plain, Marked) and not stream.isatty():
             plain = plain.one_line
         is_line = isinstance(renderable, str) or (isinstance(plain, Text) and not stream.isatty())
