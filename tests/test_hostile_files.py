@@ -145,3 +145,13 @@ def test_a_reason_is_read_as_it_was_typed_whatever_the_locale() -> None:
         told = run("bless", "one.csv", "--reason", reason, "--baseline", "other.json")
         assert "error: --reason must be a text without control characters, not " in told
     assert not Path("other.json").exists()
+
+
+@pytest.mark.parametrize("value", [1e308, 5e-324, 0.0])
+@pytest.mark.parametrize("policy", ["any", "nf-resnet"])
+def test_legal_numbers_at_the_ends_of_the_range_are_judged_in_silence(value: float, policy: str) -> None:
+    names = ("channel_squared_mean", "channel_variance", "residual_variance")
+    write_csv(build_table({**row, **dict.fromkeys(names, value)} for row in ROWS), "one.csv")
+    told = CliRunner().invoke(app, ["check", "one.csv", "--policy", policy])  # warnings are errors in tests
+    assert told.stderr == ""
+    assert (told.exit_code, told.stdout[:8]) == (1, "FAIL one")

@@ -279,8 +279,7 @@ def _healthy_share(signal: Signal) -> float:
 
 
 def _mean(values: Array) -> float:
-    with np.errstate(over="ignore"):  # a legal table may hold 1e308
-        return float(np.mean(values))
+    return float(np.mean(values))
 
 
 def _ratio(pair: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from sppkit.curves.comparability import iter_incomparable, iter_notices
@@ -77,6 +78,8 @@ def check(
     return judge(Signal(table, facts), chosen, base, exact=exact)
 
 
+# A legal table may hold 1e308: what overflows is infinite, and judged so, not told by NumPy beside the verdict.
+@np.errstate(over="ignore", invalid="ignore")
 def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact: bool = False) -> Verdict:
     """Judge a signal.
 
