@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sppkit.comparison.lineup import Member, line_up
-from sppkit.config.options import load_toml, resolve_config
+from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.models.spec import build_spec
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ import warnings
 import pytest
 import torch
 
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.choose_source import choose_source
 
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
