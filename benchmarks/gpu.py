@@ -15,13 +15,13 @@ import torch
 
 import sppkit
 from benchmarks import cuda
+from sppkit.registry import DEFAULT_STATISTICS
 
 ARCHITECTURES = ("bn-relu-conv", "nf-resnet")
 DTYPES = ("float32", "bfloat16")
 # Depth, width, pixels, samples; the small ones wait for Python, the large ones for the device.
 SIZES = ((50, 0.25, 64, 1), (50, 0.25, 64, 8), (50, 1.0, 224, 8), (600, 0.25, 64, 8), (600, 1.0, 224, 8))
 ROUNDS = 11
-STATISTICS = ("channel_sq_mean", "channel_variance", "branch_variance")
 
 
 def agreement(device: torch.device, sizes: tuple[tuple[int, float, int, int], ...] = ((50, 0.25, 64, 4),)) -> Any:
@@ -34,7 +34,7 @@ def agreement(device: torch.device, sizes: tuple[tuple[int, float, int, int], ..
                 here, there = sppkit.measure(model, x), sppkit.measure(model, x, device=device)
                 case = {"arch": arch, "depth": depth, "width": width, "batch": batch, "pixels": pixels, "dtype": dtype}
                 yield case | {
-                    name: float((here[name] - there[name]).abs().max() / here[name].abs().max()) for name in STATISTICS
+                    name: float((here[name] - there[name]).abs().max() / here[name].abs().max()) for name in DEFAULT_STATISTICS
                 }
 
 
@@ -60,9 +60,9 @@ def render(results: dict[str, Any]) -> str:
         f"{found['device']}, torch {found['torch']}, CUDA {found['cuda']}. Tests marked `gpu`: they {verdict}.",
         "",
     ]
-    lines += [f"| GPU against CPU | {' | '.join(STATISTICS)} |", "|---|" + "---|" * len(STATISTICS)]
+    lines += [f"| GPU against CPU | {' | '.join(DEFAULT_STATISTICS)} |", "|---|" + "---|" * len(DEFAULT_STATISTICS)]
     for case in results["agreement"]:
-        lines.append(f"| {_name(case)} | {' | '.join(f'{case[name]:.1e}' for name in STATISTICS)} |")
+        lines.append(f"| {_name(case)} | {' | '.join(f'{case[name]:.1e}' for name in DEFAULT_STATISTICS)} |")
     lines += ["", "| network | bare forward | probe | naive hooks | graph, probe over bare |", "|---|---|---|---|---|"]
     for case in results["costs"]:
         graph = f"{case['graph']['median']:.2f}" if "graph" in case else "–"
