@@ -33,9 +33,8 @@ def agreement(device: torch.device, sizes: tuple[tuple[int, float, int, int], ..
                 x = torch.randn(batch, 3, pixels, pixels).to(getattr(torch, dtype))
                 here, there = sppkit.measure(model, x), sppkit.measure(model, x, device=device)
                 case = {"arch": arch, "depth": depth, "width": width, "batch": batch, "pixels": pixels, "dtype": dtype}
-                yield case | {
-                    name: float((here[name] - there[name]).abs().max() / here[name].abs().max()) for name in DEFAULT_STATISTICS
-                }
+                names = list(DEFAULT_STATISTICS)
+                yield case | ((here[names] - there[names]).abs().max() / here[names].abs().max()).to_dict()
 
 
 def costs(device: torch.device, deadline: float, left_out: list[str]) -> Any:
@@ -57,7 +56,7 @@ def render(results: dict[str, Any]) -> str:
     found = results["environment"]
     verdict = "pass" if results["tests"] == 0 else f"do not pass (pytest ended with {results['tests']})"
     lines = [
-        f"{found['device']}, torch {found['torch']}, CUDA {found['cuda']}. Tests marked `gpu`: they {verdict}.",
+        f"{found['device']}, torch {found['torch']}, CUDA {found['cuda']}. The tests marked `gpu` {verdict}.",
         "",
     ]
     lines += [f"| GPU against CPU | {' | '.join(DEFAULT_STATISTICS)} |", "|---|" + "---|" * len(DEFAULT_STATISTICS)]

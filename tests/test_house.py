@@ -38,6 +38,12 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
     assert imported_by(invoke(*arguments)) == set()
 
 
+def test_help_does_not_read_what_is_installed() -> None:
+    code = invoke("--help") + "\nprint('importlib.metadata' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
 def test_a_refused_option_imports_no_torch() -> None:
     assert "torch" not in imported_by(invoke("plot", "--arch", "nf-resnt", "--depth", "50"))
 
