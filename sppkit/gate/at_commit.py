@@ -17,7 +17,7 @@ from sppkit.gate.saved_run import SavedRun, load_run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 PREFIX = "git:"
 # Where the files of a run go is the worktree's business.

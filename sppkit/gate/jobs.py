@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sppkit.config.options import Resolved, RunConfig, parse_values, resolve_config
+from sppkit.config.options import RunConfig, parse_values
+from sppkit.config.resolve import Resolved, resolve_config
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import FOLDER, baseline_path
 from sppkit.gate.configured_at import configured_at
