@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from signal_tables import BN, HE, NF, record, table
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.diagnosis.courses import iter_courses
 from sppkit.diagnosis.diagnose import diagnose_evidence
 from sppkit.diagnosis.evidence import collect_evidence

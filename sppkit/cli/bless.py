@@ -120,11 +120,12 @@ def _warn_of_errors(saved: SavedRun) -> None:
 
 def _ask(reason: str | None) -> str:
     from sppkit.errors import UsageError
+    from sppkit.machine.printable import as_utf8
 
     given = console.ask("Why is this change right?") if reason is None else reason
     if given is None or not given.strip():
         raise UsageError('a baseline says why it was accepted: add --reason "..."')
-    text = " ".join(given.split())
+    text = " ".join(as_utf8(given).split())
     if not text.isprintable():
-        raise UsageError("--reason must be a text without control characters.")
+        raise UsageError(f"--reason must be a text without control characters, not {text!r:.60}.")
     return text

@@ -60,7 +60,7 @@ def _destination(
     flags: Mapping[str, Any], file: Path | None, stems: Sequence[str]
 ) -> tuple[Path, list[str], AbstractContextManager[None]]:
     from sppkit.cli.pictures import choose_pictures
-    from sppkit.config.options import load_toml
+    from sppkit.config.resolve import load_toml
     from sppkit.machine.files import prepared
 
     folder, pictures = choose_pictures(flags, file, DEFAULT_NAME)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sppkit.comparison.lineup import Member, resolve_meaningful
 from sppkit.comparison.remedies import REMEDIES
 from sppkit.comparison.score import score_table
-from sppkit.config.options import RunConfig, load_toml, options, resolve_config
+from sppkit.config.options import RunConfig, options
 from sppkit.config.parsers import flag_of
+from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.errors import UsageError
 from sppkit.measuring.titles import file_stem
 from sppkit.models.spec import build_spec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sppkit.comparison.remedies import Remedy
     from sppkit.comparison.runs import Measured
     from sppkit.comparison.score import Score
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 AS_IT_IS = "as it is"
 _OUTPUT = ("out", "name", "format")

@@ -18,6 +18,7 @@ import pandas as pd
 from sppkit.curves.signal import Signal
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
+from sppkit.machine.printable import as_utf8, printable_values
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _PLACES = ("block", "stage", "channels", "height", "width")
 _KEPT = ("arch", "checkpoint", "device", "dtype", "input", "mode", "network", "options", "random_stream", "seeds",
          "threads", "versions", "warmup")  # fmt: skip
 _HINT = "Restore it from version control, or accept a run anew: sppkit bless RUN.csv --reason TEXT"
+_ELSEWHERE = "Choose another place with --baseline."
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
@@ -68,7 +70,7 @@ def baseline_path(key: str, folder: Path = FOLDER) -> Path:
     Raises:
         UsageError: If the key is no file name.
     """
-    if not key or key in {".", ".."} or "/" in key or "\\" in key or not key.isprintable():
+    if not key or key in {".", ".."} or "/" in key or "\\" in key or not as_utf8(key).isprintable():
         raise UsageError(f"a baseline's name must be a file name, not {key!r:.60}.")
     return folder / f"{key}.json"
 
@@ -90,7 +92,7 @@ def write_baseline(
         UsageError: If the run holds values that are not finite, or the file can't be written.
     """
     text = render_baseline(key, table, record, reason=reason, commit=commit)
-    with replacing(path) as temporary:
+    with replacing(path, _ELSEWHERE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -116,7 +118,7 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
     accepted = {"commit": commit, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "reason": reason}
     head = {
         "accepted": {name: text for name, text in accepted.items() if text},
-        "key": key,
+        "key": as_utf8(key),
         "run": {name: record[name] for name in _KEPT if name in record},
         "schema": SCHEMA,
         "seeds": signal.seeds,
@@ -148,7 +150,7 @@ def read_baseline(path: str | Path) -> Baseline:
         raise UsageError(f"{path} is not a baseline of schema {SCHEMA} (found {shown!r:.60}). {_HINT}")
     try:
         return _build(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the baseline {path} makes no sense: {error}. {_HINT}") from None
 
 
@@ -207,7 +209,7 @@ def _build(found: Mapping[str, Any]) -> Baseline:
     return Baseline(
         key=_printable(found.get("key", ""), "key"),
         table=build_table([_row(block, seed, place) for place, seed in enumerate(seeds) for block in parsed]),
-        record=_require({} if record is None else record, dict, "run must be an object"),
+        record=printable_values(_require({} if record is None else record, dict, "run must be an object")),
         accepted={name: _printable(text, name) for name, text in texts.items()},
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from sppkit.curves.comparability import iter_incomparable, iter_notices
@@ -19,7 +20,7 @@ from sppkit.gate.cause import explain
 from sppkit.gate.notices import improvements, site_notices
 from sppkit.gate.policy import load_policy
 from sppkit.gate.presets import preset_of
-from sppkit.gate.verdict import Finding, Verdict
+from sppkit.gate.verdict import FOLLOWS, Finding, Verdict
 from sppkit.measuring.titles import title
 from sppkit.record.read import text_at
 from sppkit.record.table import COLUMNS
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from sppkit.gate.policy import Policy
-
-_FOLLOWS = "follows from the first"
 
 
 def check(
@@ -79,6 +78,8 @@ def check(
     return judge(Signal(table, facts), chosen, base, exact=exact)
 
 
+# A legal table may hold 1e308: what overflows is infinite, and judged so, not told by NumPy beside the verdict.
+@np.errstate(over="ignore", invalid="ignore")
 def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact: bool = False) -> Verdict:
     """Judge a signal.
 
@@ -133,7 +134,7 @@ def _explained(findings: list[Finding], signal: Signal, reference: Signal | None
         if finding is first:
             yield replace(finding, cause=explain(finding, signal, reference))
         else:
-            yield finding if finding.cause else replace(finding, cause=_FOLLOWS)
+            yield finding if finding.cause else replace(finding, cause=FOLLOWS)
 
 
 def _load_base(given: object) -> Baseline | None:

@@ -188,8 +188,9 @@ def _run(
 
 
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
-    flags = [(module, module.training) for module in model.modules()]
+    flags: list[tuple[nn.Module, bool]] = []
     for batch in batches:
+        flags = flags or [(module, module.training) for module in model.modules()]
         model.train()
         try:
             call_model(model, batch, device)
