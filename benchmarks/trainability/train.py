@@ -72,7 +72,10 @@ def train(only: str = "") -> None:
         found = run(case, setting, seed)
         with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
-        print(f"{number}/{len(left)} {case.name} {setting} seed {seed}: {found['loss']} in {found['steps']} steps", flush=True)
+        print(
+            f"{number}/{len(left)} {case.name} {setting} seed {seed}: {found['loss']} in {found['steps']} steps",
+            flush=True,
+        )
 
 
 def _iter_runs() -> Iterator[tuple[Case, str, int]]:
