@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Marked:
+class ListItem:
     """A renderable of one sentence.
 
     Attributes:
