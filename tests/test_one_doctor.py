@@ -22,7 +22,7 @@ from sppkit.prediction.predict import Setting, borderless_residual_variance, pre
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.gate.faults import FAULTS, Fault  # noqa: E402
+from benchmarks.gate.faults import FAULTS, Fault
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,9 +137,10 @@ def test_a_policy_that_says_otherwise_is_obeyed() -> None:
 
 
 def test_what_only_a_rule_sees_fails_the_check_as_it_marks_the_plot() -> None:
-    # Gains that are 14 % off: no limit is passed in any block, all of them together tell.
-    table, record = measured(arch="nf-resnet", gain=1.712859 * 1.16, alpha=0.2, padding="circular")
-    [fault] = [item for item in sppkit.diagnose(table, record) if is_fault(item)]
-    first = sppkit.check(table, record=record, policy={"branch_level": {"max": 1e9}}).first
-    assert first is None or first.block > fault.block
-    assert sppkit.check(table, record=record).first.cause == fault.cause
+    # Gains that are 16 % off: the first block is within its limit, and all of them together tell.
+    table, record = measured(arch="nf-resnet", gain=1.712859 * 1.16, padding="circular")
+    [fault] = filter(is_fault, sppkit.diagnose(table, record))
+    first = sppkit.check(table, record=record).first
+    assert first is not None
+    assert (fault.name, fault.block, first.block, first.level) == ("wrong-gain", 1, 1, "error")
+    assert first.cause == fault.cause

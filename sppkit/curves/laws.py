@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The mean of n values is never exactly 0: its square is var/n, times up to 3.6 for values that are not independent, and
 # a channel's mean behind an activation varies with its variance, up to 0.6/C (both measured). Rounded up.
 _PER_VALUE, _PER_CHANNEL = 4.0, 1.0
-# A variance of fewer values than this is itself a matter of chance, and of how few channels there are.
+# A gate that averages fewer values than this is no longer near 1/2 (0.1 of a healthy branch, of 8 values).
 _VALUES = 100
 
 
@@ -134,10 +134,18 @@ def addition(curves: Curves) -> Array:
     """
     variance, branch = curves.values("channel_variance"), curves.values("residual_variance")
     inside = (curves.blocks > 0) & ~starts(curves) & np.append(False, np.diff(curves.blocks) == 1)
-    return np.where(inside, _divide(variance, _before(variance) + _added_scale(curves) * branch), np.nan)
+    return np.where(inside, _divide(variance, _before(variance) + added_scale(curves) * branch), np.nan)
 
 
-def _added_scale(curves: Curves) -> float:
+def added_scale(curves: Curves) -> float:
+    """Return what an addition multiplies the branch's variance by; nan where it is unknown, or drawn anew each time.
+
+    Args:
+        curves: The curves.
+
+    Returns:
+        (alpha · skip gain)².
+    """
     network = curves.network
     drawn = network.stochastic_depth and network.mode != "eval"
     return np.nan if drawn or network.branch_scale is None else network.branch_scale
@@ -156,10 +164,11 @@ def branch_level(curves: Curves) -> Array:
         curves: The curves.
 
     Returns:
-        Shape (S, B); nan where no such number exists, and of few values.
+        Shape (S, B); nan where no such number exists, and for gates that average few values.
     """
     level = _divide(curves.values("residual_variance"), _healthy_branch(curves))
-    return np.where(curves.per_channel >= _VALUES, level, np.nan)
+    few = curves.network.se & (curves.per_channel < _VALUES)
+    return np.where(few, np.nan, level)
 
 
 def starts(curves: Curves) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -129,6 +129,14 @@ class Network:
         return self.activation in _HOMOGENEOUS
 
     @property
+    def far_from_gaussian(self) -> bool:
+        """Whether the activation makes much out of the little by which a normalizer's output is not Gaussian.
+
+        tanhshrink makes 3.4 times the variance out of it (measured, bn-relu-conv, width 0.25), no other more than 2.
+        """
+        return self.activation == "tanhshrink"
+
+    @property
     def branch_scale(self) -> float | None:
         """What the skip connection multiplies the branch's variance by; None where unknown."""
         if not self.known or not self.initial:

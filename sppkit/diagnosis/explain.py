@@ -1,54 +1,31 @@
-"""The likely cause of the first bad block, in words: read from which statistics moved there, and by what factor."""
+"""The likely cause of what is seen at a block, in words: only what the numbers imply, and all that they leave open.
+
+Each cause is a hypothesis of what a block does to the curves. Where the numbers fit one, it is given; where they fit
+several, all of them are. ``causes_in_words`` says what each hypothesis means.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
-from sppkit.curves.laws import addition, branch_level, mean_floor, starts
-from sppkit.curves.match_blocks import match_sites
+from sppkit.diagnosis import causes_in_words as words
+from sppkit.diagnosis.expectation import Comparison, compare, share
 from sppkit.diagnosis.nonfinite import explain_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.curves import Array, Curves, Flags
 
-# Factors closer than this are one: seeds and small maps move a branch by so much.
-_NEAR = 0.12
-_ALIKE = 0.02
-# A statistic that moved by less did not move; nor did one that moved by less than so many standard errors.
-_SAME, _DEVIATIONS = 0.12, 2.5
-# Squared means of less than this share of the variance are no shift.
-_SHIFT = 0.12
-_DEAD = 1e-9
-
-
-class _Factor(NamedTuple):
-    """What a factor on the residual variance speaks of."""
-
-    factor: float
-    words: str
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What is seen at the first bad block, as ratios to what is expected there; nan where nothing is."""
-
-    variance: float
-    branch: float
-    added: float
-    law: float
-    unreset: float
-    share: float
-    expected_share: float
-    is_start: bool
-    block: int
-    same: float
+# Of a branch with less than a millionth of the sum's variance nothing is seen in the sum's seven digits (float32).
+_DEAD = 1e-6
+# What moves by less than this part of what chance may do is known to stay.
+_SURE = 3.0
+# ReLU of a standard normal: the squared mean's share of its second moment, 1/pi, and its variance, 1/2 - 1/(2 pi).
+_RELU_SHARE, _RELU_VARIANCE = 0.3183, 0.3408
 
 
 def explain(curves: Curves, base: Curves | None, place: int, statistic: str) -> str:
@@ -56,220 +33,170 @@ def explain(curves: Curves, base: Curves | None, place: int, statistic: str) -> 
 
     Args:
         curves: The run that is judged.
-        base: The baseline's, or None.
+        base: The baseline's, or None: then theory says what to expect, or the laws of the network's kind.
         place: The block's index among the curves' rows.
         statistic: The statistic or law that showed it.
 
     Returns:
-        Words; empty where nothing fits.
+        Words; nothing where nothing is expected there, or what is seen has no cause that the numbers imply.
     """
     if statistic == "nonfinite" or curves.nonfinite[:, place].any():
         return explain_loss(curves, curves.names[place], is_stem=bool(curves.blocks[place] == 0))[0]
     if base is None and curves.network.stored:
         return "eval mode subtracts and divides by running statistics, which are not this signal's"
-    seen = _look(curves, base, place)
-    if seen.block == 0:
-        return _explain_stem(curves, base, place)
-    return next(_iter_causes(seen, curves, statistic), "")
+    # What is unknown is nan, and what is gone is 0: neither fits any hypothesis.
+    with np.errstate(all="ignore"):
+        seen = compare(curves, base, place)
+        return "" if seen is None else next(_iter_causes(seen, place), "")
 
 
-def _explain_stem(curves: Curves, base: Curves | None, at: int) -> str:
-    shares = [_share(side, place) for side, place in _sides(curves, base, at)]
-    if len(shares) == 2 and shares[0] < shares[1] / 3:
-        return "the stem's mean is gone: its max-pool is missing or another one"
-    return "the stem changed: its pooling, its weights' scale, or the input"
-
-
-def _iter_causes(seen: _Place, curves: Curves, statistic: str) -> Iterator[str]:
-    if seen.branch < _DEAD:
-        yield "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
-    branch_moved = abs(_log(seen.branch)) > seen.same
-    if not branch_moved and (abs(_log(seen.law)) > _SAME or _is_scaled(seen)):
-        yield from _iter_addition_causes(seen)
-    yield from _iter_mean_causes(seen, curves)
-    if not branch_moved:
-        yield from _iter_addition_causes(seen)
-    else:
-        words = " or ".join(_nearest(list(_iter_factors(curves, seen)), seen)) or _suspects(curves)
-        yield f"the branch is {seen.branch:.3g} times what it should be: {words}"
-    if statistic in {"growth", "reset"}:
-        yield "the variance builds up over stages: transitions do not reset it, or a normalizer is missing"
-    if statistic in {"channel_squared_mean", "mean_shift"}:
-        yield f"the mean shifts: {_suspects(curves)}"
-
-
-def _is_scaled(seen: _Place) -> bool:
-    # Where the law of addition is not known: a branch that counts for more brings its mean along, a bias brings more.
-    return math.isnan(seen.law) and seen.expected_share < seen.share < seen.expected_share * seen.added
-
-
-def _nearest(factors: Sequence[_Factor], seen: _Place) -> list[str]:
-    # Two causes with one factor can't be told apart, and both are named.
-    distances = {item.words: abs(_log(seen.branch) - math.log(item.factor)) for item in reversed(factors)}
-    best = min(distances.values())
-    return [words for words, distance in distances.items() if distance < min(max(_NEAR, seen.same), best + _ALIKE)]
-
-
-def _iter_mean_causes(seen: _Place, curves: Curves) -> Iterator[str]:
-    appeared = seen.share > _SHIFT and seen.share > 3 * seen.expected_share
-    more = seen.share > _SHIFT and seen.share > 1.5 * seen.expected_share
-    branch_moved = abs(_log(seen.branch)) > seen.same
-    vanished = seen.expected_share > _SHIFT and seen.share < seen.expected_share / 3
-    if appeared and curves.normalized:
-        yield (
-            "the mean shifts: the normalizer stands before the activation instead of behind it, or is missing, or a "
-            "bias is not 0"
-        )
-    elif appeared:
-        yield (
-            "the mean shifts: weights are not centred (a plain convolution in place of a standardized one), or a bias "
-            "is not 0"
-        )
-    elif more and branch_moved and curves.normalized:
-        yield "mean and branch shift together: its normalizer is missing, or uses stored statistics (eval mode)"
-    elif more and not branch_moved:
-        yield "the mean shifts and the branch does not: a bias is not 0, or a normalizer is missing"
-    elif vanished:
-        yield (
-            "the mean is gone: the normalizer stands behind the activation instead of before it (BatchNorm and ReLU "
-            "swapped), weights are centred, or the activation is missing"
-        )
-
-
-def _iter_addition_causes(seen: _Place) -> Iterator[str]:
-    if seen.is_start and seen.block > 1 and abs(_log(seen.unreset)) < _SAME < abs(_log(seen.variance)):
-        yield "the variance does not reset: the transition's shortcut is not projected from the normalized input"
-    elif seen.is_start and seen.variance > 1:
-        yield "the block adds up to more: alpha or the skip gain is wrong, or its shortcut is scaled"
-    elif seen.is_start:
-        yield (
-            "the block adds up to less: its shortcut is missing or another activation's, or its branch is scaled twice "
-            "or dropped (stochastic depth)"
-        )
-    elif math.isfinite(seen.added) and seen.added < _SAME:
-        yield (
-            "the variance does not add up: the branch is not added (a skip gain of 0, stochastic depth), or the skip "
-            "is missing or reads the wrong tensor"
-        )
-    elif math.isfinite(seen.added) and seen.added < 1:
-        yield (
-            f"the branch is sound, and the addition takes {seen.added:.2g} of its variance: scaled twice by alpha, "
-            "dropped by stochastic depth, or the skip reads the wrong tensor"
-        )
-    elif math.isfinite(seen.added):
-        yield (
-            f"the branch is sound, and the addition takes {seen.added:.2g} times its variance: alpha or the skip gain "
-            "is wrong, or the skip reads the wrong tensor"
-        )
-
-
-def _iter_factors(curves: Curves, seen: _Place) -> Iterator[_Factor]:
-    passed = HEALTHY_VARIANCE.get(curves.network.activation or "relu", HEALTHY_VARIANCE["relu"])
-    yield _Factor(2.0, "weights scaled by sqrt(2), as by another initialization gain")
-    yield _Factor(0.5, "weights scaled by 1/sqrt(2), as by another initialization gain")
-    if curves.network.se:
-        yield _Factor(0.25, "squeeze-and-excite without its factor 2")
-        yield _Factor(4.0, "squeeze-and-excite with its factor 2 twice")
-    else:
-        yield _Factor(0.25, "a factor 1/2, as of a gate, or fan-out in place of fan-in")
-        yield _Factor(4.0, "a factor 2, or fan-in in place of fan-out")
-    if not curves.network.scaled:
+def _iter_causes(seen: Comparison, row: int) -> Iterator[str]:
+    if row == 0 or (seen.curves.blocks[row] == 0 and not seen.curves.layered):
+        yield from _iter_input_causes(seen, row)
         return
-    for count in (1, 2, 3):
-        times = "in every convolution" if count == 3 else ("once", "twice")[count - 1]
-        yield _Factor(passed**count, f"the activation's gain is missing {times}")
-        yield _Factor(passed**-count, f"the activation's gain is applied once too often, {times}")
-    yield from _iter_betas(curves, seen)
+    if seen.branch[row] <= _DEAD * seen.variance[row] and not seen.expected_branch[row] <= _DEAD * seen.variance[row]:
+        yield words.DEAD
+    if _moved(seen, seen.branch_factor)[row]:
+        yield from _iter_branch_causes(seen, row)
+    elif np.isfinite(seen.brought_variance[row]):
+        yield from _iter_sum_causes(seen, row)
+    yield from _iter_other_causes(seen, row)
 
 
-def _iter_betas(curves: Curves, seen: _Place) -> Iterator[_Factor]:
-    alpha = curves.network.alpha
-    if seen.is_start:
+def _iter_input_causes(seen: Comparison, row: int) -> Iterator[str]:
+    scale = _moved(seen, seen.variance_factor)[row]
+    if scale and not _share_moved(seen)[row]:
+        yield words.input_scale(seen, row)
+    elif np.isfinite(seen.variance_factor[row]):
+        yield words.another_input(seen, row)
+
+
+def _iter_branch_causes(seen: Comparison, row: int) -> Iterator[str]:
+    # The branch has another variance: it is scaled, with all that it brings, or its mean shifts as well.
+    factor = seen.branch_factor
+    added = np.isfinite(seen.brought_variance[row])
+    scaled = _fits(seen, seen.mean_before + factor * seen.brought_mean, _sum(seen, factor))
+    where = _where(seen, row, *_local(seen, factor))
+    if scaled[row] if added else _between(seen, row):
+        sure = seen.same_weights or abs(words.share_change(seen, row)) < seen.share_same[row] / _SURE
+        yield words.scaled_branch(seen, row, where, sure=bool(sure))
+    else:
+        yield words.shifted_branch(seen, row, where)
+
+
+def _iter_sum_causes(seen: Comparison, row: int) -> Iterator[str]:
+    # The branch is sound: a mean is added to the sum, or the sum takes another share of the branch or of the skip.
+    taken = (seen.variance - seen.variance_before) / seen.brought_variance
+    kept = (seen.variance - seen.brought_variance) / seen.variance_before
+    # Elsewhere a branch may follow what came before it, and brings as much more.
+    moved = np.abs(seen.variance - _sum(seen, seen.branch_factor)) > seen.same * seen.variance
+    mean = ~_fits(seen, seen.mean_before + seen.branch_factor * seen.brought_mean, seen.variance)
+    if not moved[row]:
+        if mean[row]:
+            yield words.added_mean(seen, row, _where(seen, row, mean))
         return
-    places = np.flatnonzero(starts(curves) & (curves.blocks <= seen.block))
-    behind = seen.block - int(curves.blocks[places[-1]])
-    beta = 1 + behind * alpha**2
-    for other in (behind - 1, behind + 1):
-        yield _Factor(beta / (1 + max(0, other) * alpha**2), "beta is off by one block")
+    where = _where(seen, row, moved)
+    found = []
+    if taken[row] >= 0 and _fits(seen, seen.mean_before + taken * seen.brought_mean, seen.variance)[row]:
+        found.append(words.taken(seen, float(taken[row])))
+    if kept[row] >= -seen.same[row] and _fits(seen, kept * seen.mean_before + seen.brought_mean, seen.variance)[row]:
+        found.append(words.kept(float(kept[row])))
+    yield words.another_sum(seen, row, where, found)
 
 
-def _suspects(curves: Curves) -> str:
-    if curves.normalized:
-        return (
-            "its normalizer is missing, stands elsewhere or uses stored statistics (eval mode), or its weights' scale"
-        )
-    if curves.network.scaled:
-        return "its gain, beta, activation or the scale of its weights"
-    return (
-        "its normalizer is missing or uses stored statistics (eval mode), its activation or gain is another, or its "
-        "weights' scale"
-    )
+def _iter_other_causes(seen: Comparison, row: int) -> Iterator[str]:
+    # No sum is known here: a layer, a stage's first block, a block that ends with an activation.
+    mean, scale = _share_moved(seen), _moved(seen, seen.variance_factor)
+    if _goes_on(seen, row):
+        yield words.NO_RESET
+    elif _is_relu_of_branch(seen, row):
+        yield words.kept(0.0)
+    elif mean[row] and not scale[row]:
+        yield words.added_mean(seen, row, _where(seen, row, mean))
+    elif mean[row]:
+        yield words.shifted_block(seen, row)
+    elif scale[row]:
+        yield words.scaled_block(seen, row, _where(seen, row, scale))
 
 
-def _look(curves: Curves, base: Curves | None, at: int) -> _Place:
-    sides = _sides(curves, base, at)
-    ratios = {name: _ratio([_mean(side.values(name)[:, place]) for side, place in sides]) for name in _RATIOS}
-    # Where a healthy branch follows from the block's input, what happened before this block is no fault of its own.
-    levels = [_mean(branch_level(side)[:, place]) for side, place in sides]
-    if base is None:
-        ratios = {"residual_variance": levels[0], "channel_variance": _mean(addition(curves)[:, at])}
-    elif all(map(math.isfinite, levels)):
-        ratios["residual_variance"] = _ratio(levels)
-    return _Place(
-        variance=ratios["channel_variance"],
-        branch=ratios["residual_variance"],
-        added=_ratio([_added(side, place) for side, place in sides]),
-        law=_mean(addition(curves)[:, at]),
-        unreset=_unreset(curves, at),
-        share=_share(curves, at),
-        expected_share=_share(*sides[1]) if len(sides) > 1 else _healthy_share(curves),
-        is_start=bool(starts(curves)[at]),
-        block=int(curves.blocks[at]),
-        same=max(_SAME, _DEVIATIONS * float(curves.spread("residual_variance")[at]) * (2 / len(curves.seeds)) ** 0.5),
-    )
+def _between(seen: Comparison, row: int) -> bool:
+    """Return whether a scaled branch alone may move the mean's share so: no further than to its input's or its own.
+
+    What a branch alone has is not measured: nothing in most networks, and what ReLU makes of that, where ReLU follows.
+    """
+    ends = [share(seen.expected_mean, seen.expected_variance)[row]]
+    if not seen.curves.network.known and not seen.curves.layered:
+        ends += [share(seen.mean_before, seen.variance_before)[row], _RELU_SHARE]
+    now, allowed, known = share(seen.mean, seen.variance)[row], seen.share_same[row], [x for x in ends if x == x]
+    return not known or not (now < min(known) - allowed or now > max(known) + allowed)
 
 
-_RATIOS = ("channel_variance", "residual_variance")
+def _goes_on(seen: Comparison, row: int) -> bool:
+    stages, scale = seen.curves.stages, seen.curves.network.branch_scale
+    transition = stages[row] > 1 and stages[row] != stages[row - 1]
+    if scale is None or not transition or not seen.variance_factor[row] > 1 + seen.same[row]:
+        return False
+    expected = seen.variance_before[row] + scale * seen.branch[row]
+    return bool(abs(math.log(seen.variance[row] / expected)) < seen.same[row])
 
 
-def _sides(curves: Curves, base: Curves | None, at: int) -> Sequence[tuple[Curves, int]]:
-    if base is None:
-        return [(curves, at)]
-    sites = [list(zip(side.names, map(float, side.channels), strict=True)) for side in (curves, base)]
-    partner = dict(match_sites(*sites).pairs).get(at)
-    return [(curves, at)] if partner is None else [(curves, at), (base, partner)]
+def _is_relu_of_branch(seen: Comparison, row: int) -> bool:
+    if not seen.branch[row] > 0 or not _moved(seen, seen.variance_factor)[row]:
+        return False
+    left = seen.variance[row] / (_RELU_VARIANCE * seen.branch[row])
+    alike = abs(share(seen.mean, seen.variance)[row] - _RELU_SHARE) < seen.share_same[row]
+    return bool(alike and abs(math.log(left)) < seen.same[row])
 
 
-def _added(curves: Curves, at: int) -> float:
-    """Return (v_k - v_(k-1)) / r_k: what share of its variance the addition takes of the branch."""
-    variance, branch = curves.values("channel_variance"), curves.values("residual_variance")
-    return float(np.mean(variance[:, at] - variance[:, max(0, at - 1)]) / max(float(np.mean(branch[:, at])), 1e-30))
+def _sum(seen: Comparison, factor: Array | float) -> Array:
+    total: Array = seen.variance_before + factor * seen.brought_variance
+    return total
 
 
-def _unreset(curves: Curves, at: int) -> float:
-    """Return v_k / (v_(k-1) + s² r_k) of a transition: 1 where it goes on instead of starting afresh."""
-    variance, branch = curves.values("channel_variance"), curves.values("residual_variance")
-    scale = 1.0 if curves.network.branch_scale is None else curves.network.branch_scale
-    return _ratio([_mean(variance[:, at]), _mean(variance[:, max(0, at - 1)] + scale * branch[:, at])])
+def _moved(seen: Comparison, factor: Array) -> Flags:
+    moved: Flags = np.abs(np.log(factor)) > seen.same
+    return moved
 
 
-def _share(curves: Curves, at: int) -> float:
-    mean, variance = curves.values("channel_squared_mean")[:, at], curves.values("channel_variance")[:, at]
-    share = float(np.mean(mean) / max(float(np.mean(variance)), 1e-30))
-    return max(0.0, share - (float(mean_floor(curves)[at]) if curves.blocks[at] else 0.0))
+def _share_moved(seen: Comparison) -> Flags:
+    return np.isfinite(seen.expected_mean) & ~_fits(seen, seen.expected_mean, seen.expected_variance)
 
 
-def _healthy_share(curves: Curves) -> float:
-    return 0.47 if curves.network.arch == "bn-relu-conv" else 0.02
+def _fits(seen: Comparison, mean: Array, variance: Array) -> Flags:
+    apart = np.abs(share(seen.mean, seen.variance) - share(np.maximum(mean, 0.0), variance))
+    fits: Flags = apart <= seen.share_same
+    return fits
 
 
-def _mean(values: Array) -> float:
-    return float(np.mean(values))
+def _local(seen: Comparison, factor: Array) -> list[Flags]:
+    """Return where a branch is another by itself: by its variance, and by its variance over its input's.
+
+    A normalizer takes its input's scale out of a branch, and without one the branch follows it. Where neither is known,
+    only what both say is true.
+    """
+    network = seen.curves.network
+    as_it_is, freed = _moved(seen, factor), _moved(seen, factor / np.append(1.0, seen.variance_factor[:-1]))
+    if network.known:
+        return [as_it_is if network.normalized else freed]
+    return [as_it_is, freed]
 
 
-def _ratio(pair: Sequence[float]) -> float:
-    return pair[0] / pair[1] if len(pair) == 2 and pair[1] > 0 else math.nan
+def _where(seen: Comparison, row: int, *ways: Flags) -> str:
+    """Return in which of the blocks that can tell it is seen, or nothing where two ways to tell disagree."""
+    told = {_place(seen, row, flags) for flags in ways}
+    return told.pop() if len(told) == 1 else ""
 
 
-def _log(ratio: float) -> float:
-    return math.log(ratio) if ratio > 0 else 0.0
+def _place(seen: Comparison, row: int, flags: Flags) -> str:
+    curves = seen.curves
+    able = np.isfinite(seen.variance_factor) & (curves.layered | (curves.blocks > 0))
+    after = int(able[row + 1 :].sum())
+    found = int((flags & able)[row + 1 :].sum())
+    if not after:
+        return ""
+    if not found:
+        return f", in this {curves.unit} alone"
+    first = not able[:row].any()
+    if found == after:
+        return f", in every {curves.unit}" if first else f", from here on in every {curves.unit}"
+    return f", here and in {found} of the {after} {curves.unit}s after it"

@@ -161,7 +161,7 @@ def _iter_fitting(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
     if not network.homogeneous:
         # Closed forms take Gaussian inputs, and an exact gain is right for a variance of 1.
         yield from ((name, () if network.scaled else (_NEARLY_GAUSSIAN,)) for name in ("branch_level", "reset"))
-    if network.activation in _FAR_FROM_GAUSSIAN:
+    if network.far_from_gaussian:
         yield from ((name, ()) for name in _COMMON if name.startswith(PREDICTED))
     if (network.normalized and not network.centring) or network.weights == "ws":
         # Each channel, or each width, has a scale of its own.
@@ -186,9 +186,6 @@ def _iter_means(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
         yield "mean_shift", (_AT_BORDERS,)
 
 
-# Theory takes what an activation sees for Gaussian; a normalizer's output is so nearly, and this one makes 3.4 times the
-# variance out of the difference (measured, bn-relu-conv, width 0.25).
-_FAR_FROM_GAUSSIAN = frozenset({"tanhshrink"})
 _NEARLY_GAUSSIAN = Limit(
     min=0.25, max=4, reason="what a normalizer hands an activation is nearly Gaussian: tanhshrink makes 3.4 of that"
 )

@@ -93,6 +93,7 @@ def _diagnose(curves: Curves, limits: Array, *, undivided: bool = False) -> Diag
         fact=f"The variance does not reset at {curves.at(begins)}: it starts stage "
         f"{_stage(curves, begins)} at {curves.variance[begins]:.3g}, not below {limits[begins]:.3g}, and the "
         f"stage before it ended at {curves.before[begins]:.3g}",
+        certain=undivided or not curves.network.known,
         cause=_UNDIVIDED if undivided else _RAW if curves.network.known else f"{_RAW}; or {_OTHER}",
         remedy=_DIVIDE if undivided else _PROJECT,
     )

@@ -41,7 +41,9 @@ def find_unexpected_branch(curves: Curves) -> Diagnosis | None:
     predicted = bool(np.isfinite(expected).any())
     if not predicted:
         expected = _closed_form(curves)
-    times = _FAR if predicted or curves.network.homogeneous else _FAR_UNLESS_HOMOGENEOUS
+    network = curves.network
+    near = network.homogeneous or (predicted and not network.far_from_gaussian)
+    times = _FAR if near else _FAR_UNLESS_HOMOGENEOUS
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(curves.branch > 0, curves.branch / expected, np.nan)
         significant = ~(np.abs(curves.branch - expected) <= _DEVIATIONS * spread)
