@@ -37,7 +37,7 @@ _TIMES_BEFORE = 3.0
 _MEAN_AFTER_RELU, _NO_MEAN = 0.4669, 0.02
 # Of the sums in a network that adds, so many take the same share of their branch, within this factor. It is 1 or small
 # (alpha²): a ReLU after the addition leaves 0.34 to 0.68 of a branch, and its sums follow no such law.
-_MOST, _ALIKE = 0.6, 1.3
+_MOST, _ALIKE = 0.6, 1.6
 _SMALL, _WHOLE = 0.25, (0.85, 1.15)
 
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 # Of a branch with less than a millionth of the sum's variance nothing is seen in the sum's seven digits (float32).
 _DEAD = 1e-6
-# What moves by less than this part of what chance may do is known to stay.
-_SURE = 3.0
+# A mean whose share of the second moment is the same to this did not move, as far as anybody can tell.
+_STAYS = 0.03
+# Beyond what rounding does to a statistic of float32.
+_ROUNDING = 1e-4
 # ReLU of a standard normal: the squared mean's share of its second moment, 1/pi, and its variance, 1/2 - 1/(2 pi).
 _RELU_SHARE, _RELU_VARIANCE = 0.3183, 0.3408
 
@@ -67,7 +69,7 @@ def _iter_input_causes(seen: Comparison, row: int) -> Iterator[str]:
     scale = _moved(seen, seen.variance_factor)[row]
     if scale and not _share_moved(seen)[row]:
         yield words.input_scale(seen, row)
-    elif np.isfinite(seen.variance_factor[row]):
+    elif abs(words.share_change(seen, row)) > _ROUNDING or abs(seen.variance_factor[row] - 1) > _ROUNDING:
         yield words.another_input(seen, row)
 
 
@@ -78,7 +80,7 @@ def _iter_branch_causes(seen: Comparison, row: int) -> Iterator[str]:
     scaled = _fits(seen, seen.mean_before + factor * seen.brought_mean, _sum(seen, factor))
     where = _where(seen, row, *_local(seen, factor))
     if scaled[row] if added else _between(seen, row):
-        sure = seen.same_weights or abs(words.share_change(seen, row)) < seen.share_same[row] / _SURE
+        sure = seen.same_weights or abs(words.share_change(seen, row)) < _STAYS
         yield words.scaled_branch(seen, row, where, sure=bool(sure))
     else:
         yield words.shifted_branch(seen, row, where)
@@ -109,7 +111,7 @@ def _iter_other_causes(seen: Comparison, row: int) -> Iterator[str]:
     mean, scale = _share_moved(seen), _moved(seen, seen.variance_factor)
     if _goes_on(seen, row):
         yield words.NO_RESET
-    elif _is_relu_of_branch(seen, row):
+    elif _is_branch_alone(seen, row):
         yield words.kept(0.0)
     elif mean[row] and not scale[row]:
         yield words.added_mean(seen, row, _where(seen, row, mean))
@@ -140,12 +142,17 @@ def _goes_on(seen: Comparison, row: int) -> bool:
     return bool(abs(math.log(seen.variance[row] / expected)) < seen.same[row])
 
 
-def _is_relu_of_branch(seen: Comparison, row: int) -> bool:
-    if not seen.branch[row] > 0 or not _moved(seen, seen.variance_factor)[row]:
+def _is_branch_alone(seen: Comparison, row: int) -> bool:
+    """Return whether nothing but the branch is left: its variance, or what ReLU makes of it and its mean."""
+    scale = seen.curves.network.branch_scale if seen.curves.network.known else 1.0
+    if not seen.branch[row] > 0 or not _moved(seen, seen.variance_factor)[row] or not scale:
         return False
-    left = seen.variance[row] / (_RELU_VARIANCE * seen.branch[row])
+    branch = scale * seen.branch[row]
+    alone = abs(math.log(seen.variance[row] / branch)) < seen.same[row]
+    was_more = seen.expected_variance[row] > (1 + 2 * seen.same[row]) * scale * seen.expected_branch[row]
+    rectified = abs(math.log(seen.variance[row] / (_RELU_VARIANCE * branch))) < seen.same[row]
     alike = abs(share(seen.mean, seen.variance)[row] - _RELU_SHARE) < seen.share_same[row]
-    return bool(alike and abs(math.log(left)) < seen.same[row])
+    return bool((alone and was_more) or (rectified and alike))
 
 
 def _sum(seen: Comparison, factor: Array | float) -> Array:

@@ -52,11 +52,11 @@ def _nearest(factors: list[_Factor], factor: float, near: float) -> list[str]:
 def _anything(seen: Comparison) -> str:
     network = seen.curves.network
     if network.normalized or not network.known:
-        gain = "gain, a normalizer's weight or its activation is another"
-        return f"its normalizer is missing or uses stored statistics (eval mode), or the scale of its weights, a {gain}"
+        gain = "a gain, a normalizer's weight, a bias or its activation is another"
+        return f"its normalizer is missing or uses stored statistics (eval mode), or the scale of its weights, {gain}"
     if network.scaled:
-        return "its gain, beta, activation or the scale of its weights is another"
-    return "its activation, a gain or the scale of its weights is another"
+        return "its gain, beta, activation, a bias or the scale of its weights is another"
+    return "its activation, a bias, a gain or the scale of its weights is another"
 
 
 def _iter_factors(seen: Comparison, row: int) -> Iterator[_Factor]:
