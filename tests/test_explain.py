@@ -245,7 +245,10 @@ def test_a_skip_is_named_where_the_sum_keeps_another_share_of_it(name: str) -> N
 
 
 def test_a_skip_that_is_missing_before_a_relu() -> None:
-    assert cause("post-activation", set_one("skip", 0.0)) == "the skip is missing"
+    assert (
+        cause("post-activation", set_one("skip", 0.0))
+        == "the skip is missing: of branch and shortcut only the branch is left"
+    )
     assert "missing" not in cause("post-activation", set_one("skip", 1.4)).partition("the shortcut")[0]
 
 

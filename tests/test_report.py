@@ -163,7 +163,7 @@ def test_a_mean_above_the_variance_is_excused() -> None:
     [line, *_] = said(table(mean=((1.5, 2), (1.5, 2)), size=1), record(BN) | few)
     assert line.endswith("(block 1), which is chance where a channel has 2 values.")
     [line, *_] = said(table(mean=((1.5, 2), (1.5, 2))), {})
-    assert line.endswith(", as networks do that have layer normalization or a ReLU behind the addition.")
+    assert line.endswith(", as networks do that have layer normalization or a ReLU after the addition.")
 
 
 def test_what_follows_a_first_line_stands_under_the_text() -> None:

@@ -8,7 +8,7 @@ v' = s + (alpha skip_gain)² r its output's variance, where s is the shortcut's,
 
 In a healthy NF-ResNet both are 1, whatever happened upstream (Brock et al. 2021, section 4: every activation and
 convolution keeps the variance of its input). One pair of activation and convolution that multiplies the variance by q
-instead gives f = q and b = q^n behind n convolutions; a gate of g² gives f = 1 and b = g²; a shortcut that was not
+instead gives f = q and b = q^n after n convolutions; a gate of g² gives f = 1 and b = g²; a shortcut that was not
 divided by beta gives f = beta² and b = 1; zero padding leaves f = 1 and b = the share of taps that it keeps.
 """
 

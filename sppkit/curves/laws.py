@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves
 
 # The mean of n values is never exactly 0: its square is var/n, times up to 3.6 for values that are not independent, and
-# a channel's mean behind an activation varies with its variance, up to 0.6/C (both measured). Rounded up.
+# a channel's mean after an activation varies with its variance, up to 0.6/C (both measured). Rounded up.
 _PER_VALUE, _PER_CHANNEL = 4.0, 1.0
 # A gate that averages fewer values than this is no longer near 1/2 (0.1 of a healthy branch, of 8 values).
 _VALUES = 100
@@ -230,7 +230,8 @@ def _scaled_branch(curves: Curves) -> Array:
     before = _before(curves.values("channel_variance"))
     inside = curves.blocks - np.maximum.accumulate(np.where(starts(curves), curves.blocks, 0))
     after = np.append(0, inside[:-1] + 1)
-    expected = 1 + after * min(abs(curves.network.alpha), 1e100) ** 2
+    alpha = min(abs(curves.network.alpha), 1e100) if curves.network.known else np.nan
+    expected = 1 + after * alpha**2
     # The first block's input comes from a pool, and is not centred: ReLU's kin make about 1 of it.
     level = np.where(curves.blocks == 1, 1.0, before / expected)
     level[:, curves.judged] *= kept_taps(curves)

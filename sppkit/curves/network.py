@@ -38,7 +38,7 @@ class Network:
         weights: Name of the weight parametrization.
         init: ``he`` or ``lecun``.
         activation: Name of the activation.
-        gain: The factor behind the activations, None where it is the exact one or unknown.
+        gain: The factor after the activations, None where it is the exact one or unknown.
         zero_padding: Whether 3x3 convolutions see zeros beyond the map.
         pooled: Whether a max-pool precedes the first block.
         se: Whether the branch ends with squeeze-and-excite.
@@ -108,7 +108,7 @@ class Network:
     def takes_mean_out(self) -> bool:
         """Whether the next block's normalizer takes out a mean that is larger than the standard deviation.
 
-        Of ReLU and its kin, behind a normalizer, it stays below that.
+        Of ReLU and its kin, after a normalizer, it stays below that.
         """
         first = self.centring and self.norm_first is True and not self.stored
         return first and bool(self.activation) and not self.homogeneous

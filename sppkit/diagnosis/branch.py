@@ -98,7 +98,7 @@ def find_dominant_branch(curves: Curves, *, few: bool) -> Diagnosis | None:
 
     Args:
         curves: The curves and what is known of the network.
-        few: Look only for a fault of some blocks (True), which would explain what comes behind, or only for one that
+        few: Look only for a fault of some blocks (True), which would explain what comes after, or only for one that
             half of the blocks or more have (False), which may itself follow from an exploding variance.
 
     Returns:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEAD = "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
 NO_RESET = "the variance does not reset: the transition's shortcut is not projected from the normalized input"
+ALONE = "the skip is missing: of branch and shortcut only the branch is left"
 # A sum that keeps less than this of its skip, or of its branch, has lost it: seeds move either by a tenth.
 _NOTHING = 0.12
 # Of two signals of one variance that are the same, the sum has twice the variance that independent ones have.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sppkit.curves.laws import QUANTITIES
 from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.against_theory import iter_off_theory
@@ -115,7 +117,7 @@ def _iter_consequences(curves: Curves, found: list[Diagnosis], first: Diagnosis)
 def _with_cause(curves: Curves, diagnosis: Diagnosis) -> Diagnosis:
     if diagnosis.certain:
         return diagnosis
-    row = curves.names.index(diagnosis.block_name)
+    row = int(np.flatnonzero(curves.blocks == diagnosis.block)[0])
     return replace(diagnosis, cause=explain(curves, None, row, diagnosis.statistic) or diagnosis.cause)
 
 

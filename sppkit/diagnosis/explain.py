@@ -112,7 +112,7 @@ def _iter_other_causes(seen: Comparison, row: int) -> Iterator[str]:
     if _goes_on(seen, row):
         yield words.NO_RESET
     elif _is_branch_alone(seen, row):
-        yield words.kept(0.0)
+        yield words.ALONE
     elif mean[row] and not scale[row]:
         yield words.added_mean(seen, row, _where(seen, row, mean))
     elif mean[row]:

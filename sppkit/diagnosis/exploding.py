@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sppkit.curves.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
-# Blocks that each add a branch of variance 1 reach 1 + k behind k of them, 51 behind 50, and a transition resets that
-# (Brock et al. 2021, section 3). Ten times beyond is no such growth: behind 50 blocks it is 5 % a block, compounded.
+# Blocks that each add a branch of variance 1 reach 1 + k after k of them, 51 after 50, and a transition resets that
+# (Brock et al. 2021, section 3). Ten times beyond is no such growth: after 50 blocks it is 5 % a block, compounded.
 _BEYOND_LINEAR = 10.0
 # Where nothing makes the growth linear, linear growth itself is the limit: networks that keep to it start from 2, not
 # from 1, and reach half of it.
@@ -25,7 +25,7 @@ _BEYOND_UNSCALED = 1.0
 def find_exploding(curves: Curves) -> Diagnosis | None:
     """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
 
-    v is the variance behind the first block, where nothing is known of the network at least 1 and at least that of its
+    v is the variance after the first block, where nothing is known of the network at least 1 and at least that of its
     first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network
     that has neither normalizer nor beta the factor is 1.
 
@@ -81,7 +81,7 @@ def growth_per_block(curves: Curves, last: int) -> float:
 
 
 def _begin(curves: Curves) -> int:
-    """Return where the growth begins: the block behind the last one that was no larger than the first."""
+    """Return where the growth begins: the block after the last one that was no larger than the first."""
     larger = curves.variance > curves.variance[0]
     return int(np.flatnonzero(~larger)[-1]) + 1
 
@@ -97,7 +97,7 @@ def _explain(network: Network) -> tuple[str, str]:
         return (
             "published weight standardization gives every weight unit variance, so that a convolution multiplies the "
             "variance by its fan-in",
-            "take scaled-ws, which divides by the fan-in, or put a normalizer behind every convolution",
+            "take scaled-ws, which divides by the fan-in, or put a normalizer after every convolution",
         )
     if network.unscaled:
         return (

@@ -124,7 +124,7 @@ def _explain(network: Network, error: float) -> tuple[str, str]:
         )
     if network.init == "he":
         return (
-            "the weights' variance of 2/fan_in makes up for ReLU, and so does the gain behind the activation",
+            "the weights' variance of 2/fan_in makes up for ReLU, and so does the gain after the activation",
             "take --init lecun (1/fan_in) with the exact gain, or --gain 1 with weights that are not centred",
         )
     return (

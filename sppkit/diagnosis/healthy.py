@@ -83,7 +83,7 @@ def _excuse(curves: Curves, ratio: Array, worst: int) -> str:
     if curves.layered:
         return " and is taken out again: no mean shift builds up" if takes_mean_out(ratio) else ""
     if not curves.network.known:
-        return ", as networks do that have layer normalization or a ReLU behind the addition"
+        return ", as networks do that have layer normalization or a ReLU after the addition"
     count = curves.independent[curves.judged[worst]]
     return f", which is chance where a channel has {count:.0f} values"
 

@@ -26,18 +26,18 @@ _BEYOND = 1e6
 # What the one step that is left out may be: 8-bit pixels have a variance of some thousands.
 _ONE_STEP = 1e6
 # Ratios at which inputs have become alike: half, and 99 %, of the second moment is common to all. With He's
-# initialization and ReLU (the correlation's recursion of Cho & Saul 2009, iterated from 0) the first is passed behind
-# 3 layers; behind 30, the deepest plain network that trained (He et al. 2015, arXiv:1502.01852), it is 35; behind 57,
+# initialization and ReLU (the correlation's recursion of Cho & Saul 2009, iterated from 0) the first is passed after
+# 3 layers; after 30, the deepest plain network that trained (He et al. 2015, arXiv:1502.01852), it is 35; after 57,
 # it is 100 at infinite width, and stays at some tens where layers have some hundreds of channels (measured).
 _ALIKE, _TOO_ALIKE = 1.0, 100.0
 # A weight layer with its normalizer, activation, dropout and pooling, whose ratios differ by design: the middle one of
-# them speaks for all, and a normalizer, behind which the mean is below a tenth of the variance, takes it out.
+# them speaks for all, and a normalizer, after which the mean is below a tenth of the variance, takes it out.
 _GROUP = 5
 _TAKEN_OUT = 0.1
 # Below this a variance is 0.
 _TINY = 1e-300
 
-_DEFAULT = "weights too small for their fan-in (PyTorch's own, of variance 1/(3 fan_in), leave a sixth behind ReLU)"
+_DEFAULT = "weights too small for their fan-in (PyTorch's own, of variance 1/(3 fan_in), leave a sixth after ReLU)"
 _INITIALIZE = "draw weights of variance 1/(fan_in E f²), 2/fan_in for ReLU (torch.nn.init.kaiming_normal_)"
 
 
@@ -162,7 +162,7 @@ def _of_groups(ratio: Array) -> Array:
 def body(curves: Curves) -> int:
     """Return how many layers pass the signal on: those before a global pooling, else all but the last.
 
-    A classifier has a scale of its own, and behind a global pooling the variance is that of averages.
+    A classifier has a scale of its own, and after a global pooling the variance is that of averages.
 
     Args:
         curves: The curves of layers.

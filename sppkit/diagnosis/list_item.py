@@ -33,7 +33,7 @@ class ListItem:
         return Text.assemble((self.mark, self.style), " ", self.text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield the lines, those behind the first one indented.
+        """Yield the lines, those after the first one indented.
 
         Args:
             console: Where it is printed.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The squared mean outweighs the variance: two samples look more alike than different. Brock et al. 2021, figure 2,
 # show it for the network with mean shift and for no other; BatchNorm before ReLU stays at 0.3183/0.6817 = 0.47.
 PASSES = 1.0
-# What keeps a mean without being sick: a ReLU behind the addition makes of the signal a reflected random walk, whose
+# What keeps a mean without being sick: a ReLU after the addition makes of the signal a reflected random walk, whose
 # squared mean is (2/pi)/(1 - 2/pi) = 1.75 times its variance, and layer or group normalization leaves each channel its
 # own mean, up to 4.2 times the variance (measured: bn-relu-conv with ln, depth 26 to 200, 64 and 96 px; 2.4 in vision
 # transformers of 12 to 48 layers with Xavier's initialization). 5 is beyond both.
@@ -69,7 +69,7 @@ def holds_mean_at_zero(network: Network) -> bool:
         network: What is known of the network.
 
     Returns:
-        True for centred weights, and for a normalizer of each channel behind the activation.
+        True for centred weights, and for a normalizer of each channel after the activation.
     """
     if network.weights in {"centered-ws", "scaled-ws", "ws"}:
         return True
@@ -139,7 +139,7 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
         )
     if not network.initial:
         return (
-            "trained weights: a few channels with large means are common, and the layers behind have learnt with them",
+            "trained weights: a few channels with large means are common, and the later layers have learnt with them",
             "compare with the same network at its initialization to see whether training or the architecture shifts it",
         )
     if adds_nothing(curves):
@@ -152,7 +152,7 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
         return (
             f"{network.norm} subtracts a mean over several channels and leaves each channel the rest of its own, to "
             f"which {_name(network)} and weights with non-zero mean add in every block",
-            "networks with it train so; a normalizer behind the activation (relu-bn-conv) or centred weights "
+            "networks with it train so; a normalizer after the activation (relu-bn-conv) or centred weights "
             "(--weights centered-ws) take the mean out",
         )
     if by_border:
@@ -168,15 +168,15 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
         )
     if network.takes_mean_out:
         return (
-            f"{_name(network)} behind the normalizer has a mean larger than its standard deviation, and the weights "
+            f"{_name(network)} after the normalizer has a mean larger than its standard deviation, and the weights "
             "hand it on",
             "the next block's normalizer takes it out again; the order of relu-bn-conv, or centred weights, avoid it",
         )
     if network.scaled:
         return shift, "scaled-ws removes it (predicted 0.00)"
     if network.norm == "none":
-        return shift, "centred weights (--weights centered-ws) or a normalizer behind the activation remove it"
-    return shift, "centred weights (scaled weight standardization) or a normalizer behind the activation remove it"
+        return shift, "centred weights (--weights centered-ws) or a normalizer after the activation remove it"
+    return shift, "centred weights (scaled weight standardization) or a normalizer after the activation remove it"
 
 
 def _name(network: Network) -> str:

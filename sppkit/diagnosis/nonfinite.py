@@ -83,7 +83,7 @@ def explain_loss(curves: Curves, name: str, *, is_stem: bool) -> tuple[str, str]
 
 
 def _last_size(curves: Curves) -> tuple[float, float]:
-    """Return the root mean square of the values behind the last finite block, and by which factor it last grew."""
+    """Return the root mean square of the values after the last finite block, and by which factor it last grew."""
     squares = np.where(np.isnan(curves.mean), 0.0, curves.mean) + np.where(
         np.isnan(curves.variance), 0.0, curves.variance
     )

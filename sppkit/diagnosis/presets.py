@@ -64,13 +64,13 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
         "mean_shift": (
             Limit(
                 max=0.9,
-                reason="(1/pi) / (1 - 1/pi) = 0.47 behind BatchNorm and ReLU at any depth, up to 0.75 in narrow layers",
+                reason="(1/pi) / (1 - 1/pi) = 0.47 after BatchNorm and ReLU at any depth, up to 0.75 in narrow layers",
             ),
         ),
     },
     "relu-bn-conv": _NORMALIZED
     | {
-        "mean_shift": (Limit(max=0.15, reason="BatchNorm behind ReLU leaves no mean: less than 2 % at full width"),),
+        "mean_shift": (Limit(max=0.15, reason="BatchNorm after ReLU leaves no mean: less than 2 % at full width"),),
     },
     "nf-resnet": _RESIDUAL
     | {
@@ -158,7 +158,7 @@ def fit(limits: Limits, curves: Curves) -> Limits:
 
 def _iter_fitting(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
     network = curves.network
-    if not network.homogeneous:
+    if network.activation and not network.homogeneous:
         # Closed forms take Gaussian inputs, and an exact gain is right for a variance of 1.
         yield from ((name, () if network.scaled else (_NEARLY_GAUSSIAN,)) for name in ("branch_level", "reset"))
     if network.far_from_gaussian:
@@ -182,7 +182,7 @@ def _iter_means(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
         yield "mean_shift", ()
     elif several and network.arch in _MEANS_OF_SEVERAL:
         yield "mean_shift", (_MEANS_OF_SEVERAL[network.arch],)
-    elif network.arch == "nf-resnet" and network.zero_padding and not network.homogeneous:
+    elif network.arch == "nf-resnet" and network.zero_padding and network.activation and not network.homogeneous:
         yield "mean_shift", (_AT_BORDERS,)
 
 

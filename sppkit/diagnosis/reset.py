@@ -27,7 +27,7 @@ _RAW = (
     "normalized (or beta-scaled) one"
 )
 _OTHER = "the stage has a scale of its own, larger than that of the one before it"
-_PROJECT = "let the shortcut's convolution start behind the first normalizer or activation, where the branch starts"
+_PROJECT = "let the shortcut's convolution start after the first normalizer or activation, where the branch starts"
 _UNDIVIDED = "nothing divides a block's input by beta, its expected standard deviation: branch and shortcut follow it"
 _DIVIDE = "scale the first activation of every block by 1/beta"
 
@@ -121,7 +121,7 @@ def _generic_limits(curves: Curves) -> Array:
     with np.errstate(invalid="ignore"):
         high = (variance > limits).sum() > _MOST * np.isfinite(limits).sum()
         # With a scale of 1, which is the usual one, the branch may explain it all: a block whose shortcut and branch
-        # are both normalized starts with 2, behind a first stage that started with less.
+        # are both normalized starts with 2, after a first stage that started with less.
         explained = variance <= _shortcut_limits(curves, curves.branch)
     return np.where(high & ~explained, limits, np.nan)
 
@@ -140,9 +140,9 @@ def _shortcut_limits(curves: Curves, added: Array) -> Array:
 
 
 def _find_growing_beta(curves: Curves, factors: Factors) -> Diagnosis | None:
-    # The variance resets, since transitions divide by what they are told; the blocks behind divide by too much.
+    # The variance resets, since transitions divide by what they are told; the blocks after divide by too much.
     network, count = curves.network, len(curves.variance)
-    # Behind a transition beta² falls back to 1 + alpha²; gone on, it is 1 + alpha² times all blocks before.
+    # After a transition beta² falls back to 1 + alpha²; gone on, it is 1 + alpha² times all blocks before.
     gone_on = 1 + min(abs(network.alpha), 1e100) ** 2 * np.arange(count)
     hypothesis = factors.beta_squared / gone_on
     if not _fits(factors.branch, hypothesis):
@@ -161,7 +161,7 @@ def _find_growing_beta(curves: Curves, factors: Factors) -> Diagnosis | None:
         f"{curves.at(begins)} on: the variance resets at each stage, and what the branch divides by does not",
         cause=f"beta² goes on growing by alpha² per block, to {gone_on[worst]:.3g} where "
         f"{factors.beta_squared[worst]:.3g} would be right",
-        remedy="reset the expected variance to 1 + alpha² behind each block that projects its shortcut",
+        remedy="reset the expected variance to 1 + alpha² after each block that projects its shortcut",
     )
 
 

@@ -44,7 +44,7 @@ _LAYER_FINDERS = (find_nonfinite, find_vanishing_layers, find_exploding_layers, 
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
 })  # fmt: skip
-# What a fault brings about behind the block where it begins, and what is no fault of its own there.
+# What a fault brings about after the block where it begins, and what is no fault of its own there.
 _CONSEQUENCES: dict[str, frozenset[str]] = {
     "non-finite": frozenset({"border-sag"}),
     "wrong-gain": _SCALE,
