@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from sppkit.curves.chance import FALSE_ALARM
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.presets import preset_of
 from sppkit.gate.against_baseline import iter_changes, match
 from sppkit.gate.policy import preset_policy
-from sppkit.gate.presets import preset_of
 
 # Stands for a signal that is gone.
 FAR = 1e9
@@ -20,7 +20,7 @@ def margin(table: Any, base: Any, record: Any, base_record: Any) -> tuple[float,
 
     A comparison fails where every tolerance's logarithm, times a factor, is below it.
     """
-    new, old = Signal(table, record), Signal(base, base_record)
+    new, old = Curves(table, record), Curves(base, base_record)
     if new.nonfinite.any():
         return FAR, FAR
     policy = preset_policy(preset_of(str(record.get("arch", ""))))

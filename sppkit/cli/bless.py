@@ -88,11 +88,11 @@ def _bless_one(saved: SavedRun, target: Path | None, reason: str | None, *, quie
 
 def _show_difference(saved: SavedRun, path: Path) -> None:
     from sppkit.curves.signal import Signal
+    from sppkit.diagnosis.presets import preset_of
     from sppkit.errors import UsageError
     from sppkit.gate.baseline import read_baseline
     from sppkit.gate.difference import Difference
     from sppkit.gate.policy import preset_policy
-    from sppkit.gate.presets import preset_of
 
     if not path.exists():
         console.show(

@@ -6,18 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from sppkit.diagnosis.limit import Level, Limit, tolerance
+from sppkit.diagnosis.presets import PRESETS
 from sppkit.errors import UsageError
-from sppkit.gate.limit import Limit
-from sppkit.gate.presets import PRESETS
 from sppkit.machine.toml import read_toml
 from sppkit.registry import STATISTICS, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sppkit.gate.verdict import Level
 
 # What can be limited beside the statistics; ``quantities`` says what each is.
 DERIVED = ("nonfinite", "mean_shift", "growth", "variance_kept", "reset", "addition", "branch_level")
@@ -44,10 +43,7 @@ class Policy:
         Returns:
             The factor and the level, the last limit that covers the block winning; None where there is none.
         """
-        fitting = [limit for limit in self.limits.get(quantity, ()) if limit.ratio is not None and limit.covers(block)]
-        if not fitting:
-            return None
-        return cast("float", fitting[-1].ratio), cast("Level", fitting[-1].level)
+        return tolerance(self.limits, quantity, block)
 
 
 def load_policy(given: object, preset: str) -> Policy:

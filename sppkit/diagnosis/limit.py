@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Bound = Literal["max", "min"]
+Level = Literal["error", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +60,21 @@ class Limit:
         """
         pairs = (("max", self.max), ("min", self.min))
         return [(cast("Bound", kind), bound) for kind, bound in pairs if bound is not None]
+
+
+Limits: TypeAlias = "Mapping[str, tuple[Limit, ...]]"
+
+
+def tolerance(limits: Limits, quantity: str, block: str) -> tuple[float, Level] | None:
+    """Return how far a statistic may be from what is expected at a block.
+
+    Args:
+        limits: By quantity.
+        quantity: The statistic, or ``predicted_`` and its name.
+        block: The block's name.
+
+    Returns:
+        The factor and the level, the last limit that covers the block winning; None where there is none.
+    """
+    fitting = [limit for limit in limits.get(quantity, ()) if limit.ratio is not None and limit.covers(block)]
+    return (cast("float", fitting[-1].ratio), cast("Level", fitting[-1].level)) if fitting else None
