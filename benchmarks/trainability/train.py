@@ -100,7 +100,7 @@ def results() -> dict[str, list[dict[str, Any]]]:
 
 
 def working_settings(case: Case) -> float:
-    """Return with how many of the five settings a network learns, averaged over seeds: what it is from being fragile."""
+    """Return with how many of the five settings a network learns, averaged over seeds; few is fragile."""
     learnt = [_has_learnt(found, case) for found in results()[case.name]]
     return sum(learnt) / len(SEEDS)
 

@@ -124,19 +124,19 @@ class Gradients:
             joined.gradient = None
 
     def _reduce_all(self) -> None:
+        before: _Value | None = None
         for value in self._values:
-            if value.gradient is None:
-                value.gradient = value.like.new_zeros(()).expand(value.shape)
-        for index, value in enumerate(self._values):
-            self._reduce(value)
-            if index and _is_skip(self._values[index - 1].edge, value.edge):
-                pair = (self._values[index - 1].gradient, value.gradient)
-                self._keep("branch_gradient", value.site.block, pair)
+            gradient = self._reduce(value)
+            if before is not None and before.gradient is not None and _is_skip(before.edge, value.edge):
+                self._keep("branch_gradient", value.site.block, (before.gradient, gradient))
+            before = value
         self._values = []
 
-    def _reduce(self, value: _Value) -> None:
-        assert value.gradient is not None
+    def _reduce(self, value: _Value) -> Tensor:
+        if value.gradient is None:  # nothing comes back to it
+            value.gradient = value.like.new_zeros(()).expand(value.shape)
         self._keep("block_gradient", value.site.block, value.gradient.movedim(value.axis, 1))
+        return value.gradient
 
     def _keep(self, role: GradientRole, block: int, heard: Any) -> None:
         if not self.reducer.names(role):

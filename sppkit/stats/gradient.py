@@ -55,9 +55,9 @@ def reduce_branch(pair: tuple[Tensor, Tensor]) -> BranchGradient:
     Returns:
         The sums.
     """
-    before, after = (
-        item.detach().double() if item.device.type != "mps" else item.detach().cpu().double() for item in pair
-    )
+    # MPS has no float64.
+    host = "cpu" if pair[0].device.type == "mps" else pair[0].device
+    before, after = (item.detach().to(host).double() for item in pair)
     return BranchGradient((before - after).square().sum(), after.square().sum())
 
 
