@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--kind", action="append", help="part of a fault's name; repeatable")
     parser.add_argument("--fresh", action="store_true", help="measure anew what is in the local folder")
     parser.add_argument("--out", type=Path, default=HERE / "results.json", help="where to write the trials")
-    parser.add_argument("--show", action="store_true", help="print every trial that matters and is missed or explained wrongly")
+    parser.add_argument(
+        "--show", action="store_true", help="print every trial that matters and is missed or explained wrongly"
+    )
     arguments = parser.parse_args()
     prepare()
     for library in MISSING:

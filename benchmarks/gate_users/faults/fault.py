@@ -73,8 +73,6 @@ def in_some(mutate: Callable[[Any], int]) -> Mutate:
     return mutate_some
 
 
-
-
 def some(items: Sequence[Any], share: float) -> Sequence[Any]:
     """Return a share of a sequence around its middle, at least one of it."""
     count = min(len(items), max(1, round(share * len(items))))

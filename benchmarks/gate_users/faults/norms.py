@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -10,6 +11,7 @@ from benchmarks.gate_users.faults.fault import (
     ACTIVATIONS,
     NORMS,
     SHARES,
+    WEIGHTED,
     Fault,
     NotApplicableError,
     change_each,
@@ -63,10 +65,10 @@ def _eps(_model: nn.Module, blocks: Any, eps: float) -> int:
 
 
 def _swap(block: Any) -> int:
-    leaves = [place for place in iter_places(block, NORMS | ACTIVATIONS)]
+    leaves = list(iter_places(block, NORMS | ACTIVATIONS | WEIGHTED))
     pairs = [
         (one, two)
-        for one, two in zip(leaves, leaves[1:], strict=False)
+        for one, two in pairwise(leaves)
         if one.parent is two.parent and type(one.module).__name__ in NORMS and type(two.module).__name__ in ACTIVATIONS
     ]
     for one, two in pairs:

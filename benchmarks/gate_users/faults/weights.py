@@ -40,9 +40,14 @@ def _all(_model: nn.Module, blocks: Any, factor: float) -> int:
     return in_blocks(blocks, lambda block: change_each(block, WEIGHTED, lambda layer: _scale(layer, factor)))
 
 
+def _fans(layer: Any) -> tuple[int, int]:
+    weight, area = layer.weight, math.prod(layer.weight.shape[2:])
+    return weight.shape[1] * area, weight.shape[0] * area
+
+
 def _fan_out(block: Any) -> int:
     def change(layer: Any) -> None:
-        fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+        fan_in, fan_out = _fans(layer)
         _scale(layer, math.sqrt(fan_in / fan_out))
 
     return change_each(block, WEIGHTED, change)
@@ -58,11 +63,11 @@ def _to_std(std: Callable[[Any], float]) -> Callable[[Any], int]:
 
 
 def _fan_in(layer: Any) -> int:
-    return nn.init._calculate_fan_in_and_fan_out(layer.weight)[0]
+    return _fans(layer)[0]
 
 
 def _xavier(layer: Any) -> float:
-    return math.sqrt(2 / sum(nn.init._calculate_fan_in_and_fan_out(layer.weight)))
+    return math.sqrt(2 / sum(_fans(layer)))
 
 
 def _dead(_model: nn.Module, blocks: Any, share: float) -> int:

@@ -63,16 +63,16 @@ class UNet(nn.Module):
 
 
 def plain_relu() -> nn.Module:
-    return PlainNetwork(nn.ReLU, norm=False, depth=7, pools=(2, 4))
+    return PlainNetwork(nn.ReLU, norm=False, depth=5, pools=(1, 3))
 
 
 def plain_tanh() -> nn.Module:
-    return PlainNetwork(nn.Tanh, norm=False, depth=7, pools=(2, 4))
+    return PlainNetwork(nn.Tanh, norm=False, depth=5, pools=(1, 3))
 
 
 def plain_leaky_relu() -> nn.Module:
-    return PlainNetwork(lambda: nn.LeakyReLU(0.01), norm=False, depth=7, pools=(2, 4))
+    return PlainNetwork(lambda: nn.LeakyReLU(0.01), norm=False, depth=5, pools=(1, 3))
 
 
 def vgg() -> nn.Module:
-    return PlainNetwork(nn.ReLU, norm=True, depth=6, pools=(1, 3))
+    return PlainNetwork(nn.ReLU, norm=True, depth=5, pools=(1, 3))

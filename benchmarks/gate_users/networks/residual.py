@@ -93,7 +93,9 @@ def he_normal(model: nn.Module) -> None:
 class ResNet(nn.Module):
     """A stem of 3x3 and max-pooling, stages of two blocks, and a classifier."""
 
-    def __init__(self, block: Callable[[int, int, int], nn.Module], stem: nn.Sequential, width: int, stages: int) -> None:
+    def __init__(
+        self, block: Callable[[int, int, int], nn.Module], stem: nn.Sequential, width: int, stages: int
+    ) -> None:
         super().__init__()
         self.stem = stem
         self.blocks = nn.ModuleList()
@@ -118,12 +120,12 @@ def post_activation_resnet() -> nn.Module:
 
 def pre_activation_resnet() -> nn.Module:
     stem = nn.Sequential(conv(3, 16), nn.MaxPool2d(2))
-    return ResNet(lambda i, o, s: PreActivationBlock(i, o, s, nn.BatchNorm2d), stem, 16, 3)
+    return ResNet(lambda i, o, s: PreActivationBlock(i, o, s, nn.BatchNorm2d), stem, 16, 2)
 
 
 def group_norm_resnet() -> nn.Module:
     stem = nn.Sequential(conv(3, 16), group_norm(16), nn.ReLU(), nn.AvgPool2d(2))
-    return ResNet(lambda i, o, s: PostActivationBlock(i, o, s, group_norm), stem, 16, 3)
+    return ResNet(lambda i, o, s: PostActivationBlock(i, o, s, group_norm), stem, 16, 2)
 
 
 def norm_free_resnet() -> nn.Module:

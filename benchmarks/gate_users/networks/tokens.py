@@ -149,7 +149,7 @@ class ConvNeXt(nn.Module):
         self.stem = nn.Conv2d(3, width, 2, 2)
         self.blocks = nn.ModuleList([ConvNeXtBlock(width) for _ in range(2)])
         self.down = nn.Sequential(nn.GroupNorm(1, width), nn.Conv2d(width, 2 * width, 2, 2))
-        self.deep = nn.ModuleList([ConvNeXtBlock(2 * width) for _ in range(3)])
+        self.deep = nn.ModuleList([ConvNeXtBlock(2 * width) for _ in range(2)])
         self.norm = nn.LayerNorm(2 * width)
         self.head = nn.Linear(2 * width, 10)
 
