@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.gate_users.faults.fault import NotApplicableError
-from benchmarks.gate_users.interface import Measured, as_baseline, judge, measure
+from benchmarks.gate_users.interface import Measured, UsageError, as_baseline, judge, measure
 from benchmarks.gate_users.networks.network import Network
-from benchmarks.gate_users.refactorings import KEEPS, Refactoring, applies
+from benchmarks.gate_users.refactorings import KEEPS, NothingToRefactorError, Refactoring, applies
 from benchmarks.gate_users.store import kept
 
 SEEDS = 4
@@ -39,7 +38,9 @@ def _measure_changed(network: Network, refactoring: Refactoring, first: int) -> 
     torch.set_num_threads(refactoring.threads)
     try:
         return measure(network, first, plant=refactoring.plant, **refactoring.options)
-    except NotApplicableError:
+    except UsageError as error:
+        if not isinstance(error.__cause__, NothingToRefactorError):
+            raise
         return None
     finally:
         torch.set_num_threads(before)

@@ -15,12 +15,13 @@ import sppkit.measuring.run as measuring
 from benchmarks.gate_users.factory import Plant, planted
 from benchmarks.gate_users.networks.network import Network
 from sppkit.config.options import resolve_config
+from sppkit.errors import UsageError
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.tokens import draw_tokens
 from sppkit.measuring.own_network import _seeded as seeded
 
-__all__ = ["Measured", "as_baseline", "draw_input", "judge", "measure", "prepare", "seeded"]
+__all__ = ["Measured", "UsageError", "as_baseline", "draw_input", "judge", "measure", "prepare", "seeded"]
 BATCH = 8
 
 

@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gate_users.faults.fault import Build, NotApplicableError
+from benchmarks.gate_users.faults.fault import Build
 from benchmarks.gate_users.networks.network import Joined
 
 # Their initialization is a function of their own, which sets what is drawn here back.
 _OWN_LAW = ("norm-free ResNet", "GPT", "timm", "transformers")
+
+
+class NothingToRefactorError(Exception):
+    """A network has no place for a refactoring."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def _wrapped(build: Build) -> nn.Module:
 def _blocks_wrapped(build: Build) -> nn.Module:
     model: Any = build()
     if not isinstance(getattr(model, "blocks", None), nn.ModuleList):
-        raise NotApplicableError
+        raise NothingToRefactorError
     model.blocks = nn.ModuleList(nn.Sequential(block) for block in model.blocks)
     return model
 
@@ -67,7 +71,7 @@ def _split(build: Build) -> nn.Module:
 
 def _if(applies: bool, model: nn.Module) -> nn.Module:
     if not applies:
-        raise NotApplicableError
+        raise NothingToRefactorError
     return model
 
 
@@ -100,7 +104,7 @@ def _inplace(build: Build) -> nn.Module:
 def _other_head(build: Build) -> nn.Module:
     model: Any = build()
     if not isinstance(getattr(model, "head", None), nn.Linear):
-        raise NotApplicableError
+        raise NothingToRefactorError
     model.head = nn.Linear(model.head.in_features, 7)
     return model
 

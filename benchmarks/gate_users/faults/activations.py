@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.gate_users.faults.fault import (
     ACTIVATIONS,
-    SHARES,
+    COUNTS,
     Fault,
     in_blocks,
     in_place,
@@ -63,13 +63,13 @@ FAULTS = [
     Fault("activation + c in one block", in_place(_shift_one), _C, _MEAN),
     Fault("activation × s in every block", in_place(_scale_all), _FACTORS, ("activation", "gain", "scale", "factor")),
     Fault("activation × s in one block", in_place(_scale_one), _FACTORS, ("activation", "gain", "scale", "factor")),
-    Fault("GELU made ReLU", in_place(_other(nn.ReLU, "GELU", "NewGELUActivation")), SHARES, (*_OTHER, "mean")),
-    Fault("ReLU made GELU", in_place(_other(nn.GELU, "ReLU")), SHARES, (*_OTHER, "mean")),
-    Fault("ReLU or GELU made SiLU", in_place(_other(nn.SiLU, "ReLU", "GELU")), SHARES, (*_OTHER, "mean")),
-    Fault("the activation made tanh", in_place(_other(nn.Tanh, "ReLU", "GELU", "LeakyReLU")), SHARES,
+    Fault("GELU made ReLU", in_place(_other(nn.ReLU, "GELU", "NewGELUActivation")), COUNTS, (*_OTHER, "mean")),
+    Fault("ReLU made GELU", in_place(_other(nn.GELU, "ReLU")), COUNTS, (*_OTHER, "mean")),
+    Fault("ReLU or GELU made SiLU", in_place(_other(nn.SiLU, "ReLU", "GELU")), COUNTS, (*_OTHER, "mean")),
+    Fault("the activation made tanh", in_place(_other(nn.Tanh, "ReLU", "GELU", "LeakyReLU")), COUNTS,
           (*_OTHER, "mean gone")),
     Fault("LeakyReLU's slope for ReLU's", in_place(_leak), (0.05, 0.1, 0.2, 0.5), (*_OTHER, "mean gone")),
-    Fault("an activation missing", in_place(_other(nn.Identity, *ACTIVATIONS)), SHARES, (*_OTHER, "mean gone")),
+    Fault("an activation missing", in_place(_other(nn.Identity, *ACTIVATIONS)), COUNTS, (*_OTHER, "mean gone")),
     Fault("an activation doubled", in_place(in_some(
-        lambda block: replace_each(block, ACTIVATIONS, lambda act: nn.Sequential(act, act)))), SHARES, _OTHER),
+        lambda block: replace_each(block, ACTIVATIONS, lambda act: nn.Sequential(act, act)))), COUNTS, _OTHER),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.gate_users.faults.fault import SHARES, Fault, in_blocks, in_place, in_some, middle
+from benchmarks.gate_users.faults.fault import COUNTS, Fault, in_blocks, in_place, in_some, middle
 from benchmarks.gate_users.networks.network import Joined
 
 # (skip, scaled branch) to sum.
@@ -76,10 +76,10 @@ FAULTS = [
     Fault("skip × s in every block", _in_all(lambda s: lambda skip, branch: s * skip + branch),
           (0.97, 0.9, 0.7071, 0.5), _ADDITION),
     Fault("the skip is missing", in_place(in_some(lambda block: add_by(block, lambda _skip, branch: branch + 0))),
-          SHARES, _ADDITION),
+          COUNTS, _ADDITION),
     Fault("dropout on the branch", _in_all(lambda p: lambda skip, branch: skip + functional.dropout(branch, p)), _DROP,
           (*_ADDITION, "dropout")),
     Fault("stochastic depth", _in_all(_stochastic_depth), (0.1, 0.2, 0.5, 0.8), (*_ADDITION, "dropout")),
     Fault("the branch is detached", in_place(in_some(
-        lambda block: add_by(block, lambda skip, branch: skip + branch.detach()))), SHARES, _ADDITION),
+        lambda block: add_by(block, lambda skip, branch: skip + branch.detach()))), COUNTS, _ADDITION),
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ from benchmarks.gate_users.networks.network import Network
 Build = Callable[[], nn.Module]
 # Does something to a built model and its blocks at a strength; returns at how many places.
 Mutate = Callable[[nn.Module, Sequence[Any], Any], int]
-# In how many blocks: one, a quarter, a half, all of them.
-SHARES = (0.0, 0.25, 0.5, 1.0)
+# In how many blocks: one, two, three, and all of them, where there are more than three.
+COUNTS = (1, 2, 3, 99)
 
 
 class NotApplicableError(Exception):
@@ -65,19 +64,18 @@ def in_place(mutate: Mutate) -> Callable[[Build, Network, Any], nn.Module]:
 
 
 def in_some(mutate: Callable[[Any], int]) -> Mutate:
-    """Return a mutation of a share of the blocks, around the middle one."""
+    """Return a mutation of so many blocks, around the middle one."""
 
-    def mutate_some(_model: nn.Module, blocks: Sequence[Any], share: float) -> int:
-        return sum(mutate(block) for block in some(blocks, share))
+    def mutate_some(_model: nn.Module, blocks: Sequence[Any], count: int) -> int:
+        return sum(mutate(block) for block in some(blocks, count))
 
     return mutate_some
 
 
-def some(items: Sequence[Any], share: float) -> Sequence[Any]:
-    """Return a share of a sequence around its middle, at least one of it."""
-    count = min(len(items), max(1, round(share * len(items))))
-    first = math.ceil((len(items) - count) / 2)
-    return items[first : first + count]
+def some(items: Sequence[Any], count: int) -> Sequence[Any]:
+    """Return so many items around the middle one, all of them where there are fewer."""
+    first = max(0, len(items) // 2 - count // 2)
+    return items[first : first + count] if count < len(items) else items
 
 
 def middle(blocks: Sequence[Any]) -> Any:

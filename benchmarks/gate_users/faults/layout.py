@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.gate_users.faults.fault import (
-    SHARES,
+    COUNTS,
     Fault,
     change_each,
     in_place,
@@ -51,9 +51,9 @@ def _circular(block: Any) -> int:
     return len(padded)
 
 
-def _stride(_model: nn.Module, blocks: Any, share: float) -> int:
+def _stride(_model: nn.Module, blocks: Any, count: int) -> int:
     able = [block for block in blocks if getattr(block, "conv1", None) is not None and block.conv1.stride == (2, 2)]
-    for block in some(able, share) if able else []:
+    for block in some(able, count) if able else []:
         block.conv1.stride, block.conv2.stride = (1, 1), (2, 2)
     return len(able)
 
@@ -89,11 +89,11 @@ def _rounded(block: Any) -> int:
 FAULTS = [
     Fault("max-pool for average pool or the other way", in_place(_pools), (0.1, 0.3, 0.6, 1.0),
           ("pool", "stem", "mean")),
-    Fault("circular padding", in_place(in_some(_circular)), SHARES, ("padding",)),
-    Fault("the stride at the other convolution", in_place(_stride), SHARES, ("skip",)),
+    Fault("circular padding", in_place(in_some(_circular)), COUNTS, ("padding",)),
+    Fault("the stride at the other convolution", in_place(_stride), COUNTS, ("skip",)),
     Fault("attention's scale × s", in_place(_scale), (1.5, 2.828, 30.0, 300.0), ("factor", "scale")),
-    Fault("the causal mask is missing", in_place(in_some(_without_mask)), SHARES, ("factor", "scale")),
+    Fault("the causal mask is missing", in_place(in_some(_without_mask)), COUNTS, ("factor", "scale")),
     Fault("a block's output × s", in_place(_output), (1.05, 1.15, 1.5, 4.0),
           ("factor", "scale", "skip", "alpha", "gain", "weights")),
-    Fault("a block's output in float8", in_place(in_some(_rounded)), SHARES, ("overflow",)),
+    Fault("a block's output in float8", in_place(in_some(_rounded)), COUNTS, ("overflow",)),
 ]  # fmt: skip

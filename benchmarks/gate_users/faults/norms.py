@@ -9,8 +9,8 @@ from torch import nn
 
 from benchmarks.gate_users.faults.fault import (
     ACTIVATIONS,
+    COUNTS,
     NORMS,
-    SHARES,
     WEIGHTED,
     Fault,
     NotApplicableError,
@@ -92,13 +92,13 @@ def _groups(_model: nn.Module, blocks: Any, groups: int) -> int:
 
 _NORM = ("normalizer", "eval")
 FAULTS = [
-    Fault("normalizers missing", in_place(in_some(_without)), SHARES, _NORM),
+    Fault("normalizers missing", in_place(in_some(_without)), COUNTS, _NORM),
     Fault("one normalizer missing, from the first to the last", in_place(_without_one), (0.0, 0.34, 0.67, 1.0), _NORM),
-    Fault("normalizers in eval mode", in_place(in_some(_frozen)), SHARES, _NORM),
+    Fault("normalizers in eval mode", in_place(in_some(_frozen)), COUNTS, _NORM),
     Fault("normalizers' gains × s", in_place(_gamma), (1.05, 1.15, 1.5, 3.0), (*_NORM, "gain", "scale", "factor")),
-    Fault("the last normalizer's gain is 0", in_place(in_some(_zero_last)), SHARES, (*_NORM, "gain", "dead")),
+    Fault("the last normalizer's gain is 0", in_place(in_some(_zero_last)), COUNTS, (*_NORM, "gain", "dead")),
     Fault("epsilon of the normalizers", in_place(_eps), (0.01, 0.1, 1.0, 10.0), (*_NORM, "scale", "factor", "gain")),
-    Fault("normalizer and activation swapped", in_place(in_some(_swap)), SHARES, (*_NORM, "activation", "mean")),
-    Fault("GroupNorm for BatchNorm", in_place(in_some(_for_batch_norm)), SHARES, _NORM),
+    Fault("normalizer and activation swapped", in_place(in_some(_swap)), COUNTS, (*_NORM, "activation", "mean")),
+    Fault("GroupNorm for BatchNorm", in_place(in_some(_for_batch_norm)), COUNTS, _NORM),
     Fault("another number of groups", in_place(_groups), (2, 8, 1, 16), _NORM),
 ]

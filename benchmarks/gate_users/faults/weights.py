@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.gate_users.faults.biases import last_layer
 from benchmarks.gate_users.faults.fault import (
-    SHARES,
+    COUNTS,
     WEIGHTED,
     Build,
     Fault,
@@ -143,11 +143,11 @@ FAULTS = [
     Fault("one layer's weights × s, s < 1", in_place(_one), (0.9, 0.75, 0.5, 0.1), (*_SIZE, "dead")),
     Fault("all weights × s", in_place(_all), (1.05, 1.15, 1.4142, 2.0), _SIZE),
     Fault("all weights × s, s < 1", in_place(_all), (0.95, 0.85, 0.7071, 0.5), _SIZE),
-    Fault("fan-out for fan-in", in_place(in_some(_fan_out)), SHARES, _SIZE),
-    Fault("Xavier's variance", in_place(in_some(_to_std(_xavier))), SHARES, _SIZE),
-    Fault("He's variance", in_place(in_some(_to_std(lambda layer: math.sqrt(2 / _fan_in(layer))))), SHARES, _SIZE),
-    Fault("LeCun's variance", in_place(in_some(_to_std(lambda layer: math.sqrt(1 / _fan_in(layer))))), SHARES, _SIZE),
-    Fault("a normal of 0.02", in_place(in_some(_to_std(lambda _layer: 0.02))), SHARES, _SIZE),
+    Fault("fan-out for fan-in", in_place(in_some(_fan_out)), COUNTS, _SIZE),
+    Fault("Xavier's variance", in_place(in_some(_to_std(_xavier))), COUNTS, _SIZE),
+    Fault("He's variance", in_place(in_some(_to_std(lambda layer: math.sqrt(2 / _fan_in(layer))))), COUNTS, _SIZE),
+    Fault("LeCun's variance", in_place(in_some(_to_std(lambda layer: math.sqrt(1 / _fan_in(layer))))), COUNTS, _SIZE),
+    Fault("a normal of 0.02", in_place(in_some(_to_std(lambda _layer: 0.02))), COUNTS, _SIZE),
     Fault("a share of a layer's channels is 0", in_place(_dead), (0.06, 0.15, 0.4, 1.0), (*_SIZE, "dead")),
     Fault("drawn from a normal, std × s", _drawn_normal, (1.1, 1.4142, 2.0, 4.0), _SIZE, redraws=True),
     Fault("one number more is drawn, and one layer × s", _drawn_twice, _FACTORS, _SIZE, redraws=True),
