@@ -154,7 +154,8 @@ KEEPS = [
     Refactoring("each Sequential split", _split),
     Refactoring("the addition the other way round", _join(lambda skip, branch: branch + skip)),
     Refactoring("the addition as torch.add", _join(lambda skip, branch: torch.add(branch, skip, alpha=1.0))),
-    Refactoring("activations in place", _inplace),
+    # Without a normalizer in front, what stands first in a block is the skip itself.
+    Refactoring("activations in place", _inplace, unless=("norm-free",)),
     Refactoring("another head", _other_head),
     Refactoring("channels_last", _channels_last),
     Refactoring("torch.compile", _compiled),
