@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 Row = dict[str, Any]
 # As long a list as somebody reads.
 _MOST = 60
+_SIZES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
 
 
 def render_faults(rows: list[Row]) -> str:
@@ -19,6 +22,8 @@ def render_faults(rows: list[Row]) -> str:
         "\n".join(_iter_summary(rows, matter)),
         "## By network",
         _table("network", matter),
+        "## By how much it matters",
+        _by_size(rows),
         "## By kind and strength",
         "Caught of those that matter, at each of four strengths; what does not matter in parentheses: caught of all.",
         _curves(rows),
@@ -86,6 +91,17 @@ def _table(key: str, matter: list[Row]) -> str:
             *(sum(row["explained"] == word for row in caught) for word in ("right", "wrong")),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+def _by_size(rows: list[Row]) -> str:
+    """Return the share caught over what a change moves, in units of what just matters."""
+    lines = ["| moves × what matters | paired | caught | other weights | caught |", "|---|--:|--:|--:|--:|"]
+    for low, high in pairwise(_SIZES):
+        inside = [row for row in rows if low <= row["size"] < high]
+        groups = [[row for row in inside if row["paired"] is paired] for paired in (True, False)]
+        cells = [str(value) for group in groups for value in (len(group), sum(map(_caught, group)))]
+        lines.append(f"| {low:g} to {high:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

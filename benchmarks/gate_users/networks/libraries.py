@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from typing import Any
 
 from torch import nn
@@ -10,8 +10,13 @@ from torch import nn
 from benchmarks.gate_users.networks.network import Network
 
 
-def _timm(name: str, **options: Any) -> nn.Module:
-    return importlib.import_module("timm").create_model(name, pretrained=False, **options)
+def _timm(module: str, name: str, *arguments: Any, **options: Any) -> nn.Module:
+    return getattr(importlib.import_module(f"timm.models.{module}"), name)(*arguments, **options)
+
+
+def _timm_resnet() -> nn.Module:
+    block = importlib.import_module("timm.models.resnet").BasicBlock
+    return _timm("resnet", "ResNet", block, (1, 1, 1, 1), channels=(16, 16, 32, 32), stem_width=16)
 
 
 def _stages(model: Any) -> list[Any]:
@@ -32,24 +37,21 @@ def _bert() -> nn.Module:
 
 
 _TIMM = [
-    Network("timm resnet10t", lambda: _timm("resnet10t"), (3, 32, 32), blocks=_stages),
+    Network("timm ResNet", _timm_resnet, (3, 32, 32), blocks=_stages),
     Network(
-        "timm vit_tiny, 4 blocks",
-        lambda: _timm("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=4, embed_dim=48, num_heads=3),
+        "timm ViT",
+        lambda: _timm("vision_transformer", "VisionTransformer", 32, 8, depth=4, embed_dim=48, num_heads=3),
         (3, 32, 32),
     ),
     Network(
-        "timm convnext_atto, 4 blocks",
-        lambda: _timm("convnext_atto", depths=(1, 1, 1, 1), dims=(16, 16, 32, 32)),
+        "timm ConvNeXt",
+        lambda: _timm("convnext", "ConvNeXt", depths=(1, 1, 1, 1), dims=(16, 16, 32, 32)),
         (3, 32, 32),
         blocks=lambda model: [block for stage in model.stages for block in stage.blocks],  # type: ignore[attr-defined]
     ),
-    Network(
-        "timm mixer, 4 blocks",
-        lambda: _timm("mixer_s32_224", img_size=32, patch_size=8, num_blocks=4, embed_dim=32),
-        (3, 32, 32),
-    ),
-]
+    Network("timm Mixer", lambda: _timm("mlp_mixer", "MlpMixer", img_size=32, patch_size=8, num_blocks=4,
+            embed_dim=32), (3, 32, 32)),
+]  # fmt: skip
 _TRANSFORMERS = [
     Network("transformers GPT-2", _gpt2, (16,), 64, blocks=lambda model: list(model.h)),  # type: ignore[arg-type]
     Network("transformers BERT", _bert, (16,), 64, blocks=lambda model: list(model.encoder.layer)),  # type: ignore[attr-defined]
@@ -57,11 +59,13 @@ _TRANSFORMERS = [
 
 
 def library_networks() -> tuple[list[Network], list[str]]:
-    """Return the networks that can be built here, and the libraries that are missing."""
+    """Return the networks that can be built here, and the libraries that can't be imported, with the reason."""
     found, missing = [], []
-    for library, networks in (("timm", _TIMM), ("transformers", _TRANSFORMERS)):
-        if importlib.util.find_spec(library) is None:
-            missing.append(library)
+    for library, needed, networks in (("timm", "models", _TIMM), ("transformers", "GPT2Model", _TRANSFORMERS)):
+        try:
+            getattr(importlib.import_module(library), needed)
+        except Exception as error:  # noqa: BLE001 - a library that is installed and broken is as good as none
+            missing.append(f"{library} ({type(error).__name__})")
         else:
             found += networks
     return found, missing
