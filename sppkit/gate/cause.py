@@ -10,7 +10,7 @@ import numpy as np
 
 from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
 from sppkit.curves.laws import addition, branch_level, mean_floor, starts
-from sppkit.gate.against_baseline import match
+from sppkit.curves.match_blocks import match
 from sppkit.record.read import number_at, text_at
 
 if TYPE_CHECKING:

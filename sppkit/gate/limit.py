@@ -17,6 +17,7 @@ class Limit:
         max: Largest value that passes.
         min: Smallest value that passes.
         ratio: Largest factor, up or down, from the baseline or the prediction that passes.
+        change: Largest difference, up or down, from the baseline that passes, of what is a share.
         sites: Patterns of block names (``blocks.1*``); all blocks where it is empty.
         level: ``error`` fails, ``warn`` is only said, ``off`` takes away what a preset says of the quantity.
         reason: Why it stands where it does.
@@ -25,6 +26,7 @@ class Limit:
     max: float | None = None
     min: float | None = None
     ratio: float | None = None
+    change: float | None = None
     sites: tuple[str, ...] = ()
     level: str = "error"
     reason: str = ""
@@ -46,7 +48,7 @@ class Limit:
         Returns:
             Whether a value could fail.
         """
-        return self.max is not None or self.min is not None or self.ratio is not None
+        return any(bound is not None for bound in (self.max, self.min, self.ratio, self.change))
 
     def bounds(self) -> list[tuple[Bound, float]]:
         """Return the absolute bounds.
