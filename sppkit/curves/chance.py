@@ -100,7 +100,7 @@ def error_between(
         The error, shape (blocks,), and its degrees of freedom.
     """
     freedoms = len(new) - 1, len(base) - 1
-    own, its = (_variance(side, groups) for side in (new, base))
+    own, its = (_averaged(_scatter(side), groups) for side in (new, base))
     known = (_PRIOR_FREEDOM * prior**2 + freedoms[1] * its) / (_PRIOR_FREEDOM + freedoms[1])
     own = np.minimum(own, _LARGEST_SCATTER**2 * known)
     freedom = _PRIOR_FREEDOM + sum(freedoms)
@@ -152,8 +152,11 @@ def chance_of(t: float, freedom: float, tests: int) -> float:
 
 
 def _variance(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    variance = values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    return _averaged(np.minimum(variance, _LARGEST_SPREAD**2), groups)
+    return _averaged(np.minimum(_scatter(values), _LARGEST_SPREAD**2), groups)
+
+
+def _scatter(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
 
 
 def _averaged(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sppkit.curves.laws import mean_floor
+from sppkit.curves.seed_spread import log_spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Effect:
         scale: Whether ``new`` and ``base`` are logarithms or shares.
         new: Shape (seeds of the new run, matched blocks); nan where there is nothing to judge.
         base: Shape (seeds of the base, matched blocks).
+        channels: C of the matched blocks.
         prior: Standard deviation over seeds that publications lead to expect, shape (matched blocks,); None where no
             spread is known, and only paired seeds say anything.
     """
@@ -58,13 +60,23 @@ class Effect:
     scale: Literal["log", "share"]
     new: Array
     base: Array
+    channels: Array
     prior: Array | None = None
+
+
+# docs/gate-proof.md: the squared mean scatters by sqrt(2/C).
+_MEAN_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
 class _Side:
     signal: Signal
     places: NDArray[np.int64]
+
+    @property
+    def channels(self) -> Array:
+        """C of the matched blocks."""
+        return self.signal.channels[self.places]
 
     def log(self, statistic: str) -> Array:
         logs: Array = np.log(np.maximum(self.signal.values(statistic)[:, self.places], _TINY))
@@ -99,7 +111,7 @@ def iter_effects(new: Signal, base: Signal, matching: Matching) -> Iterator[Effe
     common = [name for name in new.statistics if name in base.statistics]
     for name in common:
         if name != MEAN:
-            yield Effect(name, "log", sides[0].log(name), sides[1].log(name), _spread(sides, name))
+            yield Effect(name, "log", sides[0].log(name), sides[1].log(name), sides[0].channels, _spread(sides, name))
     if {MEAN, VARIANCE} <= set(common):
         yield from _iter_mean_effects(*sides)
     if {BRANCH, VARIANCE} <= set(common):
@@ -112,13 +124,13 @@ def _iter_mean_effects(new: _Side, base: _Side) -> Iterator[Effect]:
     logs = [(side.log(MEAN), side.log(VARIANCE)) for side in (new, base)]
     shares = [_share(*pair) for pair in logs]
     middle = np.mean([share.mean(axis=0) for share in shares], axis=0)
-    spread = np.hypot(_spread((new, base), MEAN), _spread((new, base), VARIANCE))
-    # dp = p (1 - p) d log(m/v); noise alone has a share, too.
+    spread = np.sqrt(_MEAN_SPREAD / np.minimum(new.channels, base.channels))
+    # dp = p (1 - p) d log(m/v); what n values and C channels have by chance of a mean that is none, they have or not.
     floor = np.maximum(mean_floor(new.signal)[new.places], mean_floor(base.signal)[base.places])
-    yield Effect("mean_share", "share", shares[0], shares[1], middle * (1 - middle) * spread + floor)
+    yield Effect("mean_share", "share", shares[0], shares[1], new.channels, middle * (1 - middle) * spread + floor / 4)
     outweighs = np.maximum(shares[0].mean(axis=0), shares[1].mean(axis=0)) >= _OUTWEIGHS
     means = [np.where(outweighs, mean, np.nan) for mean, _ in logs]
-    yield Effect(MEAN, "log", means[0], means[1], _spread((new, base), MEAN))
+    yield Effect(MEAN, "log", means[0], means[1], new.channels, _spread((new, base), MEAN))
 
 
 def _addition(new: _Side, base: _Side) -> Effect:
@@ -128,7 +140,7 @@ def _addition(new: _Side, base: _Side) -> Effect:
         np.where(seen, np.log(np.maximum(part, _LEAST)) + side.log(VARIANCE) - side.log(BRANCH), np.nan)
         for part, side in zip(parts, (new, base), strict=True)
     ]
-    return Effect("addition_gain", "log", gains[0], gains[1])
+    return Effect("addition_gain", "log", gains[0], gains[1], new.channels)
 
 
 def _added(side: _Side) -> Array:
@@ -141,7 +153,7 @@ def _growth(new: _Side, base: _Side) -> Effect:
     growths = [np.full_like(log, np.nan) for log in logs]
     for growth, log in zip(growths, logs, strict=True):
         growth[:, -1] = log[:, -1] - log[:, 0] if log.shape[1] > 1 else np.nan
-    return Effect("growth", "log", growths[0], growths[1])
+    return Effect("growth", "log", growths[0], growths[1], new.channels)
 
 
 def _share(mean: Array, variance: Array) -> Array:
@@ -151,5 +163,11 @@ def _share(mean: Array, variance: Array) -> Array:
 
 
 def _spread(sides: tuple[_Side, _Side], statistic: str) -> Array:
-    spread: Array = np.maximum(*(side.signal.spread(statistic)[side.places] for side in sides))
+    spread: Array = np.maximum(*(_expected_spread(side.signal, statistic)[side.places] for side in sides))
     return spread
+
+
+def _expected_spread(signal: Signal, statistic: str) -> Array:
+    # Of a network that nobody described the seeds must tell whether anything normalizes (``depth_spread``).
+    forgets = signal.normalized or not signal.network
+    return log_spread(statistic, signal.channels, signal.per_channel, normalized=forgets)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sppkit.curves.chance import FALSE_ALARM
 from sppkit.curves.effects import MEAN, iter_effects
 from sppkit.curves.match_blocks import match
 from sppkit.gate.paired import paired_effect, seeds_agree
 from sppkit.gate.pairing import pair
-from sppkit.gate.unpaired import unpaired_effect
+from sppkit.gate.unpaired import FALSE_ALARM, unpaired_effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from sppkit.curves.effects import Effect
     from sppkit.curves.match_blocks import Matching
@@ -117,8 +118,11 @@ def compare(new: Signal, base: Signal) -> Compared:
     matching = match(new, base)
     pairing = pair(new, base, matching)
     effects = list(iter_effects(new, base, matching)) if matching.pairs else []
-    groups = new.stages[[place for place, _ in matching.pairs]]
-    judged = [_Judged(effect, pairing, groups) for effect in effects]
+    forgets = new.normalized and base.normalized
+    places = [place for place, _ in matching.pairs]
+    # Where spreads grow from block to block, each has its own.
+    groups = new.stages[places] if forgets else np.arange(len(places))
+    judged = [_Judged(effect, pairing, groups, forgets=forgets) for effect in effects]
     changes = tuple(change for item in judged for change in item.iter_changes(matching))
     smallest = next((item.smallest for item in judged if item.effect.name == "channel_variance"), np.array([]))
     return Compared(new, base, matching, pairing, changes, smallest)
@@ -127,11 +131,11 @@ def compare(new: Signal, base: Signal) -> Compared:
 class _Judged:
     """An effect by the test that its blocks allow."""
 
-    def __init__(self, effect: Effect, pairing: Pairing, groups: np.ndarray[tuple[int, ...], np.dtype[np.int64]]):
+    def __init__(self, effect: Effect, pairing: Pairing, groups: NDArray[np.int64], *, forgets: bool) -> None:
         self.effect = effect
         count = len(groups)
         self.is_paired = np.arange(count) < pairing.until
-        self.size, self.chance, self.smallest = unpaired_effect(effect, groups)
+        self.size, self.chance, self.smallest = unpaired_effect(effect, groups, forgets=forgets)
         self.is_real = self.chance < FALSE_ALARM
         if pairing.seeds:
             size, real = paired_effect(effect, pairing)
