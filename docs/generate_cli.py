@@ -11,7 +11,7 @@ from sppkit.config import options as config
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands
 
-<!-- Written by docs/generate_cli.py from sppkit/config.py; edit these. -->
+<!-- Written by docs/generate_cli.py from sppkit/config/options.py; edit these. -->
 
 | command | what it does |
 |---|---|
