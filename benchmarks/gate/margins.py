@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.presets import preset_of
 from sppkit.gate.compared import compare
 from sppkit.gate.policy import preset_policy
-from sppkit.gate.presets import preset_of
 
 # Stands for a signal that is gone.
 FAR = 1e9
@@ -18,7 +18,7 @@ def margin(table: Any, base: Any, record: Any, base_record: Any) -> tuple[float,
 
     A comparison fails where every tolerance's logarithm, times a factor, is below it.
     """
-    new, old = Signal(table, record), Signal(base, base_record)
+    new, old = Curves(table, record), Curves(base, base_record)
     if new.nonfinite.any():
         return FAR, FAR
     policy = preset_policy(preset_of(str(record.get("arch", ""))))

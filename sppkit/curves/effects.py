@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sppkit.curves.curves import Array, Curves
     from sppkit.curves.match_blocks import Matching
-    from sppkit.curves.signal import Array, Signal
 
 MEAN, VARIANCE, BRANCH = "channel_squared_mean", "channel_variance", "residual_variance"
 # Stands for the logarithm of zero: far below any variance, and far above the smallest float.
@@ -70,7 +70,7 @@ _MEAN_SPREAD = 2.0
 
 @dataclass(frozen=True)
 class _Side:
-    signal: Signal
+    signal: Curves
     places: NDArray[np.int64]
 
     @property
@@ -95,7 +95,7 @@ class _Side:
         return np.where(same, before, np.nan)[:, self.places]
 
 
-def iter_effects(new: Signal, base: Signal, matching: Matching) -> Iterator[Effect]:
+def iter_effects(new: Curves, base: Curves, matching: Matching) -> Iterator[Effect]:
     """Yield what two runs are compared by.
 
     Args:
@@ -116,7 +116,7 @@ def iter_effects(new: Signal, base: Signal, matching: Matching) -> Iterator[Effe
         yield from _iter_mean_effects(*sides)
     if {BRANCH, VARIANCE} <= set(common):
         yield _addition(*sides)
-    if VARIANCE in common and new.joined and base.joined:
+    if VARIANCE in common and not (new.layered or base.layered):
         yield _growth(*sides)
 
 
@@ -167,7 +167,7 @@ def _spread(sides: tuple[_Side, _Side], statistic: str) -> Array:
     return spread
 
 
-def _expected_spread(signal: Signal, statistic: str) -> Array:
+def _expected_spread(signal: Curves, statistic: str) -> Array:
     # Of a network that nobody described the seeds must tell whether anything normalizes (``depth_spread``).
-    forgets = signal.normalized or not signal.network
+    forgets = signal.normalized or not signal.network.known
     return log_spread(statistic, signal.channels, signal.per_channel, normalized=forgets)

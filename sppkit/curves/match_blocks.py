@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from sppkit.curves.signal import Signal
+    from sppkit.curves.curves import Curves
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ Site = tuple[str, float]
 _Key = tuple[str, float, int]
 
 
-def match(new: Signal, base: Signal) -> Matching:
+def match(new: Curves, base: Curves) -> Matching:
     """Match the blocks of two runs.
 
     Args:

@@ -13,8 +13,8 @@ from sppkit.gate.verdict import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sppkit.curves.curves import Array, Curves
     from sppkit.curves.match_blocks import Matching
-    from sppkit.curves.signal import Array, Signal
     from sppkit.gate.compared import Change, Compared
     from sppkit.gate.policy import Policy
 
@@ -64,7 +64,7 @@ def _changed(change: Change, compared: Compared, policy: Policy) -> Finding:
     )
 
 
-def iter_inexact(new: Signal, base: Signal) -> Iterator[Finding]:
+def iter_inexact(new: Curves, base: Curves) -> Iterator[Finding]:
     """Yield every value that is not the baseline's, to the nine digits that both hold.
 
     Args:
@@ -103,7 +103,7 @@ def _mean(values: Array) -> float:
     return float(np.exp(np.log(np.maximum(values, 1e-60)).mean())) if values.min() > 0 else float(values.mean())
 
 
-def _vanished(base: Signal, place: int) -> Finding:
+def _vanished(base: Curves, place: int) -> Finding:
     name = base.names[place]
     return Finding(
         statistic="sites",
@@ -122,7 +122,7 @@ def _vanished(base: Signal, place: int) -> Finding:
     )
 
 
-def _iter_absent(new: Signal, base: Signal, matching: Matching) -> Iterator[Finding]:
+def _iter_absent(new: Curves, base: Curves, matching: Matching) -> Iterator[Finding]:
     """Yield statistics that a block had and has no more, as the residual variance of a block whose branch is gone."""
     for statistic in (name for name in base.statistics if name in new.statistics):
         values, expected = new.values(statistic), base.values(statistic)
@@ -146,7 +146,7 @@ def _iter_absent(new: Signal, base: Signal, matching: Matching) -> Iterator[Find
                 )
 
 
-def _unmeasured(base: Signal, statistic: str) -> Finding:
+def _unmeasured(base: Curves, statistic: str) -> Finding:
     return Finding(
         statistic=statistic,
         name=base.names[0],

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
+from sppkit.machine.printable import as_utf8, printable_values
 from sppkit.record.read import mapping_at
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, build_table
 
@@ -38,6 +39,7 @@ _KEPT = ("arch", "checkpoint", "device", "dtype", "input", "mode", "network", "o
 # One line for each tensor.
 _WEIGHTS = "weights"
 _HINT = "Restore it from version control, or accept a run anew: sppkit bless RUN.csv --reason TEXT"
+_ELSEWHERE = "Choose another place with --baseline."
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
 
 
@@ -71,7 +73,7 @@ def baseline_path(key: str, folder: Path = FOLDER) -> Path:
     Raises:
         UsageError: If the key is no file name.
     """
-    if not key or key in {".", ".."} or "/" in key or "\\" in key or not key.isprintable():
+    if not key or key in {".", ".."} or "/" in key or "\\" in key or not as_utf8(key).isprintable():
         raise UsageError(f"a baseline's name must be a file name, not {key!r:.60}.")
     return folder / f"{key}.json"
 
@@ -93,7 +95,7 @@ def write_baseline(
         UsageError: If the run holds values that are not finite, or the file can't be written.
     """
     text = render_baseline(key, table, record, reason=reason, commit=commit)
-    with replacing(path) as temporary:
+    with replacing(path, _ELSEWHERE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -113,13 +115,13 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
     Raises:
         UsageError: If the run holds values that are not finite: no later run could be told from it.
     """
-    signal = Signal(table, record)
+    signal = Curves(table, record)
     if signal.nonfinite.any():
         raise UsageError(f"{key} holds values that are not finite, and can be no baseline. Repair the network first.")
     accepted = {"commit": commit, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "reason": reason}
     head = {
         "accepted": {name: text for name, text in accepted.items() if text},
-        "key": key,
+        "key": as_utf8(key),
         "run": {name: record[name] for name in _KEPT if name in record},
         "schema": SCHEMA,
         "seeds": signal.seeds,
@@ -154,7 +156,7 @@ def read_baseline(path: str | Path) -> Baseline:
         raise UsageError(f"{path} is not a baseline of schema {SCHEMA} (found {shown!r:.60}). {_HINT}")
     try:
         return _build(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the baseline {path} makes no sense: {error}. {_HINT}") from None
 
 
@@ -162,7 +164,7 @@ def _line(value: object) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def _iter_blocks(signal: Signal) -> Iterator[dict[str, Any]]:
+def _iter_blocks(signal: Curves) -> Iterator[dict[str, Any]]:
     columns = {name: signal.values(name) for name in signal.statistics}
     for place, row in enumerate(signal.rows.to_dict("records")):
         block: dict[str, Any] = {"name": str(row["name"])}
@@ -218,8 +220,8 @@ def _build(found: Mapping[str, Any]) -> Baseline:
     return Baseline(
         key=_printable(found.get("key", ""), "key"),
         table=build_table([_row(block, seed, place) for place, seed in enumerate(seeds) for block in parsed]),
-        record=_require({} if record is None else record, dict, "run must be an object")
-        | ({"seeds": seeds, _WEIGHTS: weights} if weights else {}),
+        record=printable_values(_require({} if record is None else record, dict, "run must be an object"))
+        | ({"seeds": seeds, _WEIGHTS: printable_values(weights)} if weights else {}),
         accepted={name: _printable(text, name) for name, text in texts.items()},
     )
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sppkit.curves.curves import Array, Curves
     from sppkit.curves.effects import Effect
     from sppkit.curves.match_blocks import Matching
-    from sppkit.curves.signal import Array, Signal
     from sppkit.gate.pairing import Pairing
     from sppkit.gate.policy import Policy
     from sppkit.gate.verdict import Level
@@ -97,15 +97,15 @@ class Compared:
             nan where they are paired.
     """
 
-    new: Signal
-    base: Signal
+    new: Curves
+    base: Curves
     matching: Matching
     pairing: Pairing
     changes: tuple[Change, ...]
     smallest: Array
 
 
-def compare(new: Signal, base: Signal) -> Compared:
+def compare(new: Curves, base: Curves) -> Compared:
     """Hold two runs against each other.
 
     Args:

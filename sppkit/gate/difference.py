@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from sppkit.curves.signal import Signal
+    from sppkit.curves.curves import Curves
     from sppkit.gate.compared import Change
     from sppkit.gate.policy import Policy
 
@@ -30,7 +30,7 @@ _HEADINGS = {"channel_squared_mean": "squared mean", "channel_variance": "varian
 class Difference:
     """What differs between a run and the one it is compared with."""
 
-    def __init__(self, new: Signal, base: Signal, policy: Policy) -> None:
+    def __init__(self, new: Curves, base: Curves, policy: Policy) -> None:
         """Compare two runs.
 
         Args:

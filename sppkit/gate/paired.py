@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sppkit.curves.curves import Array
     from sppkit.curves.effects import Effect
-    from sppkit.curves.signal import Array
     from sppkit.gate.pairing import Pairing
 
 # An effect is known where its mean over seeds is beyond so many of its standard errors: not where seeds disagree on its

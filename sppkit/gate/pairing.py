@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sppkit.curves.curves import Curves
     from sppkit.curves.match_blocks import Matching
-    from sppkit.curves.signal import Signal
     from sppkit.gate.weights import Weights
 
 # What rounding does to a row, relative; ``docs/gate.md`` has what was measured.
@@ -64,7 +64,7 @@ class Pairing:
         return self.weights is None and bool(self.seeds) and bool(self.why)
 
 
-def pair(new: Signal, base: Signal, matching: Matching) -> Pairing:
+def pair(new: Curves, base: Curves, matching: Matching) -> Pairing:
     """Tell which rows of two runs are paired.
 
     Args:
@@ -95,8 +95,8 @@ def _other_input(new: Mapping[str, object], base: Mapping[str, object]) -> str:
 
 
 def _are_equal(
-    new: Signal,
-    base: Signal,
+    new: Curves,
+    base: Curves,
     matching: Matching,
     seeds: tuple[NDArray[np.int64], NDArray[np.int64]],
     rounding: float,
@@ -122,7 +122,7 @@ def _are_equal(
 
 
 def _first_redrawn(
-    new: Signal, base: Signal, matching: Matching, weights: Weights | None, first: int | None
+    new: Curves, base: Curves, matching: Matching, weights: Weights | None, first: int | None
 ) -> tuple[int, str]:
     """Return from which matched block on the weights are other draws, and why."""
     count = len(matching.pairs)

@@ -6,18 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
+from sppkit.diagnosis.limit import Level, Limit, Limits, tolerance
+from sppkit.diagnosis.presets import PRESETS
 from sppkit.errors import UsageError
-from sppkit.gate.limit import Limit
-from sppkit.gate.presets import PRESETS
 from sppkit.machine.toml import read_toml
 from sppkit.registry import STATISTICS, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sppkit.gate.verdict import Level
 
 # What can be limited beside the statistics; ``quantities`` says what each is.
 DERIVED = ("nonfinite", "mean_shift", "growth", "variance_kept", "reset", "addition", "branch_level")
@@ -49,7 +48,7 @@ class Policy:
         Returns:
             The factor and the level, the last limit that covers the block winning; None where there is none.
         """
-        return self._bound(quantity, block, "ratio")
+        return tolerance(self._known(quantity), quantity, block)
 
     def change(self, quantity: str, block: str) -> tuple[float, Level] | None:
         """Return how far a share may be from the baseline's at a block.
@@ -61,14 +60,10 @@ class Policy:
         Returns:
             The difference and the level, the last limit that covers the block winning; None where there is none.
         """
-        return self._bound(quantity, block, "change")
+        return tolerance(self.limits, quantity, block, "change")
 
-    def _bound(self, quantity: str, block: str, kind: Literal["ratio", "change"]) -> tuple[float, Level] | None:
-        limits = self.limits.get(quantity, () if quantity in PRESETS["any"] else (_FURTHER,))
-        fitting = [limit for limit in limits if getattr(limit, kind) is not None and limit.covers(block)]
-        if not fitting:
-            return None
-        return cast("float", getattr(fitting[-1], kind)), cast("Level", fitting[-1].level)
+    def _known(self, quantity: str) -> Limits:
+        return self.limits if quantity in PRESETS["any"] or quantity in self.limits else {quantity: (_FURTHER,)}
 
 
 def load_policy(given: object, preset: str) -> Policy:

@@ -12,8 +12,8 @@ from sppkit.curves.depth_spread import accumulated_variance
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sppkit.curves.curves import Array
     from sppkit.curves.effects import Effect
-    from sppkit.curves.signal import Array
 
 # How probable it may be that chance alone moves one quantity anywhere in a network so far: with half a dozen of them,
 # one comparison in 15,000. On 35 networks (plain, normalized, norm-free and

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sppkit.config.options import Resolved, RunConfig
+    from sppkit.config.options import RunConfig
+    from sppkit.config.resolve import Resolved
     from sppkit.inputs.batches import Batch, Inputs
     from sppkit.joins.joins import Findings
     from sppkit.measuring.forward.run_model import Mode

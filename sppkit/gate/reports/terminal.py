@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sppkit.gate.reports import wording
+from sppkit.gate.reports.safe import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ def render_terminal(verdict: Verdict) -> list[RenderableType]:
     Returns:
         Renderables to print one after the other.
     """
+    verdict = safe(verdict)
     word = wording.word(verdict)
     lines: list[RenderableType] = [Text.assemble((word, _STYLES[word]), " ", wording.headline(verdict))]
     first = verdict.first

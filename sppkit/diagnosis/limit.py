@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Bound = Literal["max", "min"]
+Level = Literal["error", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +62,25 @@ class Limit:
         """
         pairs = (("max", self.max), ("min", self.min))
         return [(cast("Bound", kind), bound) for kind, bound in pairs if bound is not None]
+
+
+Limits: TypeAlias = "Mapping[str, tuple[Limit, ...]]"
+
+
+def tolerance(
+    limits: Limits, quantity: str, block: str, kind: Literal["ratio", "change"] = "ratio"
+) -> tuple[float, Level] | None:
+    """Return how far a statistic may be from what is expected at a block.
+
+    Args:
+        limits: By quantity.
+        quantity: The statistic, or ``predicted_`` and its name.
+        block: The block's name.
+        kind: Whether it is a factor or a difference.
+
+    Returns:
+        The factor or the difference, and the level, of the last limit that covers the block; None where there is none.
+    """
+    bounds = [(getattr(limit, kind), limit.level) for limit in limits.get(quantity, ()) if limit.covers(block)]
+    fitting = [(cast("float", bound), cast("Level", level)) for bound, level in bounds if bound is not None]
+    return fitting[-1] if fitting else None

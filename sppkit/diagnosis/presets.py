@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sppkit.gate.limit import Limit
+from sppkit.curves.curves import PREDICTED
+from sppkit.diagnosis.branch import adds_nothing
+from sppkit.diagnosis.limit import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from sppkit.curves.curves import Curves
+    from sppkit.diagnosis.limit import Limits
 
 _FINITE = Limit(max=0, reason="a signal that is not finite carries nothing")
 # A fault that matters moves a variance by a quarter or more: a slope of LeakyReLU, a fifth of alpha. A mean over four
@@ -69,13 +74,13 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
         "mean_shift": (
             Limit(
                 max=0.9,
-                reason="(1/pi) / (1 - 1/pi) = 0.47 behind BatchNorm and ReLU at any depth, up to 0.75 in narrow layers",
+                reason="(1/pi) / (1 - 1/pi) = 0.47 after BatchNorm and ReLU at any depth, up to 0.75 in narrow layers",
             ),
         ),
     },
     "relu-bn-conv": _NORMALIZED
     | {
-        "mean_shift": (Limit(max=0.15, reason="BatchNorm behind ReLU leaves no mean: less than 2 % at full width"),),
+        "mean_shift": (Limit(max=0.15, reason="BatchNorm after ReLU leaves no mean: less than 2 % at full width"),),
     },
     "nf-resnet": _RESIDUAL
     | {
@@ -100,17 +105,11 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
     },
     "any": _COMMON
     | {
-        "residual_variance": (
-            *_COMMON["residual_variance"],
-            Limit(
-                min=1e-12,
-                level="warn",
-                reason="a branch that starts at 0 is often meant (zero-initialized gains), and hides the rest of it",
-            ),
-        ),
         "mean_shift": (
-            Limit(max=1, level="warn", reason="means that outweigh the variance: samples look alike"),
-            Limit(max=10, reason="samples look almost the same"),
+            Limit(
+                max=5,
+                reason="a ReLU after the addition leaves 1.75 times the variance, layer normalization up to 4.2",
+            ),
         ),
         "growth": (
             *_COMMON["growth"],
@@ -140,3 +139,79 @@ def preset_of(arch: str) -> str:
     ('nf-resnet', 'any')
     """
     return arch if arch in PRESETS else "any"
+
+
+def limits_of(curves: Curves) -> Limits:
+    """Return the limits of the kind of network that these curves are of.
+
+    Args:
+        curves: The curves, with their record.
+
+    Returns:
+        Those of its architecture's preset, as far as they hold for its normalizer, activation and weights.
+    """
+    return fit(PRESETS[preset_of(curves.network.arch)], curves)
+
+
+def fit(limits: Limits, curves: Curves) -> Limits:
+    """Return limits without what a preset states for another normalizer, activation or weights than the record's.
+
+    Args:
+        limits: By quantity; what differs from the architecture's preset was stated by somebody, and stays.
+        curves: The curves, with their record.
+
+    Returns:
+        By quantity.
+    """
+    own, fitting = PRESETS[preset_of(curves.network.arch)], dict(_iter_fitting(curves))
+    return {
+        name: fitting.get(name, several) if several == own.get(name) else several for name, several in limits.items()
+    }
+
+
+def _iter_fitting(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
+    network = curves.network
+    if network.activation and not network.homogeneous:
+        # Closed forms take Gaussian inputs, and an exact gain is right for a variance of 1.
+        yield from ((name, () if network.scaled else (_NEARLY_GAUSSIAN,)) for name in ("branch_level", "reset"))
+    if network.far_from_gaussian:
+        yield from ((name, ()) for name in _COMMON if name.startswith(PREDICTED))
+    if (network.normalized and not network.centring) or network.weights == "ws":
+        # Each channel, or each width, has a scale of its own.
+        yield from (("branch_level", ()), ("reset", ()))
+    if network.post or network.add_on:
+        yield from ((name, ()) for name in ("branch_level", "addition", "reset"))
+    if not network.initial:
+        # Training moves means and branches, and has shown that it can be so.
+        yield from ((name, ()) for name in ("mean_shift", "branch_level", "reset", "addition"))
+    else:
+        yield from _iter_means(curves)
+
+
+def _iter_means(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
+    network = curves.network
+    several = network.normalized and not network.centring
+    if adds_nothing(curves) or (network.arch == "bn-relu-conv" and network.takes_mean_out):
+        yield "mean_shift", ()
+    elif several and network.arch in _MEANS_OF_SEVERAL:
+        yield "mean_shift", (_MEANS_OF_SEVERAL[network.arch],)
+    elif network.arch == "nf-resnet" and network.zero_padding and network.activation and not network.homogeneous:
+        yield "mean_shift", (_AT_BORDERS,)
+
+
+_NEARLY_GAUSSIAN = Limit(
+    min=0.25, max=4, reason="what a normalizer hands an activation is nearly Gaussian: tanhshrink makes 3.4 of that"
+)
+_MEANS_OF_SEVERAL = {
+    "bn-relu-conv": Limit(
+        max=30,
+        reason="layer and group normalization leave each channel a mean of its own: up to 4.2 times the variance, and "
+        "25 on maps of one position",
+    ),
+    "relu-bn-conv": Limit(
+        max=1, reason="layer and group normalization take out the mean of several channels, not of each"
+    ),
+}
+_AT_BORDERS = Limit(
+    max=1, reason="on small maps zero padding leaves centred weights a part of a large mean: up to 0.84"
+)
