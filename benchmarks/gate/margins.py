@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from sppkit.curves.chance import FALSE_ALARM
 from sppkit.curves.curves import Curves
 from sppkit.diagnosis.presets import preset_of
-from sppkit.gate.against_baseline import iter_changes, match
+from sppkit.gate.compared import compare
 from sppkit.gate.policy import preset_policy
 
 # Stands for a signal that is gone.
@@ -25,12 +23,12 @@ def margin(table: Any, base: Any, record: Any, base_record: Any) -> tuple[float,
         return FAR, FAR
     policy = preset_policy(preset_of(str(record.get("arch", ""))))
     sure, every = 0.0, 0.0
-    for change in iter_changes(new, old, match(new, old)):
-        allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is None or (change.statistic == "channel_squared_mean" and change.log < 0):
+    for change in compare(new, old).changes:
+        limit = change.limit(policy, new.names[change.place])
+        if limit is None or change.is_better:
             continue
-        far = abs(change.log) / math.log(allowed[0])
+        far = abs(change.size) / limit[0]
         every = max(every, far)
-        if change.chance < FALSE_ALARM:
+        if change.is_real:
             sure = max(sure, far)
     return sure, every

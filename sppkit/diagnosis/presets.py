@@ -19,19 +19,26 @@ if TYPE_CHECKING:
     from sppkit.diagnosis.limit import Limits
 
 _FINITE = Limit(max=0, reason="a signal that is not finite carries nothing")
+# A fault that matters moves a variance by a quarter or more: a slope of LeakyReLU, a fifth of alpha. A mean over four
+# paired seeds scatters by 1 to 4 % around that, and is caught all the same with a limit a little below.
+_RATIO = 1.2
+_RATIO_REASON = "a change of a quarter matters, and is seen from a fifth on"
 _COMMON: dict[str, tuple[Limit, ...]] = {
     "nonfinite": (_FINITE,),
     "channel_variance": (
         Limit(max=1e6, reason="a million leaves half precision 1/15 of its range"),
         Limit(min=1e-6, reason="below it the epsilon of normalizers (1e-5) is larger than the signal"),
-        Limit(ratio=1.2, reason="four seeds of a full-width network scatter by 1 to 2 %; faults change it by 30 % up"),
+        Limit(ratio=_RATIO, reason=_RATIO_REASON),
     ),
-    "residual_variance": (
-        Limit(ratio=1.25, reason="as the variance, and a branch scatters more than the sum of all of them"),
-    ),
+    "residual_variance": (Limit(ratio=_RATIO, reason=_RATIO_REASON),),
     "channel_squared_mean": (
-        Limit(ratio=1.6, reason="scatters by sqrt(2/channels); a shift of the mean changes it a hundredfold"),
+        Limit(ratio=1.6, reason="judged where it outweighs the variance, and moves a share of 1/2 by 0.12"),
     ),
+    "mean_share": (
+        Limit(change=0.08, reason="a tenth more of the signal that all samples share matters; seen a little below"),
+    ),
+    "addition_gain": (Limit(ratio=_RATIO, reason=_RATIO_REASON),),
+    "growth": (Limit(ratio=_RATIO, reason=_RATIO_REASON),),
     "predicted_channel_variance": (
         Limit(ratio=1.3, reason="healthy networks of 4 to 2048 channels are within 1.2, beyond chance"),
     ),
@@ -47,7 +54,10 @@ _COMMON: dict[str, tuple[Limit, ...]] = {
 }
 
 _RESIDUAL: dict[str, tuple[Limit, ...]] = _COMMON | {
-    "growth": (Limit(max=2, reason="branches of one strength add up: v_k is at most k times v_1"),),
+    "growth": (
+        *_COMMON["growth"],
+        Limit(max=2, reason="branches of one strength add up: v_k is at most k times v_1"),
+    ),
     "addition": (Limit(min=0.85, max=1.18, reason="skip and branch are independent: their variances add up"),),
 }
 
@@ -101,7 +111,10 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
                 reason="a ReLU after the addition leaves 1.75 times the variance, layer normalization up to 4.2",
             ),
         ),
-        "growth": (Limit(max=10, reason="branches of unequal strength add up; ten times linear growth explodes"),),
+        "growth": (
+            *_COMMON["growth"],
+            Limit(max=10, reason="branches of unequal strength add up; ten times linear growth explodes"),
+        ),
         "variance_kept": (Limit(min=1e-3, reason="a thousandth of the signal is lost among the branches"),),
     },
 }

@@ -19,8 +19,10 @@ from sppkit.errors import UsageError
 from sppkit.gate.absolute import iter_own_findings, unjudged
 from sppkit.gate.against_baseline import iter_inexact, iter_regressions
 from sppkit.gate.baseline import Baseline, read_baseline
-from sppkit.gate.notices import improvements, site_notices
+from sppkit.gate.compared import compare
+from sppkit.gate.notices import improvements, site_notices, small_changes
 from sppkit.gate.policy import load_policy
+from sppkit.gate.tested import iter_tests
 from sppkit.gate.verdict import FOLLOWS, Finding, Verdict
 from sppkit.measuring.titles import title
 from sppkit.record.read import text_at
@@ -124,11 +126,13 @@ def _judge_baseline(
         unlike.append(f"--exact needs the same seeds: {signal.seeds} here, {reference.seeds} in the baseline")
     if unlike:
         return replace(verdict, missing=f"it can't be compared: {'; '.join(unlike)}"), []
-    notices = [*iter_notices(signal.record, reference.record), *site_notices(signal, reference)]
-    notices += improvements(signal, reference, policy)
-    findings = [*iter_regressions(signal, reference, policy)]
+    compared = compare(signal, reference)
+    notices = [*iter_notices(signal.record, reference.record), *site_notices(compared)]
+    notices += improvements(compared, policy) + small_changes(compared, policy)
+    findings = [*iter_regressions(compared, policy)]
     if exact:
         findings = [*iter_inexact(signal, reference)]
+    verdict = replace(verdict, tests=tuple(iter_tests(compared)))
     name = f"baseline {base.key}" if base.key else "the baseline"
     return replace(verdict, judged=(*verdict.judged, name), notices=tuple(notices)), findings
 
