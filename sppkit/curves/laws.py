@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
 from sppkit.record.read import number_at, text_at
+from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +190,7 @@ def measured(signal: Signal, quantity: str) -> Quantity | None:
 
 def _healthy_branch(signal: Signal) -> Array:
     kind, size = signal.network, signal.values("residual_variance").shape
-    activation = HEALTHY_VARIANCE.get(text_at(kind, "activation", "relu"))
+    activation = activation_facts(text_at(kind, "activation", "relu")).variance
     arch = text_at(signal.record, "arch")
     gate = 0.25 if kind.get("se") is True else 1.0
     if arch == "relu-bn-conv":

@@ -58,7 +58,7 @@ def block_factors(evidence: Evidence) -> Factors | None:
     """
     network, count = evidence.network, len(evidence.variance)
     scale = network.branch_scale
-    if not (network.scaled and network.stages and network.weights not in {"", "none"} and scale is not None):
+    if not (network.scaled and network.stages and network.centred and scale is not None):
         return None
     beta_squared = np.array(network.expected_input_variance()[:count])
     positions = np.array(stage_positions(network.stages)[:count])

@@ -48,7 +48,7 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
         published weight standardization, where every stage starts higher because its fan-in is larger.
     """
     network = evidence.network
-    if block_factors(evidence) is not None or network.unscaled or network.weights == "ws" or evidence.appending:
+    if block_factors(evidence) is not None or network.unscaled or network.unit_weights or evidence.appending:
         return None
     return _diagnose(evidence, _generic_limits(evidence))
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
 from sppkit.curves.laws import addition, branch_level, mean_floor, starts
 from sppkit.gate.against_baseline import match
 from sppkit.record.read import number_at, text_at
+from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -180,7 +180,6 @@ def _iter_addition_causes(seen: _Place) -> Iterator[str]:
 
 
 def _iter_factors(signal: Signal, seen: _Place) -> Iterator[_Factor]:
-    passed = HEALTHY_VARIANCE.get(text_at(signal.network, "activation", "relu"), HEALTHY_VARIANCE["relu"])
     yield _Factor(2.0, "weights scaled by sqrt(2), as by another initialization gain")
     yield _Factor(0.5, "weights scaled by 1/sqrt(2), as by another initialization gain")
     if signal.network.get("se") is True:
@@ -191,11 +190,16 @@ def _iter_factors(signal: Signal, seen: _Place) -> Iterator[_Factor]:
         yield _Factor(4.0, "a factor 2, or fan-in in place of fan-out")
     if signal.network.get("scaled") is not True:
         return
+    passed = activation_facts(text_at(signal.network, "activation", "relu")).variance
+    yield from () if passed is None else _iter_gains(passed)
+    yield from _iter_betas(signal, seen)
+
+
+def _iter_gains(passed: float) -> Iterator[_Factor]:
     for count in (1, 2, 3):
         times = "in every convolution" if count == 3 else ("once", "twice")[count - 1]
         yield _Factor(passed**count, f"the activation's gain is missing {times}")
         yield _Factor(passed**-count, f"the activation's gain is applied once too often, {times}")
-    yield from _iter_betas(signal, seen)
 
 
 def _iter_betas(signal: Signal, seen: _Place) -> Iterator[_Factor]:

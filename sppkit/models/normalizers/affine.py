@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import cast
 
 import torch
@@ -9,18 +10,22 @@ from torch import Tensor, nn
 
 from sppkit.models.normalizers.batch_channel import BatchChannelNorm
 from sppkit.models.normalizers.estimated_batch import EstimatedBatchNorm
-from sppkit.models.normalizers.group import GroupNorm
-from sppkit.models.normalizers.independent_component import IndependentComponent
 from sppkit.models.normalizers.instance_batch import InstanceBatchNorm
-from sppkit.models.normalizers.kalman import BatchKalmanNorm
-from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm
+from sppkit.registry import NORMALIZERS, load
 
 # Exactly these: a subclass may do anything in its forward.
 _TORCHS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
-_OURS = (
-    *(BatchChannelNorm, BatchKalmanNorm, EstimatedBatchNorm, GroupNorm),
-    *(IndependentComponent, InstanceBatchNorm, NoiseAwareBatchNorm),
-)
+
+
+def own_layers() -> tuple[type[nn.Module], ...]:
+    """Return the classes of this library's own normalizers."""
+    return _load_all(tuple(dict.fromkeys(entry.layer for entry in NORMALIZERS.values() if entry.layer is not None)))
+
+
+@functools.cache
+def _load_all(targets: tuple[str, ...]) -> tuple[type[nn.Module], ...]:
+    # Every module of a network is asked whether it is one of them.
+    return tuple(load(target) for target in targets)
 
 
 def is_known(module: nn.Module) -> bool:
@@ -32,7 +37,7 @@ def is_known(module: nn.Module) -> bool:
     Returns:
         True for torch's own classes and this library's, False for their subclasses.
     """
-    return type(module) in {*_TORCHS, *_OURS}
+    return type(module) in {*_TORCHS, *own_layers()}
 
 
 def channels_of(module: nn.Module) -> int:
