@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sppkit.models.spec import DEFAULT_ALPHA
-from sppkit.registry import weight_facts
+from sppkit.registry import normalizer_facts, weight_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +44,8 @@ def _centre_and_scale(spec: ModelSpec) -> Changes:
 
 def _normalize_behind_relu(spec: ModelSpec) -> Changes | None:
     # The order's own initialization: with 2/fan_in its residual variance would be 2.
-    return {"arch": "relu-bn-conv", "init": None} if spec.arch == "bn-relu-conv" and spec.norm != "none" else None
+    takes_mean = normalizer_facts(spec.norm).removes in {"channel", "several"}
+    return {"arch": "relu-bn-conv", "init": None} if spec.arch == "bn-relu-conv" and takes_mean else None
 
 
 def _normalize(spec: ModelSpec) -> Changes | None:

@@ -44,11 +44,13 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
 
     Returns:
         An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
-        ``find_wrong_reset`` judges, for one without any scale of its own, which can only explode or not, and for
+        ``find_wrong_reset`` judges or whose weights shift the mean, for one without any scale of its own, which can only explode or not, and for
         published weight standardization, where every stage starts higher because its fan-in is larger.
     """
     network = evidence.network
-    if block_factors(evidence) is not None or network.unscaled or network.unit_weights or evidence.appending:
+    # The mean that uncentred weights hand on is no scale of the shortcut's.
+    shifts = network.scaled and not network.centred
+    if block_factors(evidence) is not None or network.unscaled or network.unit_weights or evidence.appending or shifts:
         return None
     return _diagnose(evidence, _generic_limits(evidence))
 

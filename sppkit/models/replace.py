@@ -181,8 +181,9 @@ def _describe(module: nn.Module) -> str:
         return f"{_describe(module[0])} with its activation"
     if isinstance(module, nn.Identity):
         return "Identity"
-    groups = groups_of(module)
-    return f"{type(module).__name__}({channels_of(module)}{f', {groups} groups' if groups else ''})"
+    channels, groups = channels_of(module), groups_of(module)
+    sizes = f"({channels}{f', {groups} groups' if groups else ''})" if channels is not None else ""
+    return f"{type(module).__name__}{sizes}"
 
 
 def _found(kept: list[Kept]) -> str:

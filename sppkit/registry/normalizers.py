@@ -35,7 +35,7 @@ NORMALIZERS: dict[str, NormalizerEntry] = {
         running=True,
         one_scale=False,
         warmup=_WARMUP,
-        settings=_CHANNEL_PART | {"rate": _SHARE},
+        settings={**_CHANNEL_PART, "rate": _SHARE},
         layer=f"{_HOME}.estimated_batch:EstimatedBatchNorm",  # inside that of bcn
     ),
     "bkn": NormalizerEntry(
