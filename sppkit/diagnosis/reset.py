@@ -44,8 +44,9 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
 
     Returns:
         An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
-        ``find_wrong_reset`` judges or whose weights shift the mean, for one without any scale of its own, which can only explode or not, and for
-        published weight standardization, where every stage starts higher because its fan-in is larger.
+        ``find_wrong_reset`` judges or whose weights shift the mean, for one without any scale of its own, which can
+        only explode or not, and for weights of unit variance, where every stage starts higher because its fan-in is
+        larger.
     """
     network = evidence.network
     # The mean that uncentred weights hand on is no scale of the shortcut's.

@@ -11,7 +11,7 @@ _WARMUP = 50
 _GROUPS: dict[str, Setting] = {"groups": Whole(1, 1_000_000)}
 _CHANNEL_PART: dict[str, Setting] = _GROUPS | {"affine": Words(("group", "channel"))}
 _SHARE = Real(0, 1)
-_KALMAN = {
+_KALMAN: dict[str, Setting] = {
     "p": _SHARE,
     "prediction": Words(("expected", "sampled")),
     "propagate": Words(("normalized", "reference")),
