@@ -257,9 +257,8 @@ def borderless_residual_variance(spec: ModelSpec) -> float | None:
 def _iter_rows(spec: ModelSpec, setting: Setting) -> Iterator[dict[str, object]]:
     stages = [stage for stage, blocks in enumerate(spec.stages, 1) for _ in range(blocks)]
     channels = [spec.stem_channels, *(places[-1] for _, _, places in iter_places(spec))]
-    network = describe_network(
-        spec, normalizes=normalizer_facts(spec.norm).theory == "batch" and setting.mode == "train"
-    )
+    acts = normalizer_facts(spec.norm).theory == "batch" and setting.mode == "train"
+    network = describe_network(spec, normalizes=acts)
     batch = Batch(setting.samples, setting.batches)
     # A signal that leaves the floats has no prediction from there on.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -286,15 +285,7 @@ def _cells(expected: Expected) -> dict[str, float | None]:
 
 
 def describe_network(spec: ModelSpec, *, normalizes: bool) -> Network:
-    """Return what the recursion needs of a network.
-
-    Args:
-        spec: The network.
-        normalizes: Whether its normalizers act; running statistics of 0 and 1 do nothing.
-
-    Returns:
-        The network.
-    """
+    """Describe a network to the recursion; ``normalizes`` is false where running statistics are 0 and 1."""  # noqa: DOC201
     activation, gain = _activation_of(spec)
     kernel, stride = STEMS[spec.stem]
     return Network(

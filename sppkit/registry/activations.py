@@ -6,6 +6,7 @@ from sppkit.registry.entries import ActivationEntry
 
 _HOME = "sppkit.models.activations"
 
+# Variances and slopes are those of torch's defaults, as leaky ReLU's 0.01.
 ACTIVATIONS: dict[str, ActivationEntry] = {
     "celu": ActivationEntry(f"{_HOME}:celu", "continuously differentiable ELU, alpha 1", 0.619179, module="CELU"),
     "elu": ActivationEntry(f"{_HOME}:elu", "exponential linear unit, alpha 1", 0.619179, module="ELU"),
