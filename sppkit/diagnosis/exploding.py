@@ -93,9 +93,9 @@ def _explain(network: Network) -> tuple[str, str]:
             f"eval mode divides by running statistics, and {ran} brought them to this signal's",
             CALIBRATE,
         )
-    if network.norm == "none" and network.weights == "ws":
+    if network.norm == "none" and network.unit_weights:
         return (
-            "published weight standardization gives every weight unit variance, so that a convolution multiplies the "
+            f"--weights {network.weights} gives every weight unit variance, so that a convolution multiplies the "
             "variance by its fan-in",
             "take scaled-ws, which divides by the fan-in, or put a normalizer after every convolution",
         )

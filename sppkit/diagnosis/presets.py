@@ -105,6 +105,13 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
     },
     "any": _COMMON
     | {
+        "channel_variance": (
+            Limit(max=2e5, reason="of small networks that were trained none learnt beyond, and few from 1e3 on"),
+            Limit(
+                min=1e-6, level="warn", reason="below it the epsilon of normalizers (1e-5) is larger than the signal"
+            ),
+            *(limit for limit in _COMMON["channel_variance"] if limit.ratio is not None),
+        ),
         "mean_shift": (
             Limit(
                 max=5,

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sppkit.stats.spp import MOMENTS, channel_squared_mean, channel_variance
+from sppkit.stats.moments import MOMENTS
+from sppkit.stats.spp import channel_squared_mean, channel_variance
 from sppkit.stats.statistic import Reduction, Statistic
 
 if TYPE_CHECKING:
