@@ -210,7 +210,7 @@ def _run(resolved: Resolved, progress: Progress | None) -> Run:
 
 
 def _with_gradient(resolved: Resolved) -> Resolved | None:
-    """Return the same with a statistic of the gradient; None where the user chose the statistics, or ours are judged."""
+    """Return the same with a statistic of the gradient; None where statistics were chosen, and for named networks."""
     from dataclasses import replace
 
     config = resolved.config

@@ -56,7 +56,7 @@ def find_gradient_growth(curves: Curves) -> Diagnosis | None:
         f"{curves.at(0)}, {times ** (1 / max(1, len(gradient) - 1)):.3g} times per {curves.unit}",
         cause="every layer multiplies it, and no skip connection carries it past them"
         if curves.layered
-        else "the branches' Jacobians outweigh the skip connections in every block: large weights, no normalizer before "
+        else "the branches' Jacobians outweigh the skip connections: large weights, no normalizer before "
         "them, or saturated attention",
         remedy="add skip connections"
         if curves.layered
