@@ -6,7 +6,6 @@ The public names are loaded when they are first used, so that ``sppkit --help`` 
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
     from sppkit.sites import Site as Site
+
+    __version__: str
 
 _HOME = {
     "Diagnosis": "diagnosis.result",
@@ -64,17 +65,24 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-try:
-    __version__ = version("sppkit")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    __version__ = "0+unknown"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOME:
         raise AttributeError(f"module 'sppkit' has no attribute {name!r}")
     return getattr(importlib.import_module(f"sppkit.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, "__version__"])
+
+
+def _version() -> str:
+    # Imported here: reading what is installed takes as long to load as typer, and --help does not ask.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sppkit")
+    except PackageNotFoundError:  # run from a source tree that was not installed
+        return "0+unknown"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 from sppkit.models.addons.crossnorm import CrossNorm, activate, draw_box
 from sppkit.models.addons.selfnorm import SelfNorm

@@ -492,7 +492,7 @@ def test_no_color_leaves_bold_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     _, _, err = run("plot", "a\x1b[31m\x07.csv")
-    assert "can't read the run a?[31m?.csv" in err
+    assert "can't read the run a\\x1b[31m\\x07.csv" in err
 
 
 def test_no_arguments_show_the_help() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sppkit.config.options import ModelOptions, RunConfig, parse_values, resolve_config
+from sppkit.config.options import ModelOptions, RunConfig, parse_values
+from sppkit.config.resolve import resolve_config
 from sppkit.errors import UsageError
 from sppkit.models.spec import build_spec
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import sppkit
+from libraries import import_library
 
 try:
-    import timm
+    timm = import_library("timm")
 except Exception as error:  # noqa: BLE001 - a torchvision that does not fit torch raises whatever it likes
     pytest.skip(f"timm can't be imported ({error}): pip install timm torchvision", allow_module_level=True)
 
@@ -25,6 +26,7 @@ JOINS = {
     "convnext_atto": 2 + 2 + 6 + 2,
     "convnextv2_atto": 2 + 2 + 6 + 2,
     "vit_tiny_patch16_224": 2 * 12,
+    "deit_tiny_patch16_224": 2 * 12,
     "beit_base_patch16_224": 2 * 12,
     "swin_tiny_patch4_window7_224": 2 * (2 + 2 + 6 + 2),
     "swinv2_tiny_window8_256": 2 * (2 + 2 + 6 + 2),
@@ -41,9 +43,26 @@ JOINS = {
 @pytest.mark.parametrize("name", JOINS)
 def test_as_many_joins_as_the_family_defines(name: str) -> None:
     model = timm.create_model(name, pretrained=False).eval()
-    found = sppkit.find_joins(model, torch.randn(2, *model.default_cfg["input_size"]))
+    batch = torch.randn(2, *size_of(model))
+    found = sppkit.find_joins(model, batch)
     assert len(found.joins) == JOINS[name], str(found)
     assert all(join.branch is not None for join in found.joins)
+    assert_measured(model, batch, JOINS[name])
+
+
+def size_of(model: torch.nn.Module) -> tuple[int, int, int]:
+    """The family's own input where it must be that; else 64 pixels, on which the number of joins does not depend."""
+    channels, height, width = model.default_cfg["input_size"]
+    return (channels, height, width) if model.default_cfg.get("fixed_input_size") else (channels, 64, 64)
+
+
+def assert_measured(model: torch.nn.Module, batch: object, joins: int) -> None:
+    """Every join is a block, and the signal of each is measured; so is its branch, which timm's ResNets begin at 0."""
+    table = sppkit.measure(model, batch)
+    assert table["block"].tolist() == list(range(1 + joins))
+    assert table["nonfinite"].sum() == 0
+    assert (table["channel_variance"] > 0).all()
+    assert (table["residual_variance"][1:] >= 0).all()
 
 
 def families() -> dict[str, list[str]]:

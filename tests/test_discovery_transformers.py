@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import sppkit
+from libraries import import_library
 
 try:
-    import transformers
+    transformers = import_library("transformers")
 except Exception as error:  # noqa: BLE001 - a torchvision that does not fit torch raises whatever it likes
     pytest.skip(f"transformers can't be imported ({error}): pip install transformers", allow_module_level=True)
 
@@ -114,3 +115,7 @@ def test_as_many_joins_as_the_layers_have_residual_sums(
     assert found.kind == "addition"
     assert len(found.joins) == joins, str(found)
     assert all(join.branch is not None for join in found.joins)
+    table = sppkit.measure(model, inputs)
+    assert table["nonfinite"].sum() == 0
+    assert (table["channel_variance"] > 0).all()
+    assert (table["residual_variance"] > 0).sum() == joins

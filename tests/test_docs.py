@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import re
 import shlex
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sppkit.comparison.lineup import Member, line_up
-from sppkit.config.options import load_toml, resolve_config
+from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.models.spec import build_spec
 
 ROOT = Path(__file__).parents[1]
@@ -33,15 +35,15 @@ def is_set_up(code: str) -> bool:
 def test_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
     environment.pop("CI", None)  # the pages are read at a desk, and sppkit bless refuses under CI
-    python = ""
-    for language, code in blocks(page):
+    shown = [(language, code) for language, code in blocks(page) if not is_set_up(code)]
+    program = ""
+    for language, group in itertools.groupby(shown, key=operator.itemgetter(0)):
         assert language in {"sh", "python"}, f"a block of {page.name} is not executed: {language}"
-        if is_set_up(code):
-            continue
+        code = "".join(text for _, text in group)
         if language == "python":
             # The blocks of a page are one program; each run repeats those before it.
-            python += code
-        argv = ["sh", "-euc", code] if language == "sh" else [sys.executable, "-W", "error", "-c", python]
+            program += code
+        argv = ["sh", "-euc", code] if language == "sh" else [sys.executable, "-W", "error", "-c", program]
         done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
 

@@ -237,7 +237,7 @@ def test_refused_models() -> None:
 
 
 def test_it_can_not_be_streamed() -> None:
-    from sppkit.config.options import resolve_config
+    from sppkit.config.resolve import resolve_config
     from sppkit.measuring.run import run
 
     options = {"arch": "he-resnet", "stages": (1,), "width": 0.125, "image_size": 32, "enorm": True}

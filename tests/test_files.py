@@ -5,6 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -150,3 +155,104 @@ def test_written_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> N
         pass
     (tmp_path / "y").touch()
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/x").write_text("old")
+    for link, target in {"absolute": tmp_path / "real/x", "relative": "real/x", "dangling": "real/new"}.items():
+        (tmp_path / link).symlink_to(target)
+        write(tmp_path / link, link)
+        assert (tmp_path / link).is_symlink()
+        assert (tmp_path / link).read_text() == link
+    assert names(tmp_path / "real") == ["new", "x"]
+    assert (tmp_path / "real/x").read_text() == "relative"
+
+
+def test_files_written_together_follow_links_too(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/x.csv").symlink_to(tmp_path / "elsewhere.csv")
+    with all_or_nothing(tmp_path / "out") as staging:
+        for name in ("x.csv", "x.json"):
+            (staging / name).write_text(name)
+    assert names(tmp_path / "out") == ["x.csv", "x.json"]
+    assert (tmp_path / "elsewhere.csv").read_text() == "x.csv"
+
+
+def test_links_in_a_circle_are_said(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(UsageError, match="Too many levels of symbolic links"):
+        write(tmp_path / "a", "new")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write(pipe, "x" * 200_000)  # more than a pipe holds
+    reader.join()
+    assert read == ["x" * 200_000]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    write(Path("/dev/null"), "x")
+    with pytest.raises(UsageError, match=r"^can't write /dev/full: No space left on device\. Choose another place"):
+        write(Path("/dev/full"), "x")
+    (tmp_path / "link").symlink_to("/dev/full")
+    with pytest.raises(UsageError, match="No space left on device"):
+        write(tmp_path / "link", "x")
+    assert all(stat.S_ISCHR(Path(device).stat().st_mode) for device in ("/dev/null", "/dev/full"))
+
+
+def test_an_open_descriptor_is_written_to_where_it_stands(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from sppkit.machine.files import replacing\nprint('before')\n"
+    code += "with replacing(Path(sys.argv[1])) as path: path.write_text('report\\n')\nprint('after')"
+    (tmp_path / "mine").symlink_to("/dev/stdout")
+    for place in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", tmp_path / "mine"):
+        with (tmp_path / "out").open("w") as out:  # a regular file behind a descriptor is not replaced
+            subprocess.run([sys.executable, "-c", code, place], stdout=out, check=True)
+        assert (tmp_path / "out").read_text() == "before\nreport\nafter\n"
+    script = f'{sys.executable} -c "$0" >(cat > got) > /dev/null; wait $!'
+    subprocess.run(["bash", "-c", script, code], cwd=tmp_path, check=True)
+    assert (tmp_path / "got").read_text() == "report\n"
+
+
+def test_permissions_and_owner_of_a_file_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 2345)
+    before = path.stat()
+    write(path, "new")
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert path.read_text() == "new"
+
+
+def test_not_even_a_kill_leaves_anything_that_git_sees(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "x").write_text("old")
+    subprocess.run(["git", "add", "x"], cwd=tmp_path, check=True)
+    # It says when it begins, and writes for ever.
+    code = "from pathlib import Path; from sppkit.machine.files import replacing\nprint('on', flush=True)\n"
+    code += "while True:\n with replacing(Path('x')) as path: path.write_text('old')"
+    for wait in range(12):
+        with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.001 * wait)
+            process.kill()
+        status = ["git", "status", "--porcelain", "--untracked-files=all"]
+        assert subprocess.run(status, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "A  x\n"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from sppkit.errors import UsageError
-from sppkit.gate.publish import parse_reports, publish
+from sppkit.gate.publish import parse_reports, publish, takes_output
 from sppkit.gate.reports import FORMATS, render
 from sppkit.gate.reports.terminal import render_text
 from sppkit.gate.verdict import Finding, Verdict
+from tests.report_schemas import is_gitlab, is_junit, is_sarif
 
 
 def finding(block: int, **changes: object) -> Finding:
@@ -88,17 +90,49 @@ def test_junit_counts_what_it_holds() -> None:
 
 def test_junit_holds_no_control_characters() -> None:
     evil = replace(FAIL, name="a\x1bb", missing="c\x00d", findings=(finding(1, cause="\x07"),))
-    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a?b"  # type: ignore[union-attr]
+    assert ET.fromstring(render("junit", [evil])).find("testsuite").get("name") == "a\\x1bb"  # type: ignore[union-attr]
+
+
+def test_github_tells_what_follows_from_the_first_once() -> None:
+    lines = render("github", [FAIL]).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("::error file=src/net.py,line=12,title=sppkit%3A net b2::block 2 (b2): variance")
+    assert "50 %25 of <it>" in lines[0]
+    place, _, told = lines[1].partition("sppkit%3A net::")
+    assert place == "::error file=src/net.py,line=12,title="
+    assert told.startswith("13 more findings in 13 blocks follow from block 2 (b2); the largest is block 15 (b15): ")
+    assert told.endswith("expected 1, found 18, limit 2, ×18, 4 seeds, chance 1e-09.")
+    assert render("github", [PASS]) == ""
 
 
 def test_github_shows_nine_and_counts_the_rest() -> None:
-    lines = render("github", [FAIL]).splitlines()
+    many = replace(FAIL, findings=(FIRST, *(finding(block, cause=f"cause {block}") for block in range(3, 16))))
+    lines = render("github", [many]).splitlines()
     assert len(lines) == 10
-    assert lines[0].startswith("::error file=src/net.py,line=12,title=sppkit%3A net b2::block 2 (b2): variance")
-    assert "50 %25 of <it>" in lines[0]
-    assert lines[1].startswith("::error title=sppkit%3A net b14::")
+    assert lines[1].startswith("::error title=sppkit%3A net b15::")
     assert lines[9] == "::notice title=sppkit::5 more findings are in the step summary"
-    assert render("github", [PASS]) == ""
+
+
+def test_a_named_architecture_is_annotated_at_its_configuration() -> None:
+    configured = replace(FAIL, places={}, configured=("pyproject.toml", 7), missing="no baseline")
+    lines = render("github", [configured]).splitlines()
+    assert [line.split(",title")[0] for line in lines] == ["::error file=pyproject.toml,line=7"] * 3
+    assert json.loads(render("gitlab", [configured]))[0]["location"] == {
+        "path": "pyproject.toml",
+        "lines": {"begin": 7},
+    }
+
+
+def test_reports_name_files_as_the_repository_does(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert "file=sub/src/net.py,line=12," in render("github", [FAIL])
+    outside = replace(FAIL, places={"b2": ("/else where/n%t.py", 3)})
+    run = json.loads(render("sarif", [outside]))["runs"][0]
+    assert run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"] == {
+        "uri": "file:///else%20where/n%25t.py"
+    }
 
 
 def test_github_takes_no_command_from_a_name() -> None:
@@ -126,7 +160,7 @@ def test_sarif_has_what_the_standard_requires() -> None:
     assert all(
         result["level"] in {"error", "warning", "note"} and result["message"]["text"] for result in run["results"]
     )
-    physical = run["results"][0]["locations"][0]["physicalLocation"]
+    physical = run["results"][1]["locations"][0]["physicalLocation"]
     assert physical["artifactLocation"]["uri"] == "src/net.py"
     assert physical["region"] == {"startLine": 12}
 
@@ -134,7 +168,7 @@ def test_sarif_has_what_the_standard_requires() -> None:
 def test_markdown_is_a_table_that_names_can_not_break() -> None:
     text = render("markdown", [FAIL])
     assert text.startswith("<!-- sppkit check -->\n### ❌ FAIL net: 13 of 16 blocks fail")
-    assert "**Likely cause:** a gain is missing: 50 % of \\<it\\>, a\\|b." in text
+    assert "**Likely cause:** a gain is missing: 50 % of &lt;it&gt;, a\\|b." in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 13
     assert {row.replace("\\|", "").count("|") for row in rows} == {10}
@@ -163,3 +197,93 @@ def test_github_also_appends_to_the_step_summary(tmp_path, monkeypatch: pytest.M
     assert shown[0].startswith("::error")
     assert summary.read_text(encoding="utf-8").startswith("before\n<!-- sppkit check -->")
     assert json.loads((tmp_path / "r.json").read_text())["passed"] is False
+
+
+def test_a_report_goes_through_links_and_into_what_is_no_file(tmp_path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "real.json").write_text("old", encoding="utf-8")
+    (tmp_path / "link.json").symlink_to("real.json")
+    publish(parse_reports([f"json={tmp_path / 'link.json'}", "junit=/dev/null", "sarif=/dev/null"]), [FAIL])
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text(encoding="utf-8"))["passed"] is False
+    publish(parse_reports(["gitlab=/dev/stderr"]), [FAIL])
+    assert json.loads(capfd.readouterr().err)[0]["severity"] == "critical"
+    with pytest.raises(UsageError, match="two reports would go to"):
+        parse_reports([f"json={tmp_path / 'link.json'}", f"junit={tmp_path / 'real.json'}"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_report_on_a_full_device_is_one_line() -> None:
+    with pytest.raises(UsageError) as caught:
+        publish(parse_reports(["json=/dev/full"]), [FAIL])
+    assert str(caught.value) == "can't write /dev/full: No space left on device. Choose another place for the report."
+
+
+def test_standard_output_by_its_path_belongs_to_the_report(tmp_path) -> None:
+    (tmp_path / "mine").symlink_to("/dev/stdout")
+    for path in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", tmp_path / "mine"):
+        reports = parse_reports([f"json={path}"])
+        assert takes_output(reports)
+        assert json.loads(publish(reports, [FAIL])[0])["passed"] is False
+
+
+# --- published schemas, and what strangers call things
+
+# An escape sequence, C1, a turned direction of writing, line breaks of every kind, half a letter, and what XML, HTML,
+# Markdown and GitHub's runner read as their own.
+HOSTILE = "\x1b[2J\x9b1m\u202e\u2028\r\n::error::x\x00\ud800\ufffe|`*</a>&lt;<!-- @you #1 ]]> https://e.example %0A"
+EVIL = replace(
+    FAIL, name=HOSTILE, title=HOSTILE, missing=HOSTILE, notices=(HOSTILE,), judged=(HOSTILE,), skipped=(HOSTILE,),
+    next_steps=(HOSTILE,), sites=(HOSTILE, "b1"), places={HOSTILE: (HOSTILE, 3)},
+    findings=(finding(0, name=HOSTILE, cause=HOSTILE, reason=HOSTILE, statistic=HOSTILE), finding(1, level="warn")),
+)  # fmt: skip
+EVERY = [[], [PASS], [FAIL, PASS, MISSING], [EVIL], [EVIL, EVIL, FAIL]]
+
+
+@pytest.mark.parametrize("verdicts", EVERY, ids=["none", "passed", "several", "hostile", "mixed"])
+def test_reports_are_valid_by_their_published_schemas(verdicts: list[Verdict]) -> None:
+    sarif = json.loads(render("sarif", verdicts))
+    assert is_sarif(sarif)
+    for run in sarif["runs"]:
+        rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+        assert len(set(rules)) == len(rules)
+        assert {result["ruleId"] for result in run["results"]} == set(rules)
+    assert is_gitlab(json.loads(render("gitlab", verdicts)))
+    assert is_junit(ET.fromstring(render("junit", verdicts).encode()))
+
+
+def test_the_schemas_can_fail() -> None:
+    sarif = json.loads(render("sarif", [FAIL]))
+    sarif["runs"][0]["tool"]["driver"]["rules"][0].pop("shortDescription")
+    with pytest.raises(AssertionError):
+        is_sarif(sarif)
+    with pytest.raises(AssertionError):
+        is_junit(ET.fromstring("<testsuites><testsuite/></testsuites>"))
+    with pytest.raises(AssertionError):
+        is_gitlab([{"description": "x"}])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_report_holds_a_letter_that_commands(name: str) -> None:
+    text = render(name, [EVIL, FAIL])
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "\\x1b[2J" in text or "\\\\x1b" in text or "\\u001b[2J" in text
+
+
+def test_the_terminal_shows_a_hostile_name_on_its_line() -> None:
+    lines = render_text(EVIL).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[0].startswith("FAIL \\x1b[2J\\x9b1m\\u202e\\u2028\\r\\n::error::x\\x00\\ud800\\ufffe|")
+
+
+def test_github_and_markdown_read_nothing_of_their_own_in_a_name() -> None:
+    lines = render("github", [EVIL]).splitlines()
+    assert all(line.startswith(("::error ", "::warning ")) for line in lines)
+    assert len(lines) == 3
+    text = render("markdown", [EVIL])
+    assert "</a>" not in text
+    assert "@you" not in text
+    assert " #1" not in text
+    assert "https://e" not in text
+    assert "&amp;lt;&lt;!-- @<!-- -->you" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.replace("\\|", "").count("|") for row in rows} == {10}

@@ -1,9 +1,15 @@
-"""The house rules that a linter cannot see: what is imported when."""
+"""The house rules that a linter cannot see: what is imported when, how large things grow, and what the map shows."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +36,12 @@ def invoke(*arguments: str) -> str:
 @pytest.mark.parametrize("arguments", [["--help"], ["plot", "--help"], ["--version"], ["list"]], ids=" ".join)
 def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
     assert imported_by(invoke(*arguments)) == set()
+
+
+def test_help_does_not_read_what_is_installed() -> None:
+    code = invoke("--help") + "\nprint('importlib.metadata' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
 
 
 def test_a_refused_option_imports_no_torch() -> None:
@@ -68,3 +80,84 @@ def test_public_names_survive_the_import_of_submodules() -> None:
 def test_unknown_public_name() -> None:
     with pytest.raises(AttributeError, match="module 'sppkit' has no attribute 'mesure'"):
         sppkit.mesure  # noqa: B018
+
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sppkit"
+CONTRACTS = {
+    contract["name"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+}
+# What is larger than the house allows, and is to become smaller: lines of a module, lines of a function's body. None is
+# to be added, and one that is no longer needed fails the test.
+LONG_MODULES = {"models/spec.py": 413}
+LONG_BODIES = {"diagnosis/mean_shift.py:_explain": 48, "models/spec.py:build_spec": 44}
+# A kernel is one function: Triton inlines nothing but what is compiled with it.
+KERNELS = {"stats/triton_moments.py:moments_kernel": 51}
+
+
+def entries() -> set[str]:
+    return {entry.stem for entry in PACKAGE.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}
+
+
+def picture() -> list[tuple[str, str]]:
+    """The rooms of each line of the map, and those of its last column."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(drawn) == 1
+    lines = drawn[0].splitlines()
+    column = lines[0].index("without torch")
+    return [(line[: line.index("  ")], line[column:].strip()) for line in lines[2:]]
+
+
+def test_the_map_shows_the_layers_of_the_contract_and_the_rooms_on_disk() -> None:
+    layers = CONTRACTS["data flows one way"]["layers"]
+    assert ["__main__", *[rooms for rooms, _ in picture()]] == layers
+    assert {room for layer in layers for room in layer.split(" | ")} == entries() - {"__init__"}
+
+
+def test_the_map_is_one_screen_and_shows_what_needs_no_torch() -> None:
+    assert len((ROOT / "docs/architecture.md").read_text(encoding="utf-8").splitlines()) <= 60
+    rooms = {room for _, free in picture() for room in free.split(", ") if room}
+    free = CONTRACTS["reading a table needs no torch"]["source_modules"]
+    # Of the machine, only its files.
+    assert rooms == {name.split(".")[1] for name in free if name.count(".") == 1} | {"theory"}
+
+
+def test_what_the_map_names_is_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?|\w+\.py)`", page)
+    assert len(named) > 20
+    assert [name for name in named if not ((PACKAGE / name).exists() or (ROOT / name).exists())] == []
+
+
+def test_the_top_of_the_package_is_small() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
+    assert len(entries()) <= 24
+
+
+def bodies(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield each function and the lines of its body, without its docstring."""
+    for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+            body: list[Any] = item.body[1:] if ast.get_docstring(item, clean=False) is not None else item.body
+            yield item.name, body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def test_a_module_has_at_most_350_lines() -> None:
+    lines = {
+        str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8").count("\n") for path in PACKAGE.rglob("*.py")
+    }
+    assert {name: count for name, count in lines.items() if count > LONG_MODULES.get(name, 350)} == {}
+    assert [name for name in LONG_MODULES if lines.get(name, 0) <= 350] == [], "take it off the list"
+
+
+def test_a_function_has_at_most_40_lines() -> None:
+    lines = {
+        f"{path.relative_to(PACKAGE)}:{name}": count for path in PACKAGE.rglob("*.py") for name, count in bodies(path)
+    }
+    known = LONG_BODIES | KERNELS
+    assert {name: count for name, count in lines.items() if count > known.get(name, 40)} == {}
+    assert [name for name in known if lines.get(name, 0) <= 40] == [], "take it off the list"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import sppkit
 from networks import Net
 from sppkit.cli.app import app
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.reduce import Reducer, load_statistic

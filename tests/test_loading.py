@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from sppkit.config.options import resolve_config
 from sppkit.config.parsers import keywords
+from sppkit.config.resolve import resolve_config
 from sppkit.errors import DoesNotFitError, UsageError
 from sppkit.measuring.choose_source import choose_source
 from sppkit.models.loading import transformers as hf

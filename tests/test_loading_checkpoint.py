@@ -15,7 +15,7 @@ from torch import nn
 
 from networks import Net
 from sppkit import build_model, measure
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.errors import UsageError
 from sppkit.measuring.run import run
 from sppkit.models.loading.checkpoint import read_checkpoint

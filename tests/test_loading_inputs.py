@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from networks import Language, Net
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.errors import UsageError
 from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs

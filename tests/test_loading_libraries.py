@@ -1,18 +1,18 @@
 """The libraries themselves, where they can be imported: what is made, what goes in, and that it goes in.
 
-They are no part of the test environment: without them every test here is skipped and says so.
+They are no part of the test environment: without them every test here is skipped and says so. .ci/run has another.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 import warnings
 
 import pytest
 import torch
 
-from sppkit.config.options import resolve_config
+from libraries import import_library
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.choose_source import choose_source
 
 PACKAGES = {"timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
@@ -36,7 +36,7 @@ NETWORKS = {
 def need(model: str) -> None:
     package = PACKAGES[model.partition(":")[0]]
     try:
-        importlib.import_module(package)
+        import_library(package)
     except Exception as error:  # noqa: BLE001 - a build that does not fit this torch raises RuntimeError
         pytest.skip(f"{package} can't be imported here: {error}")
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from networks import Language, Net
 from sppkit import measure
 from sppkit.cli.app import app
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.inputs.tokens import draw_tokens
 from sppkit.measuring.run import run as measure_run
 from sppkit.measuring.titles import file_stem, layout_line, title

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sppkit
 from sppkit import registry
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.normalizers.traits import TRAITS, groups_note

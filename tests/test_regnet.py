@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 import sppkit
-from sppkit.config.options import ModelOptions, options, resolve_config
+from sppkit.config.options import ModelOptions, options
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 from sppkit.models.activations import activation_gain
 from sppkit.models.memory import count_parameters

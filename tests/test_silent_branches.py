@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 import sppkit
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.spec import build_spec

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import sppkit
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring import named_architecture
 from sppkit.measuring.run import run
 from sppkit.models.build import lay_out
@@ -105,7 +105,7 @@ def test_a_network_too_large_even_for_streaming_is_refused() -> None:
 
 # The child reads its own peak: its rusage would begin with the memory of the process that it was forked from.
 PEAK = """
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 run(resolve_config({{"arch": "nf-resnet", "depth": {depth}, "width": 0.25, "image_size": 32, "streaming": "on"}}))
 lines = open("/proc/self/status").read().splitlines()

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import sppkit
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.measuring.run import run
 from sppkit.models.memory import count_parameters
 from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm, calibrate

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from sppkit.cli import console
-from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
+from sppkit.cli.options import ConfigFile, Debug, run_options, with_options
 from sppkit.machine.interrupts import uninterrupted
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ Against = Annotated[
 Exact = Annotated[
     bool,
     typer.Option("--exact", metavar="", help="Nothing may change, to nine digits.", rich_help_panel=_GATE),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", metavar="", help="Print nothing but failures and errors.", rich_help_panel="Output"),
 ]
 Reports = Annotated[
     list[str] | None,
@@ -129,6 +133,8 @@ def _judge_saved(path: Path, flags: Mapping[str, Any], config: Path | None, aske
 
 
 def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked, *, quiet: bool) -> Iterator[Verdict]:
+    from dataclasses import replace
+
     from sppkit.gate.at_commit import check_reference, is_dirty, measure_at
     from sppkit.gate.baseline import Baseline
     from sppkit.gate.jobs import load_jobs
@@ -140,19 +146,19 @@ def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked,
         console.warn("files that are not committed are part of what is measured here.")
     for job in jobs:
         saved, path = _measure(job, quiet=quiet)
-        if commit is None:
-            yield _judge(saved, path, job.policy, job.baseline, exact=asked.exact)
-        else:
+        base: Baseline | Path | None = job.baseline
+        if commit is not None:
             other = measure_at(commit, job.resolved)
             base = Baseline(other.key, other.table, other.record, {})
-            yield _judge(saved, path, job.policy, base, exact=asked.exact)
+        verdict = _judge(saved, path, job.policy, base, exact=asked.exact)
+        yield replace(verdict, configured=job.configured)
 
 
 def _check_before(jobs: Sequence[Job], asked: _Asked) -> None:
     # What can be refused is refused before minutes of work.
+    from sppkit.diagnosis.presets import preset_of
     from sppkit.errors import UsageError
     from sppkit.gate.policy import load_policy
-    from sppkit.gate.presets import preset_of
 
     if asked.against is not None and asked.baseline is not None:
         raise UsageError("--against and --baseline both say what to compare with; give one of them.")
@@ -226,11 +232,10 @@ def _iter_steps(verdict: Verdict, path: Path, base: object) -> Iterator[str]:
 def _tell(verdicts: Sequence[Verdict], *, quiet: bool) -> None:
     from sppkit.gate.reports.terminal import render_terminal
 
-    for index, verdict in enumerate(verdicts):
-        lines = render_terminal(verdict)
-        if quiet and verdict.exit_code == 0:
-            continue
-        console.show(*[""] * (index > 0 and not quiet), *(lines[:1] if quiet else lines))
+    # A failure is told in full even then: who must act on it needs its cause and what to type next.
+    told = [verdict for verdict in verdicts if not quiet or verdict.exit_code]
+    for index, verdict in enumerate(told):
+        console.show(*[""] * (index > 0), *render_terminal(verdict))
 
 
 def _exit_code(verdicts: Sequence[Verdict]) -> int:

@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from sppkit.diagnosis.marked import Marked
+from sppkit.diagnosis.list_item import ListItem
 from sppkit.errors import SppkitError, UsageError
+from sppkit.machine.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 # What a shell reports of a program that a signal has ended is 128 + the signal's number.
 _BY_SIGNAL = 128
@@ -50,7 +52,7 @@ def warn(message: str) -> None:
     Args:
         message: What the user should know.
     """
-    _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _printable(message)), unbroken=True)
+    _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _lines(message)), unbroken=True)
 
 
 def ask(question: str) -> str | None:
@@ -162,7 +164,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
             if name not in tasks:
                 for finished in tasks.values():
                     bar.update(finished, visible=False)
-                tasks[name] = bar.add_task(name, total=total or None)
+                tasks[name] = bar.add_task(printable(name), total=total or None)
             bar.update(tasks[name], completed=done, total=total or None)
 
         yield update
@@ -185,14 +187,34 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _explain(message: str, *, debug: bool) -> None:
-    if debug:
-        traceback.print_exc(file=sys.stderr)
-    _print(sys.stderr, Text.assemble(("error: ", "bold red"), _printable(message)), unbroken=True)
+    if debug and sys.stderr is not None:
+        _write(sys.stderr, _lines(traceback.format_exc()))
+    _print(sys.stderr, Text.assemble(("error: ", "bold red"), _lines(message)), unbroken=True)
 
 
-def _printable(text: str) -> str:
-    # A control character in a file's name or cell could command the terminal.
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+class _Safe:
+    """A renderable in which nothing commands the terminal: names, cells and messages may come from a stranger."""
+
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        """Yield the renderable's segments, each of its texts made printable.
+
+        Args:
+            console: Where it is printed.
+            options: How wide it is.
+
+        Yields:
+            Segments.
+        """
+        for segment in console.render(self._renderable, options):
+            yield segment if segment.control else segment._replace(text=_lines(segment.text))
+
+
+def _lines(text: str) -> str:
+    # A message of ours may have several. rich by itself would drop some control characters without a word.
+    return printable(text, keep="\n")
 
 
 def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool = False) -> None:
@@ -202,11 +224,11 @@ def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool =
     rendered = io.StringIO()
     console = _console(stream, rendered)
     for renderable in renderables:
-        plain = _printable(renderable) if isinstance(renderable, str) else renderable
-        if isinstance(plain, Marked) and not stream.isatty():
+        plain = Text(_lines(renderable)) if isinstance(renderable, str) else renderable
+        if isinstance(plain, ListItem) and not stream.isatty():
             plain = plain.one_line
-        is_line = isinstance(plain, str) or (isinstance(plain, Text) and not stream.isatty())
-        console.print(plain, soft_wrap=unbroken or is_line, highlight=False, markup=False)
+        is_line = isinstance(renderable, str) or (isinstance(plain, Text) and not stream.isatty())
+        console.print(_Safe(plain), soft_wrap=unbroken or is_line, highlight=False, markup=False)
     lines = rendered.getvalue().split("\n")
     _write(stream, "\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
 

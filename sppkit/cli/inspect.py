@@ -13,7 +13,7 @@ from sppkit.machine.interrupts import uninterrupted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.models.outline import BlockOutline
 
 All = Annotated[bool, typer.Option("--all", metavar="", help="One row per block, also where neighbours are alike.")]
@@ -37,7 +37,7 @@ def inspect(flags: dict[str, Any], config: ConfigFile = None, every: All = False
       sppkit inspect --model path/nets.py:build --sites corrections.toml
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.config.options import resolve_config
+        from sppkit.config.resolve import resolve_config
         from sppkit.models.check_options import check_options
 
         resolved = resolve_config(flags, config)

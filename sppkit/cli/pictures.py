@@ -24,7 +24,7 @@ def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -
     Returns:
         The folder, and the pictures' file names.
     """
-    from sppkit.config.options import load_toml, resolve_config
+    from sppkit.config.resolve import load_toml, resolve_config
 
     output = {"out", "name", "format"}
     ignored = load_toml(file).keys() - output if file else ()

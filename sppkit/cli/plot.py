@@ -52,7 +52,7 @@ def plot(
 
 
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
-    from sppkit.config.options import resolve_config
+    from sppkit.config.resolve import resolve_config
     from sppkit.machine.files import prepared
     from sppkit.measuring.titles import file_stem
     from sppkit.models.check_options import check_options

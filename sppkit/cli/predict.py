@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.models.spec import ModelSpec
     from sppkit.prediction.predict import Setting
 
@@ -34,7 +34,7 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
       sppkit predict --arch bn-relu-conv --depth 50 --image-size 64 --padding circular
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.config.options import resolve_config
+        from sppkit.config.resolve import resolve_config
         from sppkit.machine.files import prepared
         from sppkit.measuring.titles import file_stem
         from sppkit.models.spec import build_spec

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sppkit.comparison.specs import ALL, CHOICES, FORMS, Spec, iter_all, parse_spec
-from sppkit.config.options import ModelOptions, RunConfig, load_toml, options, parse_values, resolve_config
+from sppkit.config.options import ModelOptions, RunConfig, options, parse_values
 from sppkit.config.parsers import flag_of
+from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.errors import MeaninglessOptionError, UsageError
 from sppkit.measuring.titles import file_stem
 from sppkit.models.spec import build_spec
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 # The key of a TOML file that lists SPECs.
 SPECS = "specs"

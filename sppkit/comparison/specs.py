@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sppkit import registry
 from sppkit.config.options import ModelOptions, RunConfig, options
 from sppkit.errors import MeaninglessOptionError, UsageError
+from sppkit.machine.printable import as_utf8
 from sppkit.models.spec import build_spec
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parse_spec(text: str) -> Spec:
     >>> parse_spec("nf-resnet:stages=1,2,weights=none").options
     {'arch': 'nf-resnet', 'stages': '1,2', 'weights': 'none'}
     """
-    if not text.isprintable():
+    if not as_utf8(text).isprintable():
         raise UsageError(f"a SPEC must be a text without control characters, not {text!r:.60}.")
     parts = re.fullmatch(_OPTIONS, text)
     network = parts["network"] if parts else ""

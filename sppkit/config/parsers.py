@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sppkit import registry
 from sppkit.errors import UsageError
+from sppkit.machine.printable import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,7 +100,7 @@ def text(name: str, value: object) -> str:
 def folder(name: str, value: object) -> str:
     """Take a folder's path."""  # noqa: DOC201, DOC501
     path = text(name, value)
-    if not path.isprintable():
+    if not as_utf8(path).isprintable():
         raise UsageError(f"{flag_of(name)} must be a folder without control characters in it, not {_shown(path)}.")
     return path
 
@@ -107,7 +108,7 @@ def folder(name: str, value: object) -> str:
 def file_stem(name: str, value: object) -> str:
     """Take a file name without a folder in it."""  # noqa: DOC201, DOC501
     stem = text(name, value)
-    if not stem.isprintable():
+    if not as_utf8(stem).isprintable():
         raise UsageError(f"{flag_of(name)} must be a file name without control characters, not {_shown(stem)}.")
     if "/" in stem or "\\" in stem or stem in {".", ".."}:
         raise UsageError(f"{flag_of(name)} must be a file name, not a path ({stem!r}); --out DIR names the folder.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sppkit.config.options import ModelOptions, RunConfig, options
+from sppkit.machine.printable import printable, printable_values
 from sppkit.record.read import counts_at, mapping_at, option_values, text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 # Options that leave what is measured as it is, or that seeds and tolerances account for; a checkpoint is known by what
 # it holds, not by its path. Whatever is not named here, a later version's options among them, makes another run of it.
@@ -20,6 +22,8 @@ _FREE = frozenset({
 _DEFAULTS = RunConfig()
 _KNOWN, _MODEL = frozenset(options(RunConfig)), frozenset(options(ModelOptions))
 _SIZE = frozenset({"parameters", "blocks"})
+# A value is shown with as many letters; of what comes before the first that differs, so many.
+_SHOWN, _BEFORE = 60, 10
 
 
 def iter_incomparable(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
@@ -64,7 +68,7 @@ def iter_notices(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[st
 
 def _iter_unlike_network(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(new.keys() & base.keys() - _SIZE):
-        yield from _iter_unlike(name.replace("_", " "), _told(new[name]), _told(base[name]))
+        yield from _iter_unlike_values(name.replace("_", " "), new[name], base[name])
 
 
 def _iter_unlike_options(new: Mapping[str, Any], base: Mapping[str, Any], *, known: bool) -> Iterator[str]:
@@ -72,13 +76,35 @@ def _iter_unlike_options(new: Mapping[str, Any], base: Mapping[str, Any], *, kno
     free = _FREE | {"arch", "mode", "dtype"} | (_MODEL if known else frozenset())
     asked = (new.keys() & base.keys()) | (_KNOWN & (new.keys() | base.keys()))
     for name in sorted(asked - free if new and base else ()):
-        values = (_told(side.get(name, getattr(_DEFAULTS, name, None))) for side in (new, base))
-        yield from _iter_unlike(f"--{name.replace('_', '-')}", *values)
+        default = getattr(_DEFAULTS, name, None)
+        flag = f"--{name.replace('_', '-')}"
+        yield from _iter_unlike_values(flag, new.get(name, default), base.get(name, default))
 
 
 def _iter_unlike(name: str, new: str, base: str) -> Iterator[str]:
-    if new != base and new and base:
-        yield f"{name}: {new} here, {base} in the baseline"
+    if new and base:
+        yield from _iter_unlike_values(name, new, base)
+
+
+def _iter_unlike_values(name: str, new: object, base: object) -> Iterator[str]:
+    if isinstance(new, Mapping) and isinstance(base, Mapping):
+        for key in sorted(new.keys() | base.keys(), key=str):
+            yield from _iter_unlike_values(f"{name} {_told(key)}", new.get(key), base.get(key))
+    elif not _is_same(*map(printable_values, (new, base))):
+        told = _told(new), _told(base)
+        start = next(
+            (at for at, pair in enumerate(zip(*told, strict=False)) if pair[0] != pair[1]), min(map(len, told))
+        )
+        yield f"{name}: {_shorten(told[0], start)} here, {_shorten(told[1], start)} in the baseline"
+
+
+def _is_same(new: Any, base: Any) -> bool:
+    if isinstance(new, list) and isinstance(base, list):
+        return len(new) == len(base) and all(map(_is_same, new, base))
+    if isinstance(new, dict) and isinstance(base, dict):
+        return new.keys() == base.keys() and all(_is_same(new[key], base[key]) for key in new)
+    # A file does not tell 1 from 1.0, and true is neither.
+    return isinstance(new, bool) == isinstance(base, bool) and bool(new == base)
 
 
 def _fingerprint(record: Mapping[str, Any]) -> str:
@@ -99,4 +125,12 @@ def _listed(seeds: list[int]) -> str:
 
 
 def _told(value: object) -> str:
-    return f"{value!r:.60}" if not isinstance(value, str) else value[:60]
+    return printable(value if isinstance(value, str) else repr(value))
+
+
+def _shorten(text: str, start: int) -> str:
+    """Return a part of a text in which its first letter that matters is seen."""
+    if start < _SHOWN:
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    part = text[start - _BEFORE : start - _BEFORE + _SHOWN]
+    return f"...{part}" + ("..." if start - _BEFORE + _SHOWN < len(text) else "")

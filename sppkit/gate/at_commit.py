@@ -9,7 +9,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import UsageError
 from sppkit.gate.saved_run import SavedRun, load_run
@@ -17,7 +17,7 @@ from sppkit.gate.saved_run import SavedRun, load_run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 PREFIX = "git:"
 # Where the files of a run go is the worktree's business.
@@ -117,9 +117,9 @@ def _check_sources(record: Mapping[str, object], commit: str) -> None:
             )
 
 
-def _passed(resolved: Resolved, folder: Path) -> dict[str, object]:
+def _passed(resolved: Resolved, folder: Path) -> dict[str, Any]:
     values = {name: entry["value"] for name, entry in resolved.described().items()}
-    given = {name: value for name, value in values.items() if resolved.sources[name] != "default"}
+    given: dict[str, Any] = {name: value for name, value in values.items() if resolved.sources[name] != "default"}
     given["seeds"] = resolved.config.seeds
     for name in _PATHS:
         # What is not under version control is where it is; the other commit has no copy.
@@ -130,6 +130,9 @@ def _passed(resolved: Resolved, folder: Path) -> dict[str, object]:
         given["model"] = _moved(str(given["model"]), folder)
     if isinstance(given.get("sites"), str):
         given["sites"] = _corrections(str(given["sites"]), folder)
+    if isinstance(given.get("kw"), dict):
+        # As they are typed: TOML has no None.
+        given["kw"] = [f"{key}={value!r}" for key, value in given["kw"].items()]
     return {name: value for name, value in given.items() if name not in _NOT_PASSED and value is not None}
 
 
@@ -148,15 +151,8 @@ def _corrections(path: str, folder: Path) -> str:
 
 
 def _as_toml(options: Mapping[str, object]) -> str:
-    # JSON's texts, numbers, lists and truth values are TOML's; only tables are written otherwise.
-    lines = []
-    for name, value in options.items():
-        if isinstance(value, dict):
-            inner = ", ".join(f"{json.dumps(str(key))} = {json.dumps(item)}" for key, item in value.items())
-            lines.append(f"{name} = {{{inner}}}")
-        else:
-            lines.append(f"{name} = {json.dumps(value)}")
-    return "\n".join(lines) + "\n"
+    # JSON's texts, numbers, lists and truth values are TOML's, but for its halves of letters beyond 16 bits.
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in options.items())
 
 
 def _environment(folder: Path, place: Path) -> dict[str, str]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sppkit.config.options import Resolved, RunConfig, parse_values, resolve_config
+from sppkit.config.options import RunConfig, parse_values
+from sppkit.config.resolve import Resolved, resolve_config
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import FOLDER, baseline_path
+from sppkit.gate.configured_at import configured_at
 from sppkit.machine.toml import read_toml
 from sppkit.measuring.titles import file_stem
 
@@ -35,12 +37,14 @@ class Job:
         key: What its files and its baseline are called.
         policy: What ``load_policy`` reads; None for the architecture's preset.
         baseline: The baseline's file; None where none is asked for.
+        configured: File and line that ask for it; None where flags do.
     """
 
     resolved: Resolved
     key: str
     policy: object
     baseline: Path | None
+    configured: tuple[str, int] | None = None
 
 
 def load_jobs(
@@ -63,6 +67,8 @@ def load_jobs(
     found = file if file is not None or {"arch", "model"} & flags.keys() else _find()
     tables = [{}] if found is None else list(_split(_load(found), found))
     jobs = [_build_job(flags, table, found, policy, baseline) for table in tables]
+    if found is not None:
+        jobs = [replace(job, configured=configured_at(found, index)) for index, job in enumerate(jobs)]
     keys = [job.key for job in jobs]
     twice = [key for key in keys if keys.count(key) > 1]
     if twice:

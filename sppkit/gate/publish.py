@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sppkit.errors import UsageError
 from sppkit.gate.reports import FORMATS, render
 from sppkit.machine.files import make_folder, replacing
+from sppkit.machine.replace import behind_links, descriptor_of, is_stream
 from sppkit.registry import check_name
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sppkit.gate.verdict import Verdict
 
 _STDOUT = "-"
+# The descriptor of standard output.
+_OUTPUT = 1
+_HINT = "Choose another place for the report."
 # GitHub names a file that each step appends to.
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 
@@ -41,11 +45,14 @@ def parse_reports(given: Iterable[str]) -> list[Report]:
         UsageError: If a format is unknown, a path is missing or can't be written to, or two reports share one.
     """
     reports = [_parse(text) for text in given]
-    paths = [report.path for report in reports if report.path != _STDOUT]
-    for path in paths:
-        if paths.count(path) > 1:
+    seen = set()
+    for path in (Path(report.path) for report in reports if report.path != _STDOUT):
+        if is_stream(path):  # takes one after the other
+            continue
+        _check_writable(path)
+        if path.resolve() in seen:
             raise UsageError(f"--report: two reports would go to {path}. Give each a file of its own.")
-        _check_writable(Path(path))
+        seen.add(path.resolve())
     return reports
 
 
@@ -68,7 +75,7 @@ def publish(reports: Iterable[Report], verdicts: Sequence[Verdict]) -> list[str]
         if report.path == _STDOUT:
             shown.append(text.rstrip("\n"))
         else:
-            with replacing(Path(report.path)) as temporary:
+            with replacing(Path(report.path), _HINT) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         if report.format == "github":
             _append_summary(verdicts)
@@ -92,16 +99,18 @@ def _parse(text: str) -> Report:
     check_name("report format", name, FORMATS)
     if not path and name != "github":
         raise UsageError(f"--report {name}: say where to, as in {name}=FILE, or {name}=- for standard output.")
-    return Report(name, path or _STDOUT)
+    is_output = not path or descriptor_of(Path(path)) == _OUTPUT
+    return Report(name, _STDOUT if is_output else path)
 
 
 def _check_writable(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--report: can't write {path}: it is a folder. Name a file in it.")
-    if not path.parent.exists():
-        raise UsageError(f"--report: can't write {path}: there is no folder {path.parent}. Make it, or name another.")
+    folder = behind_links(path).parent
+    if not folder.exists():
+        raise UsageError(f"--report: can't write {path}: there is no folder {folder}. Make it, or name another.")
     try:
-        make_folder(path.parent)
+        make_folder(folder)
     except UsageError:
         raise UsageError(f"--report: can't write {path}: its folder takes no files. Choose another one.") from None
 

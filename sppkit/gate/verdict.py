@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 Level = Literal["error", "warn"]
 # What the statistic was held against.
 Kind = Literal["policy", "prediction", "baseline", "exact"]
+# The cause of whatever stands behind the first bad block, unless something else is known.
+FOLLOWS = "follows from the first"
 # How many findings are told in full; what follows from the first says less and less.
 _WORST = 5
 
@@ -67,6 +69,7 @@ class Verdict:
         notices: What the reader should know and what does not fail: another batch size, an improvement, a block that
             is new.
         judged: What the run was held against, for instance ``policy nf-resnet``.
+        tests: How it was held against the baseline, and what that can see; empty without one.
         skipped: What could not be judged, and why.
         missing: Why a baseline that was asked for could not be used; empty otherwise.
         name: What the run is called, and its baseline.
@@ -74,12 +77,14 @@ class Verdict:
         sites: Names of the blocks that were judged, in order.
         seeds: How many seeds.
         places: File and line of the code behind a block, by its name, where they are known.
+        configured: File and line of the configuration that asks for the run; None where flags do.
         next_steps: Commands to type next.
     """
 
     findings: tuple[Finding, ...] = ()
     notices: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     missing: str = ""
     name: str = ""
@@ -87,6 +92,7 @@ class Verdict:
     sites: tuple[str, ...] = ()
     seeds: int = 0
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    configured: tuple[str, int] | None = None
     next_steps: tuple[str, ...] = ()
 
     @property
@@ -126,7 +132,8 @@ class Verdict:
         Returns:
             Findings, the largest first.
         """
-        rest = [finding for finding in self.errors or self.warnings if finding is not self.first]
+        first = self.first
+        rest = [finding for finding in self.errors or self.warnings if finding is not first]
         return sorted(rest, key=lambda finding: -finding.size)[:count]
 
     @property

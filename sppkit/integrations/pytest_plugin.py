@@ -9,8 +9,8 @@ the tests measure as their new baselines.
 
 from __future__ import annotations
 
+import itertools
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,17 +39,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(name="assert_spp")
 def _fixture(request: pytest.FixtureRequest) -> Callable[..., Verdict]:
-    """Return ``assert_spp``, with baselines below pytest's root folder and named after the test."""
+    """Return ``assert_spp``, with baselines below pytest's root folder, each named after the test and the call."""
+    from sppkit.integrations.baseline_names import choose, key_of
+
     folder = Path(request.config.rootpath) / ".sppkit" / "baselines"
-    key = re.sub(r"[^\w.-]+", "-", request.node.nodeid.partition("::")[2]).strip("-")
+    test, calls = request.node.nodeid, itertools.count(1)
 
     def bound(model: Any, inputs: Any = None, *, baseline: bool | str | Path | None = None, **options: Any) -> Verdict:
-        path = Path(baseline) if isinstance(baseline, (str, Path)) else folder / f"{key}.json"
-        if request.config.getoption("--spp-bless") and baseline is not False:
+        __tracebackhide__ = True
+        if baseline is False:
+            return assert_spp(model, inputs, **options)
+        given = isinstance(baseline, (str, Path))
+        call = 0 if given else next(calls)
+        path = (
+            Path(str(baseline))
+            if given
+            else choose(folder, test, call, [item.nodeid for item in request.session.items])
+        )
+        if request.config.getoption("--spp-bless"):
+            key = path.stem if given else key_of(test, call)
+            path = path if given else folder / f"{key}.json"
             _bless(model, inputs, path, key=key, **options)
-        elif baseline is not True and not isinstance(baseline, (str, Path)) and not path.exists():
-            path = None  # type: ignore[assignment]
-        return assert_spp(model, inputs, baseline=None if baseline is False else path, **options)
+        is_held = bool(baseline) or path.exists()
+        return assert_spp(model, inputs, baseline=path if is_held else None, **options)
 
     return bound
 
@@ -79,8 +91,9 @@ def assert_spp(
         seed: The first seed.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
         policy: As for ``sppkit.check``.
-        baseline: A baseline's file, or None. With the fixture: True for one named after the test, which must be there,
-            False for none, and None for one named after the test where it exists.
+        baseline: A baseline's file, or None. With the fixture: True for one named after the test file, the test and,
+            from its second ``assert_spp`` on, the call, which must be there; False for none; None for the one of that
+            name where it exists.
         exact: Whether nothing may change against the baseline.
 
     Returns:
@@ -125,16 +138,19 @@ def _measure(
     from torch import nn
 
     from sppkit.inputs.gaussian import draw_batch
+    from sppkit.measuring.digest_weights import digest_weights, merge_digests
     from sppkit.measuring.measure import measure
 
     is_given = isinstance(model, nn.Module)
     count = seeds or (1 if is_given and inputs is not None else 4)
-    tables = []
+    tables, weights = [], []
     for seed in range(first, first + count):
         built = model if is_given else _build(model, seed)
+        weights.append(digest_weights(built))
         batch = draw_batch((batch_size, *shape), seed, 0) if inputs is None else inputs
         tables.append(measure(built, batch, mode=mode, seed=seed))  # type: ignore[arg-type]
     record: dict[str, Any] = {"mode": mode or "own", "dtype": "float32", "seeds": list(range(first, first + count))}
+    record["weights"] = merge_digests(weights)
     if inputs is None:
         record["input"] = {"kind": "gaussian", "batch_shape": [batch_size, *shape], "batches": 1}
     return built, pd.concat(tables, ignore_index=True), record

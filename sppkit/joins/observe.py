@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +24,20 @@ from sppkit.joins.judge import (
     judge_concatenation,
     judge_sum,
 )
+from sppkit.joins.operands import (
+    given,
+    is_signal,
+    is_strided,
+    is_weight,
+    iter_arguments,
+    iter_outputs,
+    iter_tensors,
+    iter_unreturned,
+)
 from sppkit.joins.operations import Operation, operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch._ops import OpOverload
 
@@ -54,6 +63,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, take: Take) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.take = take
+        # Called before each operation, when autograd has noted where the values so far come from.
+        self.before_each: Callable[[], None] | None = None
         self.frames: list[Frame] = [Frame("", 1, None, internal=False, first=0)]
         self.candidates: list[Candidate] = []
         self.joins: dict[Node, Candidate] = {}
@@ -136,13 +147,15 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self.before_each is not None:
+            self.before_each()
         operation = operation_of(func)
         if operation.composite and torch.is_inference_mode_enabled():
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        tensors = [tensor for tensor in _iter_arguments(args, kwargs) if _is_strided(tensor)]
+        tensors = [tensor for tensor in iter_arguments(args, kwargs) if is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
         result = func(*args, **kwargs)
         if any(node is not None for node in before):
@@ -159,7 +172,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         frame = self.frames[-1]
         frame.operations += 1
-        written = [args[at] if isinstance(at, int) else kwargs.get(at) for at in operation.written if _given(at, args)]
+        written = [args[at] if isinstance(at, int) else kwargs.get(at) for at in operation.written if given(at, args)]
         read = [
             (tensor, node)
             for tensor, node in operands
@@ -169,11 +182,11 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not parents:
             self._overwrite(written, Key(frame.path, frame.call, frame.operations), operation)
             return
-        weighted = operation.mixes and any(node is None and _is_weight(tensor) for tensor, node in read)
-        for index, output in enumerate([*_iter_outputs(result), *_iter_unreturned(result, written)]):
-            if not _is_strided(output):
+        weighted = operation.mixes and any(node is None and is_weight(tensor) for tensor, node in read)
+        for index, output in enumerate([*iter_outputs(result), *iter_unreturned(result, written)]):
+            if not is_strided(output):
                 continue
-            changed = any(output is target for target in _iter_outputs(written))
+            changed = any(output is target for target in iter_outputs(written))
             if not changed and self._memory.known(output) is not None:
                 continue
             node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
@@ -320,79 +333,13 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note_output(self, frame: Frame, output: object) -> None:
         tensors = list(iter_tensors(output))
         found = [(tensor, self._memory.find(tensor)) for tensor in tensors if tensor.layout is torch.strided]
-        signals = [node for tensor, node in found if node is not None and _is_signal(tensor)]
+        signals = [node for tensor, node in found if node is not None and is_signal(tensor)]
         if signals and frame.parent is not None:
             frame.parent.inner = True
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
             self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
-
-
-def iter_tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in what a model takes or returns.
-
-    Args:
-        value: A tensor, or a mapping, a sequence, a dataclass or an object with attributes, nested in any way.
-
-    Yields:
-        Tensors, in order.
-    """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from iter_tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from iter_tensors(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from iter_tensors(getattr(value, field.name))
-
-
-def _iter_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                if isinstance(item, Tensor):
-                    yield item
-
-
-def _iter_outputs(result: object) -> Iterator[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, (list, tuple)):
-        for item in result:
-            yield from _iter_outputs(item)
-
-
-def _iter_unreturned(result: object, written: Sequence[object]) -> Iterator[Tensor]:
-    """Yield what an operation changes in place without returning it, as those on lists of tensors do."""
-    returned = [id(tensor) for tensor in _iter_outputs(result)]
-    for target in _iter_outputs(written):
-        if id(target) not in returned:
-            yield target
-
-
-def _given(at: int | str, args: Sequence[Any]) -> bool:
-    return isinstance(at, str) or at < len(args)
-
-
-def _is_signal(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
-
-
-def _is_strided(tensor: Tensor) -> bool:
-    if tensor.is_nested:  # of which not even the layout can be asked
-        check_observable(tensor)
-    return tensor.layout is torch.strided
-
-
-def _is_weight(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.ndim > 1
 
 
 def _largest(nodes: Sequence[Node | None]) -> Node | None:

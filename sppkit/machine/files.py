@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sppkit.errors import UsageError
+from sppkit.machine.replace import IGNORE, behind_links, is_stream, put, staged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Temporaries are hidden, and their names no longer than the files' own need be.
-_PREFIX = ".spp-"
+_HINT = "Choose another place with --out DIR, or another --name."
 
 
 def read_text(path: str | Path, what: str, hint: str) -> str:
@@ -83,49 +82,52 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
         UsageError: If a file can't be written; the files that were there are untouched.
     """
     make_folder(folder)
-    with _explained(folder), tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX) as name:
-        staging = Path(name)
+    with _explained(folder), staged(folder) as staging:
         try:
             yield staging
         except UsageError as error:
             # The user knows a file by the place it was meant for.
             raise UsageError(str(error).replace(str(staging), str(folder))) from error
-        for file in sorted(staging.iterdir()):
+        written = [file for file in sorted(staging.iterdir()) if file.name != IGNORE]
+        # What is copied can fail half-way, a rename hardly.
+        for file in sorted(written, key=lambda file: not _is_elsewhere(folder / file.name)):
             with _explained(folder / file.name):
-                file.replace(folder / file.name)
+                put(file, folder / file.name)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place on success and vanishes on failure.
+def replacing(path: Path, hint: str = _HINT) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of ``path`` on success and vanishes on failure.
+
+    A link stays one, and what it points to is replaced. A device, a pipe or an open descriptor (``/dev/stdout``) is
+    written to as it is.
 
     Args:
         path: The file to create or replace; its folder is created where it is missing.
+        hint: What to do where it can't be written, for the message.
 
     Yields:
-        The path to write to, in the same folder (a rename is atomic only within one file system).
+        The path to write to.
 
     Raises:
         UsageError: If the folder can't be made, or the file can't be written.
     """
-    make_folder(path.parent)
-    with _explained(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    place = None if is_stream(path) else behind_links(path)
+    if place is not None:
+        make_folder(place.parent, hint)
+    with _explained(path, hint), staged(None if place is None else place.parent) as staging:
+        temporary = staging / (path if place is None else place).name
+        temporary.touch()
+        yield temporary
+        put(temporary, path)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, hint: str = _HINT) -> None:
     """Create ``folder`` and check that files can be made in it.
 
     Args:
         folder: The folder; parents are created too.
+        hint: What to do where that is impossible, for the message.
 
     Raises:
         UsageError: If it can't be created or written to.
@@ -135,9 +137,7 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"can't write into the folder {folder}: {_reason(error)}. Choose another one with --out DIR."
-        ) from error
+        raise UsageError(f"can't write into the folder {folder}: {_reason(error)}. {hint}") from error
 
 
 def _check_regular(path: Path) -> Path:
@@ -152,9 +152,13 @@ def _check_regular(path: Path) -> Path:
 
 def _check_target(path: Path) -> None:
     with _explained(path):
-        if path.is_dir() and not path.is_symlink():  # a link is replaced, whatever it points to
+        if path.is_dir():
             raise IsADirectoryError(0, "a folder of that name is in its place")
         path.exists()  # the system says now if the name is too long
+
+
+def _is_elsewhere(path: Path) -> bool:
+    return is_stream(path) or behind_links(path) != path
 
 
 def _missing(folder: Path) -> list[Path]:
@@ -164,21 +168,12 @@ def _missing(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, hint: str = _HINT) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(
-            f"can't write {path}: {_reason(error)}. Choose another place with --out DIR, or another --name."
-        ) from error
+        raise UsageError(f"can't write {path}: {_reason(error)}. {hint}") from error
 
 
 def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _umask() -> int:
-    # mkstemp makes private files; a report should have the permissions any other new file gets.
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -8,7 +8,7 @@ from sppkit.measuring.named_architecture import NamedArchitecture
 from sppkit.measuring.own_network import OwnNetwork
 
 if TYPE_CHECKING:
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.measuring.source import Source
 
 

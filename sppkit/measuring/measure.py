@@ -179,7 +179,11 @@ def _run(
 ) -> None:
     with ExitStack() as stack:
         stack.enter_context(full_float32())
-        stack.enter_context(torch.no_grad())
+        backward = probe.gradients
+        if backward is not None:
+            backward.own_backward = False
+            _make_differentiable(model)
+        stack.enter_context(torch.set_grad_enabled(backward is not None))
         seed_torch(seed)
         _warm_up(model, warmup, device)
         set_mode(model, mode)
@@ -187,12 +191,21 @@ def _run(
         _feed(model, batches, device, probe)
 
 
+def _make_differentiable(model: nn.Module) -> None:
+    """Let autograd follow values through frozen layers, too; ``preserved`` restores the flags."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not parameter.is_inference():
+            parameter.requires_grad_()
+
+
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
-    flags = [(module, module.training) for module in model.modules()]
+    flags: list[tuple[nn.Module, bool]] = []
     for batch in batches:
+        flags = flags or [(module, module.training) for module in model.modules()]
         model.train()
         try:
-            call_model(model, batch, device)
+            with torch.no_grad():
+                call_model(model, batch, device)
         except Exception as error:  # whatever a model raises
             raise explain_failure(error, "during warm-up") from error
     for module, training in flags:
@@ -204,6 +217,8 @@ def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, pro
     for batch in batches:
         try:
             call_model(model, batch, device)
+            if probe.gradients is not None:
+                probe.gradients.send_cotangent()
         except Exception as error:  # whatever a model raises
             if error is probe.raised:  # by the user's own callback
                 raise

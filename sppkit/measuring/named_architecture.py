@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.inputs.batches import Inputs
     from sppkit.measuring.source import OnDrawn
     from sppkit.models.spec import ModelSpec

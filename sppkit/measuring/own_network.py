@@ -28,7 +28,7 @@ from sppkit.models.loading.transfer import load_weights
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.inputs.batches import Inputs
     from sppkit.measuring.source import OnDrawn
     from sppkit.models.loading.checkpoint import Checkpoint

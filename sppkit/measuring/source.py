@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.inputs.batches import Inputs
 
     # Called with how much of a network's weights is drawn and how much there is.

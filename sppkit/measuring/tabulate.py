@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, cast
 
 from sppkit import registry
+from sppkit.machine.printable import printable
 from sppkit.measuring.reduce import NONFINITE, fetch, is_reduced, load_statistic, on_host
 from sppkit.stats.enorm_gap import JunctionNorms
 
@@ -56,7 +57,7 @@ def iter_rows(
             "seed": seed,
             "block": block,
             "stage": output.stage,
-            "name": output.name,
+            "name": printable(output.name),  # a module may be called anything
             "channels": channels,
             # (N, C, T) has a height only; of (N, C, D, H, W) the last two are H and W.
             "height": space[-2] if len(space) > 1 else next(iter(space), None),
@@ -79,6 +80,9 @@ def _collect(
     sites: Collector[Kept], layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> dict[_Place, float]:
     scalars: dict[_Place, Tensor | float] = {}
+    backward = {} if sites.gradients is None else sites.gradients.kept
+    for (role, block), kept in zip(backward, on_host(backward.values()), strict=True):
+        scalars |= {(block, name): value for name, value in reducer.summarize(role, kept).items()}
     for site, kept in zip(sites.heard, on_host([heard.value for heard in sites.heard.values()]), strict=True):
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():

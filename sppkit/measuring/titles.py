@@ -15,7 +15,7 @@ from sppkit.record.read import counts_at, mapping_at, number_at, text_at
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 _KINDS = {"gaussian": "Gaussian input", "tokens": "random tokens", "pictures": "pictures", "array": "array"}
 _NUMBERS = {4: "four"}

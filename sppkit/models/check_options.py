@@ -10,7 +10,7 @@ from sppkit.models.loading.reference import parse_reference
 from sppkit.models.spec import build_spec
 
 if TYPE_CHECKING:
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
 
 
 def check_options(resolved: Resolved) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from sppkit.config.options import Resolved
+    from sppkit.config.resolve import Resolved
     from sppkit.models.activations import Activation as TorchActivation
     from sppkit.models.spec import ModelSpec
     from sppkit.theory.activation import Activation

@@ -46,7 +46,7 @@ def is_library(filename: str) -> bool:
     Returns:
         True for all but the user's own code.
     """
-    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parent), "<frozen")
+    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
     return any(place in filename for place in places)
 
 

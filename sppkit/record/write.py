@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
+from sppkit.machine.printable import printable_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +55,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         path: The JSON file.
 
     Returns:
-        The record; a field that is there has the type that ``write_record`` gives it.
+        The record; a field that is there has the type that ``write_record`` gives it, and every text is printable.
 
     Raises:
         UsageError: If the file can't be read, is not JSON, has another schema, or a field has another type.
@@ -74,7 +75,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not a record of schema {SCHEMA} (found {found!r:.60}). {_HINT}")
     for wrong in _iter_wrong_fields(record):
         raise UsageError(f"{path} is not the record of a run: {wrong}. {_HINT}")
-    return record
+    return {str(key): value for key, value in printable_values(record).items()}
 
 
 def _refuse_constant(name: str) -> NoReturn:

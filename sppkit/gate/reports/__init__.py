@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
+from sppkit.gate.reports.safe import safe
 from sppkit.registry import Entry, check_name
 
 if TYPE_CHECKING:
@@ -37,4 +38,6 @@ def render(name: str, verdicts: Sequence[Verdict]) -> str:
     """
     module, _, attribute = FORMATS[check_name("report format", name, FORMATS)].target.partition(":")
     renderer = getattr(importlib.import_module(module), attribute)
-    return cast("Callable[[Sequence[Verdict]], str]", renderer)(verdicts)
+    # JSON escapes what can't be shown, and a program may want the name as it is.
+    shown = verdicts if name == "json" else [safe(verdict) for verdict in verdicts]
+    return cast("Callable[[Sequence[Verdict]], str]", renderer)(shown)

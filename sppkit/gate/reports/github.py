@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sppkit.gate.reports import wording
+from sppkit.gate.reports.places import place_of
+from sppkit.gate.verdict import FOLLOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sppkit.gate.verdict import Finding, Verdict
 
@@ -24,30 +27,47 @@ def render_github(verdicts: Sequence[Verdict]) -> str:
     Returns:
         At most ten lines; empty where there is nothing to say.
     """
-    lines = [_annotate("error", f"sppkit: {item.name}", item.missing, None) for item in verdicts if item.missing]
-    found = [(finding, verdict) for verdict in verdicts for finding in _ordered(verdict)]
-    found.sort(key=lambda pair: (pair[0].level != "error", pair[0] is not pair[1].first, -pair[0].size))
-    lines += [_tell(finding, verdict) for finding, verdict in found]
+    lines = [_tell_missing(verdict) for verdict in verdicts if verdict.missing]
+    ranked = [pair for verdict in verdicts for pair in _iter_ranked(verdict)]
+    lines += [line for _, line in sorted(ranked, key=lambda pair: pair[0])]
     if len(lines) > _MOST:
-        rest = len(lines) - (_MOST - 1)
-        lines = [
-            *lines[: _MOST - 1],
-            _annotate("notice", "sppkit", f"{rest} more findings are in the step summary", None),
-        ]
+        rest = f"{len(lines) - (_MOST - 1)} more findings are in the step summary"
+        lines = [*lines[: _MOST - 1], _annotate("notice", "sppkit", rest, None)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _ordered(verdict: Verdict) -> list[Finding]:
-    return list(verdict.findings)
+def _iter_ranked(verdict: Verdict) -> Iterator[tuple[tuple[bool, int, float], str]]:
+    """Yield each annotation behind its rank: errors first, then the first block, the largest, what follows from it."""
+    first = verdict.first
+    following = [finding for finding in verdict.findings if finding.cause == FOLLOWS and finding is not first]
+    folded = first is not None and len(following) > 1
+    for finding in verdict.findings:
+        if finding is first or finding.cause != FOLLOWS or not folded:
+            yield (finding.level != "error", int(finding is not first), -finding.size), _tell(finding, verdict)
+    if first is not None and folded:
+        yield (first.level != "error", 2, 0.0), _tell_following(following, first, verdict)
+
+
+def _tell_missing(verdict: Verdict) -> str:
+    return _annotate("error", f"sppkit: {verdict.name}", verdict.missing, place_of(verdict, ""))
 
 
 def _tell(finding: Finding, verdict: Verdict) -> str:
-    level = "error" if finding.level == "error" else "warning"
     title = f"sppkit: {verdict.name} {finding.name}".replace("  ", " ")
-    return _annotate(level, title, wording.sentence(finding), verdict.places.get(finding.name))
+    return _annotate(finding.level, title, wording.sentence(finding), place_of(verdict, finding.name))
+
+
+def _tell_following(found: Sequence[Finding], first: Finding, verdict: Verdict) -> str:
+    worst = max(found, key=lambda finding: finding.size)
+    names = {finding.name for finding in found}
+    blocks = f"{len(names)} {'block' if len(names) == 1 else 'blocks'}"
+    largest = wording.sentence(replace(worst, cause=""))
+    told = f"{len(found)} more findings in {blocks} follow from {wording.place(first)}; the largest is {largest}"
+    return _annotate(first.level, f"sppkit: {verdict.name}", told, place_of(verdict, first.name))
 
 
 def _annotate(level: str, title: str, message: str, place: tuple[str, int] | None) -> str:
+    level = "warning" if level == "warn" else level
     properties = {"title": title}
     if place is not None:
         properties = {"file": place[0], "line": str(place[1]), **properties}

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sppkit.gate.reports import wording
+from sppkit.gate.reports.places import any_place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,14 +30,14 @@ def render_gitlab(verdicts: Sequence[Verdict]) -> str:
 def _iter_issues(verdict: Verdict) -> Iterator[dict[str, Any]]:
     if verdict.missing:
         yield _issue(verdict, "baseline", "", f"{verdict.name}: {verdict.missing}", "major")
+    first = verdict.first
     for finding in verdict.findings:
-        severity = "minor" if finding.level == "warn" else "critical" if finding is verdict.first else "major"
+        severity = "minor" if finding.level == "warn" else "critical" if finding is first else "major"
         yield _issue(verdict, _check_name(finding), finding.name, wording.sentence(finding), severity)
 
 
 def _issue(verdict: Verdict, check: str, name: str, description: str, severity: str) -> dict[str, Any]:
-    # GitLab wants a path even where the code behind a block is not known.
-    path, line = verdict.places.get(name, (f".sppkit/baselines/{verdict.name or 'run'}.json", 1))
+    path, line = any_place_of(verdict, name)  # GitLab wants a path
     return {
         "check_name": check,
         "description": description,

@@ -27,24 +27,18 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in suites)))
     root.extend(suites)
-    for element in root.iter():
-        element.text = _clean(element.text or "") or None
-        element.attrib.update({name: _clean(value) for name, value in element.items()})
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _clean(text: str) -> str:
-    # XML has no way to write a control character.
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-
-
 def _suite(verdict: Verdict) -> ET.Element:
     suite = ET.Element("testsuite", name=verdict.name or "sppkit")
-    gone = [finding.name for finding in verdict.findings if finding.name not in verdict.sites]
-    for name in dict.fromkeys([*verdict.sites, *gone]):
+    found: dict[str, list[Finding]] = {name: [] for name in verdict.sites}
+    for finding in verdict.findings:  # a block that is gone is no site
+        found.setdefault(finding.name, []).append(finding)
+    for name, findings in found.items():
         case = ET.SubElement(suite, "testcase", classname=verdict.name or "sppkit", name=name)
-        _fill(case, [finding for finding in verdict.findings if finding.name == name])
+        _fill(case, findings)
     if verdict.missing:
         case = ET.SubElement(suite, "testcase", classname=verdict.name or "sppkit", name="baseline")
         ET.SubElement(case, "error", message=verdict.missing, type="baseline")

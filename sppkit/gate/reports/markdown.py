@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sppkit.gate.reports import wording
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from sppkit.gate.verdict import Finding, Verdict
 
 _MARKS = {"PASS": "✅", "WARN": "⚠️", "FAIL": "❌", "NO BASELINE": "❓"}
+# Markdown takes a backslash before any of these.
+_MARKUP = re.compile(r"[\\`*_|\[\]~$]")
+# Behind these GitHub sees a person, an issue, an address; an empty comment between keeps them text.
+_LINKED = re.compile(r"@|#|://?|\bwww", re.IGNORECASE)
 # A comment may have 65536 characters; no reader wants as many.
 _MOST = 20
 
@@ -41,6 +46,8 @@ def _iter_lines(verdict: Verdict) -> Iterator[str]:
         yield ""
     if verdict.findings:
         yield from _iter_table(verdict)
+    for test in verdict.tests:
+        yield f"- {_escape(test)}"
     for notice in verdict.notices:
         yield f"- {_escape(notice)}"
     for step in verdict.next_steps:
@@ -75,7 +82,7 @@ def _cells(finding: Finding) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    # A block's name may hold what Markdown or HTML would read as its own.
-    for letter in "\\`*_|<>[]":
-        text = text.replace(letter, "\\" + letter)
-    return text.replace("\n", " ")
+    # A block's name may hold what Markdown, HTML or GitHub would read as its own: a table's bar, a tag, a person.
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _MARKUP.sub(r"\\\g<0>", text)
+    return _LINKED.sub(r"\g<0><!-- -->", text)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sppkit.gate.reports import wording
+from sppkit.gate.reports.safe import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ def render_terminal(verdict: Verdict) -> list[RenderableType]:
     Returns:
         Renderables to print one after the other.
     """
+    verdict = safe(verdict)
     word = wording.word(verdict)
     lines: list[RenderableType] = [Text.assemble((word, _STYLES[word]), " ", wording.headline(verdict))]
     first = verdict.first
@@ -43,6 +45,7 @@ def render_terminal(verdict: Verdict) -> list[RenderableType]:
     lines += _iter_marked("judged", [", ".join(verdict.judged)] if verdict.findings or verdict.missing else [])
     lines += _iter_marked("skipped", verdict.skipped)
     lines += _iter_marked("baseline", [verdict.missing] if verdict.missing and verdict.errors else [])
+    lines += _iter_marked("test", verdict.tests)
     lines += _iter_marked("note", verdict.notices)
     lines += _iter_marked("next", verdict.next_steps)
     return lines

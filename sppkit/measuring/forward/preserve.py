@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sppkit.errors import MeasurementError
+from sppkit.machine.allocator import no_collection
+from sppkit.measuring.forward.device import registered
 from sppkit.measuring.forward.random_state import iter_random_states
 
 if TYPE_CHECKING:
@@ -47,16 +49,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
         MeasurementError: If a parameter was changed in place. If the body raises too, its exception gets a note.
     """
     with ExitStack() as restore:
-        # The stack undoes in reverse order: what is entered last is restored first.
-        _refuse_changes(restore, model)
-        parameters = [(item, item.data, item.requires_grad, item.grad) for item in model.parameters()]
-        restore.callback(_each, _restore_parameter, parameters)
-        for parameter, *_ in parameters:
-            parameter.grad = None
-        restore.callback(_each, _restore_buffer, [_keep_buffer(buffer) for buffer in model.buffers()])
-        modules = [(module, module.training, _registries(module)) for module in model.modules()]
-        restore.callback(_each, _restore_module, modules)
-        restore.callback(_each, _restore_state, list(iter_random_states()))
+        with no_collection():
+            _keep(restore, model)
         yield
 
 
@@ -73,13 +67,37 @@ def attributes_preserved(model: nn.Module) -> Iterator[None]:
     Yields:
         Nothing.
     """
+    with ExitStack() as restore:
+        with no_collection():
+            _keep_attributes(restore, model)
+        yield
+
+
+def _keep(restore: ExitStack, model: nn.Module) -> None:
+    # The stack undoes in reverse order: what is entered last is restored first.
+    modules = list(model.modules())  # walked once: there may be thousands, and torch's walk is no quick one
+    parameters = registered(modules, "_parameters")
+    _refuse_changes(restore, model, parameters)
+    memory = [(item, item.data, item.requires_grad, item.grad) for item in parameters]
+    restore.callback(_each, _restore_parameter, memory)
+    for parameter in parameters:
+        parameter.grad = None
+    buffers = [_keep_buffer(buffer) for buffer in registered(modules, "_buffers")]
+    restore.callback(_each, _restore_buffer, buffers)
+    # Most registries are empty, and a new container for each of them takes time.
+    kept = [
+        (module, module.training, *(item.copy() if item else () for item in _registries(module))) for module in modules
+    ]
+    restore.callback(_each, _restore_module, kept)
+    restore.callback(_each, _restore_state, list(iter_random_states()))
+
+
+def _keep_attributes(restore: ExitStack, model: nn.Module) -> None:
     saved = [(module, vars(module).copy()) for module in model.modules()]
     containers, tensors = _find_state(value for _, attributes in saved for value in _own(attributes))
-    with ExitStack() as restore:
-        restore.callback(_each, _restore_attributes, saved)
-        restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
-        restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
-        yield
+    restore.callback(_each, _restore_attributes, saved)
+    restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
+    restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
 
 
 # What torch itself keeps on every module: ``preserved`` and the hooks' own handles see to it.
@@ -88,7 +106,7 @@ _CONTAINERS = frozenset({list, deque, set, dict, OrderedDict, defaultdict, Count
 
 
 def _own(attributes: dict[str, Any]) -> Iterator[Any]:
-    return (value for name, value in attributes.items() if name not in _TORCHS_OWN)
+    return (attributes[name] for name in attributes.keys() - _TORCHS_OWN)
 
 
 def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
@@ -139,13 +157,16 @@ def _restore_state(set_state: Callable[[object], object], state: object) -> None
     set_state(state)
 
 
-def _refuse_changes(restore: ExitStack, model: nn.Module) -> None:
-    versions = [(name, parameter, _version(parameter)) for name, parameter in model.named_parameters()]
+def _refuse_changes(restore: ExitStack, model: nn.Module, parameters: list[nn.Parameter]) -> None:
+    versions = [_version(parameter) for parameter in parameters]
 
     def refuse(_kind: object, error: BaseException | None, _trace: object) -> None:
-        changed = next((name for name, parameter, version in versions if _version(parameter) != version), None)
-        if changed is None:
+        both = zip(parameters, versions, strict=True)
+        first = next((parameter for parameter, version in both if _version(parameter) != version), None)
+        if first is None:
             return
+        # By now every module has the parameters again that it had.
+        changed = next((name for name, parameter in model.named_parameters() if parameter is first), "?")
         text = (
             f"the forward pass changed the parameter {changed!r} in place, and its old values are not kept.\n"
             "Measure a copy instead: copy.deepcopy(model)."
@@ -185,14 +206,20 @@ def _restore_buffer(buffer: Tensor, view: Tensor, values: Tensor, size: int) -> 
     storage = view.untyped_storage()
     if storage.nbytes() != size:
         storage.resize_(size)
-    # A tensor that was made in inference mode can be written to only there.
+    if view.is_inference() == torch.is_inference_mode_enabled():
+        _distinct(view).copy_(values)
+        return
+    # A tensor that was made in inference mode can be written to only there; entering it takes longer than the copy.
     with torch.inference_mode(view.is_inference()):
         _distinct(view).copy_(values)
 
 
 def _distinct(view: Tensor) -> Tensor:
     """Return an expanded tensor without its repetitions: memory that is there several times can't be written to."""
-    return view[tuple(slice(1) if stride == 0 else slice(None) for stride in view.stride())]
+    strides = view.stride()
+    if 0 not in strides:
+        return view
+    return view[tuple(slice(1) if stride == 0 else slice(None) for stride in strides)]
 
 
 def _restore_memory(tensor: Tensor, view: Tensor) -> None:
@@ -205,16 +232,16 @@ def _memory(tensor: Tensor) -> tuple[object, ...]:
     return (*what, tensor.stride(), tensor.data_ptr()) if tensor.layout is torch.strided else what
 
 
-def _registries(module: nn.Module) -> list[tuple[Any, Any]]:
+def _registries(module: nn.Module) -> list[Any]:
     if isinstance(module, torch.jit.ScriptModule):
         return []  # compiled code registers nothing, and its registries can't be written to
-    names = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
-    # Most are empty, and a new container for each of them would keep the garbage collector busy.
-    return [(registry, registry.copy() if registry else ()) for registry in (getattr(module, name) for name in names)]
+    return [module._parameters, module._buffers, module._modules, module._non_persistent_buffers_set]  # noqa: SLF001
 
 
-def _restore_module(module: nn.Module, training: bool, registries: list[tuple[Any, Any]]) -> None:
-    for registry, saved in registries:
-        registry.clear()
-        registry.update(saved)
-    module.training = training
+def _restore_module(module: nn.Module, training: bool, *saved: Any) -> None:
+    for registry, entries in zip(_registries(module), saved, strict=True):
+        if registry or entries:
+            registry.clear()
+            registry.update(entries)
+    if module.training != training:  # setting an attribute of a module takes longer than looking
+        module.training = training

@@ -1,0 +1,8 @@
+"""Does the verdict agree with training? Small networks, half of them sick, each really trained.
+
+    python -m benchmarks.trainability train      # resumable: results.jsonl holds one line per run
+    python -m benchmarks.trainability verdicts   # every network judged at initialization, held against its training
+
+A verdict sees a network before its first step and none of its data, so every case is sick or sound by itself: no
+learning-rate schedule, no augmentation, no label is at fault.
+"""
