@@ -79,7 +79,9 @@ def layers(
 class Language(nn.Module):
     """A character-level language model; ``final``: a LayerNorm before the head."""
 
-    def __init__(self, depth: int, norm: str = "pre", *, embedding: float = 0.02, final: bool = True, **options: object):
+    def __init__(
+        self, depth: int, norm: str = "pre", *, embedding: float = 0.02, final: bool = True, **options: object
+    ):
         super().__init__()
         self.tokens, self.positions = nn.Embedding(len(ALPHABET), WIDTH), nn.Embedding(LENGTH, WIDTH)
         for table in (self.tokens, self.positions):
