@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks.trainability import convolutional as conv
-from benchmarks.trainability import dense, sequences
+from benchmarks.trainability import dense, further, sequences
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def _iter_cases() -> Iterator[_Row]:
     yield from _iter_residual()
     yield from _iter_dense()
     yield from _iter_sequences()
+    yield from _iter_further_pictures()
+    yield from _iter_further_dense()
+    yield from _iter_further_recurrent()
 
 
 def _each(kind: str, data: str, values: tuple[object, ...], make: Callable[..., nn.Module]) -> Iterator[_Row]:
@@ -163,3 +167,61 @@ def _iter_sequences() -> Iterator[_Row]:
     yield from _each("vit-sharp", "image", (10.0, 1000.0), lambda s: vision(4, sharpness=s, init="lecun"))
     yield from _each("vit-normal-weights", "image", (1, 3, 6), lambda n: vision(n, init="normal"))
     yield from _each("vit-no-norm", "image", (4, 12), lambda n: vision(n, "none", init="he"))
+
+
+def _iter_further_pictures() -> Iterator[_Row]:
+    def group_norm(width: int) -> nn.Module:
+        return nn.GroupNorm(2, width)
+
+    def leaky() -> nn.Module:
+        return nn.LeakyReLU(0.3)
+
+    yield from _each("plain-group-norm", "image", (10, 30), lambda n: conv.plain(n, norm=group_norm))
+    yield from _each("plain-instance-norm", "image", (5, 20), lambda n: conv.plain(n, norm=nn.InstanceNorm2d))
+    yield from _each("plain-standardized", "image", (10, 30), lambda n: further.standardized(n))
+    yield from _each("plain-leaky", "image", (10, 30), lambda n: conv.plain(n, init="he", activation=leaky))
+    yield from _each("plain-elu", "image", (10, 25), lambda n: conv.plain(n, init="lecun", activation=nn.ELU))
+    yield from _each("plain-narrow", "image", (1, 2, 4), lambda width: conv.plain(6, init="he", width=width))
+    yield from _each("detached-body", "image", (2, 10, 25), lambda n: further.Detached(n))
+    yield from _each("concatenated", "image", (3, 10), lambda n: further.Dense(n, False, "he"))
+    yield from _each("concatenated-bn", "image", (10,), lambda n: further.Dense(n, True, "default"))
+    yield from _each("concatenated-normal-weights", "image", (2, 6), lambda n: further.Dense(n, False, "normal"))
+    yield from _each("squeeze-excite", "image", (4, 20), lambda n: further.SqueezeExcite(n, 2.0))
+    yield from _each("squeeze-excite-times", "image", (0.1, 20.0), lambda times: further.SqueezeExcite(8, times))
+    yield from _each("encoder-pre", "image", (2, 8), lambda n: further.Encoder(n, norm_first=True))
+    yield from _each("encoder-post", "image", (2, 6, 12), lambda n: further.Encoder(n, norm_first=False))
+
+
+def _iter_further_dense() -> Iterator[_Row]:
+    def formula(kind: str, values: tuple[int, ...], function: Callable[[Tensor], Tensor]) -> Iterator[_Row]:
+        unit = partial(further.Function, function)
+        return _each(kind, "flat", values, lambda n: dense.mlp(n, init="lecun", activation=unit))
+
+    yield from _each("no-grad-branches", "flat", (4, 20), lambda n: further.SilentBranches(n, skip=True))
+    yield from _each("no-grad-layers", "flat", (3, 12), lambda n: further.SilentBranches(n, skip=False))
+    yield from _each("mlp-equal-weights", "flat", (1, 3), lambda n: further.equal_weights(n))
+    yield from _each("mlp-orthogonal-tanh", "flat", (20, 60), lambda n: further.orthogonal(n, nn.Tanh, 1.0))
+    yield from _each("mlp-orthogonal-relu", "flat", (20, 50), lambda n: further.orthogonal(n, nn.ReLU, 2**0.5))
+    yield from _each("mlp-sparse", "flat", (0.5, 0.9, 0.99), lambda share: further.sparse(5, share))
+    yield from formula("mlp-tanhshrink", (1, 2, 4), functional.tanhshrink)
+    yield from formula("mlp-hardshrink", (2, 6), partial(functional.hardshrink, lambd=1.0))
+    yield from formula("mlp-square", (1, 2, 4), torch.square)
+    yield from formula("mlp-sine", (3, 20), torch.sin)
+    yield from formula("mlp-fast-sine", (2, 5), lambda x: torch.sin(30 * x))
+    yield from formula("mlp-softplus", (3, 10, 30), functional.softplus)
+    yield from formula("mlp-softsign", (5, 25), functional.softsign)
+    yield from formula("mlp-mish", (5, 25), functional.mish)
+    yield from formula("mlp-hard-tanh", (5, 25), functional.hardtanh)
+    gate = {"shut": -3.0, "half-open": 0.0, "open": 3.0}
+    yield from _each("highway", "flat", tuple(gate), lambda name: further.Highway(15, gate[name]))
+    yield from _each("skip-over-root-2", "flat", (10, 40), lambda n: further.Weighed(n, 0.5**0.5, 0.5**0.5))
+    yield from _each("skip-halved", "flat", (10, 30), lambda n: further.Weighed(n, 0.5, 0.5))
+    yield from _each("branch-over-root-depth", "flat", (12, 40), lambda n: further.Weighed(n, 1.0, n**-0.5))
+
+
+def _iter_further_recurrent() -> Iterator[_Row]:
+    yield from _each("rnn-layers", "flat", (1, 4, 10), lambda n: further.Stacked(n))
+    yield from _each("rnn-relu", "flat", (0.5, 1.0, 1.5, 4.0), lambda gain: further.Stacked(1, "relu", gain))
+    forget = {"forgets": -10.0, "half-forgets": 0.0, "remembers": 5.0}
+    yield from _each("lstm", "flat", tuple(forget), lambda name: further.Forgetful(forget[name]))
+    yield from _each("gru-tied", "text", (0.02, 1.0, 10.0), lambda embedding: further.Tied(embedding))

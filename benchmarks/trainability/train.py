@@ -147,7 +147,7 @@ def results() -> dict[str, list[dict[str, Any]]]:
 
 
 def working_settings(case: Case) -> float:
-    """Return with how many of the five settings a network soon learns, averaged over seeds: how far from fragile it is."""
+    """Return with how many of the five settings a network soon learns, averaged over seeds: few are fragile."""
     return sum(_has_learnt(found, case) for found in _short_runs(case)) / len(SEEDS)
 
 
