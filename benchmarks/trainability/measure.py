@@ -1,6 +1,6 @@
 """Tables of every network at initialization: limits are fitted to them without measuring again.
 
-Two inputs: Gaussian pictures (tokens drawn evenly), as sppkit takes where it knows no data, and a batch of the real ones.
+Two inputs: Gaussian pictures (tokens drawn evenly), as sppkit takes where it knows no data, and a real batch.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 import sppkit
-from benchmarks.trainability.cases import find_case
+from benchmarks.trainability.cases import find_case, is_fitted
 from benchmarks.trainability.measure import INPUTS, read_tables
 from benchmarks.trainability.train import has_all_runs, trains, working_settings
 
@@ -85,22 +85,34 @@ def rank_correlation(judged: Iterable[Judged]) -> float:
 
 
 def report(path: Path, only: str = "", policy: object = POLICY) -> str:
-    """Return the agreement in words: in all, by kind where a verdict is wrong, and the order."""
+    """Return the agreement in words: in all, on either half of the kinds, and every verdict that is wrong."""
     judged = list(iter_judged(path, only, policy))
     return "\n\n".join(_report_input(source, [each for each in judged if each.source == source]) for source in INPUTS)
 
 
 def _report_input(source: str, judged: list[Judged]) -> str:
     if not judged:
-        return f"{source}: no case is both measured and trained"
-    lines = [
-        f"{source} input: {_count(each.right for each in judged)} verdicts right; "
-        f"{_count(each.passed for each in judged if each.trained)} of those that train pass, "
-        f"{_count(not each.passed for each in judged if not each.trained)} of those that don't fail; "
-        f"rank correlation {_rounded(rank_correlation(judged))}",
-        *(f"  {each.case.name:28} {_wrong(each)}" for each in judged if not each.right),
-    ]
-    return "\n".join(lines)
+        return f"{source} input: no case is both measured and trained"
+    fitted = [each for each in judged if is_fitted(each.case)]
+    proof = [each for each in judged if not is_fitted(each.case)]
+    return "\n".join([
+        f"{source} input",
+        _agreement("all kinds", judged),
+        _agreement("kinds to fit limits to", fitted),
+        _agreement("kinds for the proof", proof),
+        *(f"  {each.case.name:30} {_wrong(each)}" for each in judged if not each.right),
+    ])
+
+
+def _agreement(what: str, judged: list[Judged]) -> str:
+    healthy = [each for each in judged if each.trained]
+    sick = [each for each in judged if not each.trained]
+    return (
+        f"{what}: {_count(each.right for each in judged)} verdicts right, "
+        f"{_count(each.passed for each in healthy)} that train pass, "
+        f"{_count(not each.passed for each in sick)} that don't train fail; "
+        f"rank correlation {_rounded(rank_correlation(judged))}"
+    )
 
 
 def _count(flags: Iterable[bool]) -> str:
