@@ -189,6 +189,21 @@ STATISTICS: dict[str, StatisticEntry] = {
         "mean absolute correlation of two channels, at the block output",
         "block_output",
     ),
+    "gradient_second_moment": StatisticEntry(
+        f"{_STATS}.gradient:GRADIENT_SECOND_MOMENT",
+        "mean square of the gradient with respect to the block output",
+        "block_gradient",
+    ),
+    "gradient_squared_mean": StatisticEntry(
+        f"{_STATS}.gradient:GRADIENT_SQUARED_MEAN",
+        "mean over channels of its squared channel mean",
+        "block_gradient",
+    ),
+    "branch_gradient_share": StatisticEntry(
+        f"{_STATS}.gradient:BRANCH_GRADIENT_SHARE",
+        "what comes back through the branch over the gradient at the block output",
+        "branch_gradient",
+    ),
     "enorm_gap": StatisticEntry(
         f"{_STATS}.enorm_gap:ENORM_GAP", "how far the weights are from equi-normalized ones", "weights"
     ),
@@ -196,8 +211,14 @@ STATISTICS: dict[str, StatisticEntry] = {
 # What a run measures unless it is told otherwise: the three of a Signal Propagation Plot.
 DEFAULT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.default)
 FURTHER_STATISTICS = tuple(name for name, entry in STATISTICS.items() if not entry.default)
+# What a backward pass is for.
+GRADIENT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.role.endswith("_gradient"))
 # Names for several at once.
-STATISTIC_GROUPS: dict[str, tuple[str, ...]] = {"spp": DEFAULT_STATISTICS, "all": tuple(STATISTICS)}
+STATISTIC_GROUPS: dict[str, tuple[str, ...]] = {
+    "spp": DEFAULT_STATISTICS,
+    "gradient": GRADIENT_STATISTICS,
+    "all": tuple(STATISTICS),
+}
 
 KINDS: dict[str, Mapping[str, Entry | StatisticEntry]] = {
     "architecture": ARCHITECTURES,

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # One of each in a block: declared by a model, or found at its residual joins.
 Role = Literal["block_output", "residual_branch"]
+# The backward direction: the gradient at a block's output, and the pair of gradients at its input and output.
+GradientRole = Literal["block_gradient", "branch_gradient"]
 # Any number of each in a block: found by the kind of module, in whatever model.
 LayerRole = Literal["activation", "activation_input", "normalizer_input", "weights"]
 

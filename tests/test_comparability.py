@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.curves.comparability import iter_incomparable
 
 

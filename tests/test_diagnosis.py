@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
                                                       "change": raise_last(10, 3e5)}),
     "a weight is nan": ("non-finite", 6, "error", {"arch": "nf-resnet", "change": broken_weight(6)}),
     "weaker than described": ("unexpected-branch", 8, "warning", {"arch": "nf-resnet", "change": weakened}),
-    "uncalibrated": ("exploding-variance", 2, "error", {"arch": "bn-relu-conv", "mode": "eval"}),
+    "uncalibrated": ("mean-shift", 1, "error", {"arch": "bn-relu-conv", "mode": "eval"}),
 }  # fmt: skip
 
 

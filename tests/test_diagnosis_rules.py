@@ -11,8 +11,9 @@ import pytest
 
 import sppkit
 from signal_tables import BN, HE, NF, record, table
-from sppkit.diagnosis.evidence import collect_evidence
-from sppkit.diagnosis.factors import block_factors, kept_taps
+from sppkit.curves.curves import Curves
+from sppkit.curves.factors import block_factors, kept_taps
+from sppkit.diagnosis.rules import apply_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def in_stages(values: Sequence[float], stages: Sequence[int]) -> tuple[tuple[flo
 @pytest.mark.parametrize(("branch", "shortcut"), [(1.0, 1.0), (0.3, 1.0), (8.0, 2.0), (1 / 27, 1 / 3)])
 def test_factors_are_what_each_block_does_whatever_came_before(alpha: float, branch: float, shortcut: float) -> None:
     frame = table(mean=0.0, **healthy_nf(2, 3, 2, alpha=alpha, branch=branch, shortcut=shortcut))
-    factors = block_factors(collect_evidence(frame, nf(2, 3, 2, alpha=alpha)))
+    factors = block_factors(Curves(frame, nf(2, 3, 2, alpha=alpha)))
     assert factors is not None
     assert list(factors.branch) == pytest.approx([branch] * 7)
     assert [f for f in factors.shortcut if not math.isnan(f)] == pytest.approx([shortcut] * 3)
@@ -63,14 +64,14 @@ def test_kept_taps_are_counted(n: int, stride: int) -> None:
     size = n * stride
     inside = [sum(0 <= stride * i + t < size for t in (-1, 0, 1)) / 3 for i in range(n)]
     stages = ((1.0,), (1.0,)) if stride == 2 else ((1.0, 1.0),)
-    evidence = collect_evidence(table(stages, size=n), nf(*map(len, stages), padding="zeros"))
-    assert kept_taps(evidence)[1] == pytest.approx((sum(inside) / n) ** 2)
+    curves = Curves(table(stages, size=n), nf(*map(len, stages), padding="zeros"))
+    assert kept_taps(curves)[1] == pytest.approx((sum(inside) / n) ** 2)
 
 
 def test_height_and_width_lose_their_own_taps() -> None:
     # 2/3 of the taps are left in a column of 2, 8/9 in a row of 6.
     frame = table(((1, 2),)).assign(height=2, width=6)
-    assert kept_taps(collect_evidence(frame, nf(2, padding="zeros")))[1] == pytest.approx(2 / 3 * 8 / 9)
+    assert kept_taps(Curves(frame, nf(2, padding="zeros")))[1] == pytest.approx(2 / 3 * 8 / 9)
 
 
 def test_a_normalizer_makes_up_for_all_but_the_last_convolution() -> None:
@@ -78,7 +79,7 @@ def test_a_normalizer_makes_up_for_all_but_the_last_convolution() -> None:
     for norm in ("bn", "none"):
         for block in ("bottleneck", "basic"):
             run = nf(2, padding="zeros", norm=norm, block=block)
-            kept[norm, block] = kept_taps(collect_evidence(table(((1, 2),)), run))[1]
+            kept[norm, block] = kept_taps(Curves(table(((1, 2),)), run))[1]
     share = (1 - 2 / 21) ** 2
     assert kept == pytest.approx({("bn", "bottleneck"): 1, ("bn", "basic"): share,
                                   ("none", "bottleneck"): share, ("none", "basic"): share**2})  # fmt: skip
@@ -118,7 +119,7 @@ THRESHOLDS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize(("values", "network", "expected"), THRESHOLDS.values(), ids=THRESHOLDS)
 def test_thresholds(values: dict[str, Any], network: dict[str, Any], expected: list[str]) -> None:
     run = record(network, 0.6817 if network == BN and values.get("residual") in {0.35, 0.34} else None)
-    assert names(table(**values, size=32), run) == expected
+    assert [item.name for item in apply_rules(Curves(table(**values, size=32), run))] == expected
 
 
 @pytest.mark.parametrize(

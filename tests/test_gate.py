@@ -10,15 +10,15 @@ import pytest
 from scipy import stats
 
 import sppkit
-from sppkit.curves.chance import chance_of, estimate, t_against, t_between
+from sppkit.curves.chance import chance_of, deviate_of, error_between, estimate, t_against
 from sppkit.curves.comparability import iter_incomparable
+from sppkit.curves.curves import Curves
 from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
 from sppkit.curves.laws import QUANTITIES
 from sppkit.curves.match_blocks import match_sites
-from sppkit.curves.signal import Signal
+from sppkit.diagnosis.presets import PRESETS
 from sppkit.errors import UsageError
 from sppkit.gate.policy import load_policy, preset_policy
-from sppkit.gate.presets import PRESETS
 from sppkit.models.activations import gaussian_moments, load_activation
 from sppkit.record.table import build_table
 from sppkit.registry import ACTIVATIONS, ARCHITECTURES
@@ -88,8 +88,15 @@ def test_t_statistics_of_known_spread() -> None:
     t, freedom = t_against(one, np.array([0.0]))
     # One seed has no spread of its own; the prior's 8 degrees of freedom carry its variance 0.01.
     assert (t[0], freedom) == (pytest.approx(10.0), 8.0)
-    t, freedom = t_between(one, estimate(np.array([[1.0]]), groups, prior))
-    assert (t[0], freedom) == (pytest.approx(10 / math.sqrt(2)), 8.0)
+    error, freedom = error_between(np.array([[1.0]]), np.array([[0.0]]), prior, groups)
+    assert (error[0], freedom) == (pytest.approx(0.1 * math.sqrt(2)), 8.0)
+
+
+@pytest.mark.parametrize(("chance", "freedom", "tests"), [(0.05, 10, 1), (1e-4, 14, 30), (1e-6, 12, 100)])
+def test_the_deviate_of_a_chance_is_scipys(chance: float, freedom: int, tests: int) -> None:
+    exact = stats.t.isf(chance / tests / 2, freedom)
+    assert deviate_of(chance, freedom, tests) == pytest.approx(exact, rel=0.03)
+    assert chance_of(deviate_of(chance, freedom, tests), freedom, tests) == pytest.approx(chance, rel=1e-6)
 
 
 def test_a_zero_is_far_below_everything() -> None:
@@ -102,7 +109,7 @@ def test_a_zero_is_far_below_everything() -> None:
 
 
 def test_quantities_of_the_closed_form() -> None:
-    signal = Signal(healthy(1, scatter=0.0), record())
+    signal = Curves(healthy(1, scatter=0.0), record())
     found = {name: quantity.of(signal)[0] for name, quantity in QUANTITIES.items()}
     np.testing.assert_allclose(found["addition"][[2, 3, 5, 6]], 1.0, rtol=1e-9)
     np.testing.assert_allclose(found["branch_level"][1:], 1.0, rtol=1e-3)  # 0.6817 has four digits
@@ -169,7 +176,7 @@ def test_values_that_are_not_finite_come_first() -> None:
     first = sppkit.check(table, record=record(dtype="float16")).first
     assert first is not None
     assert (first.statistic, first.name, first.found, first.limit) == ("nonfinite", "blocks.3", 7.0, 0.0)
-    assert first.cause == "an operation inside this block overflows or divides by zero: float16 ends early"
+    assert first.cause.startswith("its input is finite and far from overflowing")
 
 
 def test_a_policy_of_ones_own_is_laid_over_the_preset() -> None:
@@ -194,7 +201,7 @@ WRONG_POLICIES = [
     ({"channel_variance": {"max": math.nan}}, "must be a finite number of at least 0, not nan"),
     ({"channel_variance": {"max": 10**400}}, "must be a finite number of at least 0"),
     ({"channel_variance": {"max": -1}}, "must be a finite number of at least 0, not -1"),
-    ({"channel_variance": {}}, "limits nothing: give max, min or ratio"),
+    ({"channel_variance": {}}, "limits nothing: give max, min, ratio or change"),
     ({"channel_variance": {"max": 1, "level": "fatal"}}, "level must be error, warn or off, not 'fatal'"),
     ({"channel_variance": {"max": 1, "sites": [1]}}, "sites must be patterns of block names"),
     ({"channel_variance": 3}, "must be a table of max, min"),
@@ -314,12 +321,21 @@ def test_other_seeds_pass_and_are_told() -> None:
     assert verdict.notices == ("seeds: 10 to 13 here, 0 to 3 in the baseline",)
 
 
-@pytest.mark.parametrize("column", ["channel_variance", "residual_variance", "channel_squared_mean"])
-def test_a_change_is_found_against_a_baseline(column: str) -> None:
+# A squared mean ×2 takes its share from 0.3183 to 2 · 0.3183 / (1 + 0.3183).
+UNPAIRED = [
+    ("channel_variance", "channel_variance", 2.0),
+    ("residual_variance", "residual_variance", 2.0),
+    ("channel_squared_mean", "mean_share", 2 / 1.3183),
+]
+
+
+@pytest.mark.parametrize(("column", "quantity", "ratio"), UNPAIRED)
+def test_a_change_is_found_against_other_seeds(column: str, quantity: str, ratio: float) -> None:
     table = altered(healthy(start=10), "blocks.4", column, 2.0)
     found = [finding for finding in sppkit.check(table, baseline=healthy()).errors if finding.kind == "baseline"]
-    assert [(finding.name, finding.statistic) for finding in found] == [("blocks.4", column)]
-    assert found[0].ratio == pytest.approx(2.0, rel=0.05)
+    assert [(finding.name, finding.statistic) for finding in found] == [("blocks.4", quantity)]
+    assert found[0].ratio == pytest.approx(ratio, rel=0.05)
+    assert found[0].chance is not None
 
 
 def test_a_change_below_the_tolerance_passes_however_certain() -> None:
@@ -361,7 +377,7 @@ def test_a_branch_that_is_gone_fails() -> None:
 def test_a_further_column_that_can_be_negative_is_left_alone() -> None:
     table = healthy()
     table["skewness"], table["kurtosis"] = -1.0, 3.0
-    assert Signal(table, {}).statistics == ["channel_squared_mean", "channel_variance", "residual_variance", "kurtosis"]
+    assert Curves(table, {}).statistics == ["channel_squared_mean", "channel_variance", "residual_variance", "kurtosis"]
 
 
 def test_renamed_blocks_are_matched() -> None:
@@ -387,7 +403,7 @@ def test_a_smaller_mean_is_an_improvement() -> None:
     verdict = sppkit.check(table, baseline=healthy())
     assert verdict.passed
     assert verdict.notices[0].startswith(
-        "improvement: the squared mean fell from blocks.4 on (1 of 7 blocks), most at blocks.4"
+        "improvement: the share of the squared mean fell from blocks.4 on (1 of 7 blocks), most at blocks.4"
     )
 
 
@@ -438,7 +454,7 @@ ASKED = [
     (asked(), asked(theory=True, sites=None, reinit=None, checkpoint=None, model=None, kw=None), ""),
     (asked(), asked(reinit="keyed"), "--reinit: None here, keyed in the baseline"),
     (asked(sites="a.toml"), asked(), "--sites: a.toml here, None in the baseline"),
-    (asked(model="a:b", kw={"n": 1}), asked(model="a:b", kw={"n": 2}), "--kw: {'n': 1} here, {'n': 2} in the baseline"),
+    (asked(model="a:b", kw={"n": 1}), asked(model="a:b", kw={"n": 2}), "--kw n: 1 here, 2 in the baseline"),
     (asked(of_a_later_version=False), asked(), ""),
     (asked(checkpoint="a/w.pt") | {"checkpoint": WEIGHTS}, asked(checkpoint="b.pt") | {"checkpoint": WEIGHTS}, ""),
     (

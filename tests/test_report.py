@@ -13,9 +13,9 @@ from rich.console import Console
 
 from signal_tables import BN, HE, NF, record, table
 from sppkit.config.resolve import resolve_config
-from sppkit.diagnosis.courses import iter_courses
-from sppkit.diagnosis.diagnose import diagnose_evidence
-from sppkit.diagnosis.evidence import collect_evidence
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.diagnose import diagnose_curves
+from sppkit.diagnosis.healthy import iter_descriptions
 from sppkit.diagnosis.summary import render_summary
 from sppkit.measuring.titles import file_stem, layout_line, subtitle, title
 from sppkit.record.table import STATISTIC_COLUMNS
@@ -163,7 +163,7 @@ def test_a_mean_above_the_variance_is_excused() -> None:
     [line, *_] = said(table(mean=((1.5, 2), (1.5, 2)), size=1), record(BN) | few)
     assert line.endswith("(block 1), which is chance where a channel has 2 values.")
     [line, *_] = said(table(mean=((1.5, 2), (1.5, 2))), {})
-    assert line.endswith(", as networks do that have layer normalization or a ReLU behind the addition.")
+    assert line.endswith(", as networks do that have layer normalization or a ReLU after the addition.")
 
 
 def test_what_follows_a_first_line_stands_under_the_text() -> None:
@@ -301,8 +301,8 @@ def test_wrong_types_in_a_record_are_survived() -> None:
             bad = replaced(whole, path, value)
             lines = [title(bad), subtitle(bad), layout_line(bad)]
             if path[0] not in {"options", "versions"}:  # which no finding reads; each takes 5 ms
-                evidence = collect_evidence(frame, bad)
-                lines += [item.text for item in diagnose_evidence(evidence)] + list(iter_courses(evidence, ()))
+                curves = Curves(frame, bad)
+                lines += [item.text for item in diagnose_curves(curves)] + list(iter_descriptions(curves, ()))
             assert all(isinstance(line, str) and "None" not in line and "\n" not in line for line in lines), path
 
 

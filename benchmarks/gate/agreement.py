@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import sppkit
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.against_theory import iter_off_theory, why_not_judged
+from sppkit.diagnosis.limit import Limit
+from sppkit.diagnosis.presets import PRESETS, preset_of
 from sppkit.errors import UsageError
-from sppkit.gate.against_theory import iter_prediction_findings, why_not_judged
-from sppkit.gate.policy import preset_policy
-from sppkit.gate.presets import preset_of
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec, describe
 from sppkit.prediction.predict import Setting, predict_spec, why_unpredicted
@@ -124,8 +124,8 @@ def judge(drawn: Drawn, table: pd.DataFrame | None = None) -> Iterator[dict[str,
     """Yield what theory says of a network with all its seeds and with one of them."""
     measured = drawn.measure() if table is None else table
     for seeds in (len(SEEDS), 1):
-        signal = Signal(measured[measured["seed"] <= SEEDS[seeds - 1]], drawn.record)
-        found = list(iter_prediction_findings(signal, preset_policy(preset_of(drawn.arch))))
+        signal = Curves(measured[measured["seed"] <= SEEDS[seeds - 1]], drawn.record)
+        found = list(iter_off_theory(signal, PRESETS[preset_of(drawn.arch)]))
         yield {
             "network": drawn.name,
             "seeds": seeds,
@@ -136,15 +136,9 @@ def judge(drawn: Drawn, table: pd.DataFrame | None = None) -> Iterator[dict[str,
         }
 
 
-class _Any:
-    """A policy whose tolerance is passed by whatever is more than chance."""
-
-    def ratio(self, _statistic: str, _block: str) -> tuple[float, str]:
-        return 1.0 + 1e-9, "error"
-
-
-def _farthest(signal: Signal, statistics: tuple[str, ...]) -> float:
+def _farthest(signal: Curves, statistics: tuple[str, ...]) -> float:
     """Return the largest factor from theory that is more than chance; 1 where there is none."""
-    found = iter_prediction_findings(signal, _Any())  # type: ignore[arg-type]
-    logs = [abs(math.log(item.ratio)) for item in found if item.statistic in statistics and item.ratio]
+    # A tolerance that is passed by whatever is more than chance.
+    limits = {f"predicted_{name}": (Limit(ratio=1 + 1e-9),) for name in statistics}
+    logs = [abs(math.log(item.ratio)) for item in iter_off_theory(signal, limits)]
     return math.exp(max(logs, default=0.0))

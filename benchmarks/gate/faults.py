@@ -268,9 +268,7 @@ FAULTS: list[Fault] = [
     Fault("a bias of 1", NF, on_blocks(bias_of_one, [5]), 5, ("bias",)),
     Fault("init gain off by sqrt 2", NF, on_blocks(scale_weights(ROOT_2, [2]), [5]), 5, ("initialization gain",)),
     Fault("ReLU made tanh, its gain kept", NF, on_blocks(change_activation("tanh"), (4, 5, 6)), 4, ("activation",)),
-    Fault(
-        "ReLU made identity, its gain kept", NF, on_blocks(change_activation("identity"), [5]), 5, ("once too often",)
-    ),
+    Fault("ReLU made identity, its gain kept", NF, on_blocks(change_activation("identity"), [5]), 5, ("activation",)),
     Fault("the residual scaled twice", NF, on_blocks(halve_branch), 1, ("scaled",)),
     Fault("the skip reads the activation", NF, on_blocks(with_forward(skip_of_prepared), [5]), 5, ("skip",)),
     Fault("the skip is missing", NF, on_blocks(with_forward(no_skip), [5]), 5, ("skip is missing",)),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from sppkit.curves.chance import FALSE_ALARM
-from sppkit.curves.signal import Signal
-from sppkit.gate.against_baseline import iter_changes, match
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.presets import preset_of
+from sppkit.gate.compared import compare
 from sppkit.gate.policy import preset_policy
-from sppkit.gate.presets import preset_of
 
 # Stands for a signal that is gone.
 FAR = 1e9
@@ -20,17 +18,17 @@ def margin(table: Any, base: Any, record: Any, base_record: Any) -> tuple[float,
 
     A comparison fails where every tolerance's logarithm, times a factor, is below it.
     """
-    new, old = Signal(table, record), Signal(base, base_record)
+    new, old = Curves(table, record), Curves(base, base_record)
     if new.nonfinite.any():
         return FAR, FAR
     policy = preset_policy(preset_of(str(record.get("arch", ""))))
     sure, every = 0.0, 0.0
-    for change in iter_changes(new, old, match(new, old)):
-        allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is None or (change.statistic == "channel_squared_mean" and change.log < 0):
+    for change in compare(new, old).changes:
+        limit = change.limit(policy, new.names[change.place])
+        if limit is None or change.is_better:
             continue
-        far = abs(change.log) / math.log(allowed[0])
+        far = abs(change.size) / limit[0]
         every = max(every, far)
-        if change.chance < FALSE_ALARM:
+        if change.is_real:
             sure = max(sure, far)
     return sure, every

@@ -115,7 +115,7 @@ class ResNet(nn.Module):
 
 
 class ScaledBlock(nn.Module):
-    """A branch behind a gain that is learnt (ReZero, LayerScale), or behind a BatchNorm whose gain is ``gain``."""
+    """A branch behind a gain that is learnt and starts at ``gain``: ReZero, LayerScale, BatchNorm's gamma."""
 
     def __init__(self, width: int, gain: float, norm: bool) -> None:
         super().__init__()

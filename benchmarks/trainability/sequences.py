@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and MLP; ``norm``: ``pre``, ``post``, ``branch`` (behind each branch), ``none``; skips or none."""
+    """Attention and MLP; ``norm``: ``pre``, ``post``, ``branch`` or ``none``."""
 
     def __init__(
         self, norm: str, skip: bool, init: str, gain: float, sharpness: float, causal: bool, scale: float, width: int

@@ -87,12 +87,12 @@ def _bless_one(saved: SavedRun, target: Path | None, reason: str | None, *, quie
 
 
 def _show_difference(saved: SavedRun, path: Path) -> None:
-    from sppkit.curves.signal import Signal
+    from sppkit.curves.curves import Curves
+    from sppkit.diagnosis.presets import preset_of
     from sppkit.errors import UsageError
     from sppkit.gate.baseline import read_baseline
     from sppkit.gate.difference import Difference
     from sppkit.gate.policy import preset_policy
-    from sppkit.gate.presets import preset_of
 
     if not path.exists():
         console.show(
@@ -105,7 +105,7 @@ def _show_difference(saved: SavedRun, path: Path) -> None:
         console.warn(f"the old baseline can't be shown: {error}")
         return
     policy = preset_policy(preset_of(str(saved.record.get("arch", ""))))
-    difference = Difference(saved.signal, Signal(base.table, base.record), policy)
+    difference = Difference(saved.signal, Curves(base.table, base.record), policy)
     console.show(f"{saved.key}: the old baseline → this run", *difference.render())
 
 

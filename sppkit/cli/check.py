@@ -156,9 +156,9 @@ def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked,
 
 def _check_before(jobs: Sequence[Job], asked: _Asked) -> None:
     # What can be refused is refused before minutes of work.
+    from sppkit.diagnosis.presets import preset_of
     from sppkit.errors import UsageError
     from sppkit.gate.policy import load_policy
-    from sppkit.gate.presets import preset_of
 
     if asked.against is not None and asked.baseline is not None:
         raise UsageError("--against and --baseline both say what to compare with; give one of them.")

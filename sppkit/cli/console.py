@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from sppkit.diagnosis.marked import Marked
+from sppkit.diagnosis.list_item import ListItem
 from sppkit.errors import SppkitError, UsageError
 from sppkit.machine.printable import printable
 
@@ -225,7 +225,7 @@ def _print(stream: TextIO | None, *renderables: RenderableType, unbroken: bool =
     console = _console(stream, rendered)
     for renderable in renderables:
         plain = Text(_lines(renderable)) if isinstance(renderable, str) else renderable
-        if isinstance(plain, Marked) and not stream.isatty():
+        if isinstance(plain, ListItem) and not stream.isatty():
             plain = plain.one_line
         is_line = isinstance(renderable, str) or (isinstance(plain, Text) and not stream.isatty())
         console.print(_Safe(plain), soft_wrap=unbroken or is_line, highlight=False, markup=False)

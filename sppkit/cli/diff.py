@@ -40,9 +40,9 @@ def diff(
       sppkit diff .sppkit/baselines/nf-resnet-50.json spp/nf-resnet-50.csv --exit-code
     """
     with console.reporting_errors(debug=debug):
+        from sppkit.diagnosis.presets import preset_of
         from sppkit.gate.difference import Difference
         from sppkit.gate.policy import load_policy
-        from sppkit.gate.presets import preset_of
         from sppkit.gate.saved_run import load_run
 
         base, new = load_run(a), load_run(b)

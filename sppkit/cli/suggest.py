@@ -33,7 +33,7 @@ def suggest(
 
     Try:
 
-      sppkit suggest --arch bn-relu-conv --depth 200
+      sppkit suggest --arch he-resnet --depth 50
 
       sppkit suggest --arch nf-resnet --weights none --alpha 1 --depth 50 --out spp
     """
@@ -51,7 +51,7 @@ def suggest(
             with console.progress(quiet=quiet) as progress:
                 for trial, run in zip([None, *trials], iter_measured(members, progress), strict=False):
                     outcomes.append(judge(run, trial))
-                    if trial is None and outcomes[0].score.is_healthy:
+                    if trial is None and outcomes[0].is_healthy:
                         break
             _finish(outcomes, folder, names, quiet=quiet)
 
@@ -83,7 +83,7 @@ def _finish(outcomes: Sequence[Outcome], folder: Path, pictures: Sequence[str], 
         write_comparison(runs, folder, pictures, title=f"remedies for {title(runs[0].record)}")
     if quiet:
         return
-    is_healthy = outcomes[0].score.is_healthy
+    is_healthy = outcomes[0].is_healthy
     shown = render_healthy(outcomes[0]) if is_healthy else render_advice(outcomes)
     console.show(title(runs[0].record), common_subtitle([run.record for run in runs]), "", *shown)
     if pictures:

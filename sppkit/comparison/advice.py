@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.comparison.score import BRANCH_LIMIT, DRIFT_LIMIT, SHIFT_LIMIT
 from sppkit.comparison.suggestion import AS_IT_IS, best, changes_typed, command, ranked
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _DEFINITION = (
     "score = mean shift + drift + branch, 0 is ideal. Mean shift: largest squared mean / variance. Drift: how far the "
     "stages' starts lie apart, and how far a stage outgrows linear growth or falls, as ln. Branch: largest |ln| of a "
-    f"stage's residual variance. Healthy: at most {SHIFT_LIMIT:g}, {DRIFT_LIMIT:.2g} and {BRANCH_LIMIT:.2g}."
+    "stage's residual variance. Healthy: plot and check find no fault."
 )
 
 
@@ -66,7 +65,7 @@ def _cells(outcome: Outcome) -> Iterator[str]:
     yield "" if outcome.trial is None else changes_typed(outcome.trial)
     for value in (score.shift, score.drift, score.branch, score.total):
         yield f"{value:.2g}" if value < 100 else f"{value:.3g}"
-    yield "healthy" if score.is_healthy else ""
+    yield "healthy" if outcome.is_healthy else ""
 
 
 def _iter_effects(outcomes: Sequence[Outcome]) -> Iterator[Text]:
@@ -83,7 +82,7 @@ def _iter_verdict(outcomes: Sequence[Outcome]) -> Iterator[Text | str]:
         yield Text.assemble(("note", "yellow"), " None of these remedies flattens the curve.")
         return
     untreated = next(outcome for outcome in outcomes if outcome.trial is None)
-    mark = ("ok  ", "green") if found.score.is_healthy else ("note", "yellow")
+    mark = ("ok  ", "green") if found.is_healthy else ("note", "yellow")
     yield Text.assemble(
         mark, f" Best: {found.trial.remedy.name}. It lowers the score from {untreated.score.total:.3g} to "
         f"{found.score.total:.3g}: {_told(found.score)}.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sppkit.diagnosis.blocks import average_seeds
+from sppkit.curves.curves import Curves
 from sppkit.record.table import is_measured
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def key_figures(table: pd.DataFrame) -> KeyFigures:
     Returns:
         The figures. A table without stages counts as one stage.
     """
-    rows = average_seeds(table)
+    rows = Curves(table, {}).averaged.table
     lost = rows.loc[rows["nonfinite"] > 0, "block"]
     blocks = rows[rows["block"] > 0] if (rows["block"] > 0).any() else rows
     ratio, where = _largest_ratio(blocks)
@@ -101,7 +101,7 @@ def parting(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[int, str] | N
         compare.
     """
     # Block 0 belongs to no block: its scale is the stem's, which a normalizer then takes away.
-    one, other = (rows[rows["block"] > 0] for rows in (average_seeds(reference), average_seeds(table)))
+    one, other = (_averaged_blocks(frame) for frame in (reference, table))
     if list(one["block"]) != list(other["block"]):
         return None
     scale = np.fmax(_floats(one["channel_variance"]), _floats(other["channel_variance"]))
@@ -117,6 +117,11 @@ def parting(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[int, str] | N
         return None
     worst = list(apart)[int(distances[:, blocks[0]].argmax())]
     return int(one["block"].iloc[blocks[0]]), worst.replace("_", " ")
+
+
+def _averaged_blocks(table: pd.DataFrame) -> pd.DataFrame:
+    rows = Curves(table, {}).averaged.table
+    return rows[rows["block"] > 0]
 
 
 def _difference(one: pd.DataFrame, other: pd.DataFrame, column: str) -> Values:

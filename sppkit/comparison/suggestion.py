@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sppkit.comparison.lineup import Member, resolve_meaningful
@@ -12,6 +13,8 @@ from sppkit.comparison.score import score_table
 from sppkit.config.options import RunConfig, options
 from sppkit.config.parsers import flag_of
 from sppkit.config.resolve import load_toml, resolve_config
+from sppkit.diagnosis.diagnose import diagnose
+from sppkit.diagnosis.examine import is_fault
 from sppkit.errors import UsageError
 from sppkit.measuring.titles import file_stem
 from sppkit.models.spec import build_spec
@@ -46,6 +49,11 @@ class Outcome:
     run: Measured
     score: Score
     trial: Trial | None = None
+
+    @cached_property
+    def is_healthy(self) -> bool:
+        """Whether the diagnosis finds no fault."""
+        return not any(map(is_fault, diagnose(self.run.table, self.run.record)))
 
 
 def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:

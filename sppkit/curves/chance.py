@@ -64,9 +64,7 @@ def estimate(values: NDArray[np.float64], groups: NDArray[np.int64], prior: NDAr
         The estimate; a block where any seed is nan is nan.
     """
     logs = np.log(np.maximum(values, _TINY))
-    seeds = len(values)
-    variance = logs.var(axis=0, ddof=1) if seeds > 1 else np.zeros(values.shape[1])
-    return Estimate(logs.mean(axis=0), _averaged(np.minimum(variance, _LARGEST_SPREAD**2), groups), prior**2, seeds)
+    return Estimate(logs.mean(axis=0), _variance(logs, groups), prior**2, len(values))
 
 
 def t_against(found: Estimate, log: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
@@ -84,26 +82,51 @@ def t_against(found: Estimate, log: NDArray[np.float64]) -> tuple[NDArray[np.flo
     return (found.log - log) / _root(variance / found.seeds), freedom
 
 
-def t_between(found: Estimate, base: Estimate) -> tuple[NDArray[np.float64], float]:
-    """Return the t-statistic of the difference of two runs, were they two draws of one network.
+def error_between(
+    new: NDArray[np.float64], base: NDArray[np.float64], prior: NDArray[np.float64], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the standard error of the difference of two runs' means, were they two draws of one network.
 
     A fault may make seeds scatter, too: a block that lost its normalizer does. Then the new run's own spread would hide
     it, and counts no more than twice what the base and the published spread say.
 
     Args:
-        found: The quantity in the new run.
-        base: The quantity in the base, block by block.
+        new: Of the new run, shape (seeds, blocks).
+        base: Of the base, shape (its seeds, blocks).
+        prior: Published standard deviation over seeds, shape (blocks,).
+        groups: Shape (blocks,): blocks whose spreads are alike, so that their estimates are averaged.
 
     Returns:
-        t, shape (blocks,), and its degrees of freedom.
+        The error, shape (blocks,), and its degrees of freedom.
     """
-    freedoms = found.seeds - 1, base.seeds - 1
+    freedoms = len(new) - 1, len(base) - 1
+    own, its = (_averaged(_scatter(side), groups) for side in (new, base))
+    known = (_PRIOR_FREEDOM * prior**2 + freedoms[1] * its) / (_PRIOR_FREEDOM + freedoms[1])
+    own = np.minimum(own, _LARGEST_SCATTER**2 * known)
     freedom = _PRIOR_FREEDOM + sum(freedoms)
-    prior = np.maximum(found.prior, base.prior)
-    known = (_PRIOR_FREEDOM * prior + freedoms[1] * base.variance) / (_PRIOR_FREEDOM + freedoms[1])
-    own = np.minimum(found.variance, _LARGEST_SCATTER**2 * known)
     variance = ((_PRIOR_FREEDOM + freedoms[1]) * known + freedoms[0] * own) / freedom
-    return (found.log - base.log) / _root(variance * (1 / found.seeds + 1 / base.seeds)), freedom
+    return _root(variance * (1 / len(new) + 1 / len(base))), freedom
+
+
+def deviate_of(chance: float, freedom: float, tests: int) -> float:
+    """Return the t-statistic that any of several tests passes by chance alone with a probability.
+
+    The inverse of ``chance_of``.
+
+    Args:
+        chance: The probability.
+        freedom: Degrees of freedom.
+        tests: How many tests are made.
+
+    Returns:
+        t.
+
+    >>> round(deviate_of(0.05, 10, 1), 2)
+    2.23
+    """
+    deviate = -NormalDist().inv_cdf(min(0.5, chance / (2 * max(1, tests))))
+    exponent = (deviate * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom
+    return math.sqrt(freedom * math.expm1(min(700.0, exponent)))
 
 
 def chance_of(t: float, freedom: float, tests: int) -> float:
@@ -126,6 +149,14 @@ def chance_of(t: float, freedom: float, tests: int) -> float:
         return 0.0 if math.isinf(t) else 1.0
     deviate = (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(t * t / freedom))
     return min(1.0, 2 * tests * NormalDist().cdf(-deviate))
+
+
+def _variance(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    return _averaged(np.minimum(_scatter(values), _LARGEST_SPREAD**2), groups)
+
+
+def _scatter(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
 
 
 def _averaged(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:

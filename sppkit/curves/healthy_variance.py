@@ -1,8 +1,8 @@
-"""What a convolution behind a normalizer and an activation sees: the activation's variance under N(0,1)."""
+"""What a convolution after a normalizer and an activation sees: the activation's variance under N(0,1)."""
 
 from __future__ import annotations
 
-# Var f(z), z ~ N(0,1): what a convolution behind a normalizer and f sees. A table, so that judging needs no torch;
+# Var f(z), z ~ N(0,1): what a convolution after a normalizer and f sees. A table, so that judging needs no torch;
 # a test holds it against the quadrature.
 HEALTHY_VARIANCE: dict[str, float] = {
     "celu": 0.619179,

@@ -1,6 +1,6 @@
 """What a policy can limit: the statistics themselves, and the laws that healthy residual networks keep.
 
-A quantity takes a ``Signal`` to an array of shape (seeds, blocks), nan where it says nothing. Each is positive and is
+A quantity takes a ``Curves`` to an array of shape (seeds, blocks), nan where it says nothing. Each is positive and is
 judged by its logarithm.
 """
 
@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.curves.factors import kept_taps
 from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
-from sppkit.record.read import number_at, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sppkit.curves.signal import Array, Signal
+    from sppkit.curves.curves import Array, Curves
 
 # The mean of n values is never exactly 0: its square is var/n, times up to 3.6 for values that are not independent, and
-# a channel's mean behind an activation varies with its variance, up to 0.6/C (both measured). Rounded up.
+# a channel's mean after an activation varies with its variance, up to 0.6/C (both measured). Rounded up.
 _PER_VALUE, _PER_CHANNEL = 4.0, 1.0
+# A gate that averages fewer values than this is no longer near 1/2 (0.1 of a healthy branch, of 8 values).
+_VALUES = 100
 
 
 @dataclass(frozen=True)
@@ -29,136 +31,156 @@ class Quantity:
     """How a quantity is computed, whose spread it has, and what it says in words.
 
     Attributes:
-        of: From a signal to values.
+        of: From curves to values.
         spread: The statistic whose published spread it has.
         words: What the number is, for a sentence.
     """
 
-    of: Callable[[Signal], Array]
+    of: Callable[[Curves], Array]
     spread: str
     words: str
 
 
-def mean_floor(signal: Signal) -> Array:
+def mean_floor(curves: Curves, *, independent: bool = False) -> Array:
     """Return the squared mean, as a share of the variance, that noise alone can have.
 
     Args:
-        signal: The signal.
+        curves: The curves.
+        independent: Count all positions of a picture as one value: what a mean may have in a healthy network, whatever
+            the pictures show. Two runs on the same pictures differ by less.
 
     Returns:
         Shape (B,).
     """
-    floor: Array = _PER_VALUE / signal.per_channel + _PER_CHANNEL / signal.channels
+    values = curves.independent if independent else curves.per_channel
+    floor: Array = _PER_VALUE / values + _PER_CHANNEL / curves.channels
     return floor
 
 
-def mean_shift(signal: Signal) -> Array:
+def mean_shift(curves: Curves) -> Array:
     """Return the squared mean over the variance, above what noise has; not for block 0, which a pool may have shifted.
 
     Nor for leaf modules: a pool among them averages noise away, and what it leaves is the mean.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (S, B); at least 1e-6.
     """
-    share = _divide(signal.values("channel_squared_mean"), signal.values("channel_variance")) - mean_floor(signal)
-    return np.where((signal.blocks > 0) & signal.joined, np.maximum(share, 1e-6), np.nan)
+    share = _divide(curves.values("channel_squared_mean"), curves.values("channel_variance"))
+    share = share - mean_floor(curves, independent=True)
+    return np.where((curves.blocks > 0) & ~np.bool_(curves.layered), np.maximum(share, 1e-6), np.nan)
 
 
-def growth(signal: Signal) -> Array:
+def growth(curves: Curves) -> Array:
     """Return the variance over what linear growth from the first block on would have: v_k / (k v_1).
 
     Branches of one strength add up: v_k is at most k v_1. A signal that doubles in every block has 2^(k-1)/k.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (S, B).
     """
-    return variance_kept(signal) / np.maximum(signal.blocks, 1)
+    return variance_kept(curves) / np.maximum(curves.blocks, 1)
 
 
-def variance_kept(signal: Signal) -> Array:
+def variance_kept(curves: Curves) -> Array:
     """Return the variance over that of the first residual block: v_k / v_1.
 
     Leaf modules are no blocks: each has a scale of its own, and nothing adds up.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (S, B).
     """
-    variance = signal.values("channel_variance")
-    first = variance[:, signal.blocks == 1]
-    if not first.size or not signal.joined:
+    variance = curves.values("channel_variance")
+    first = variance[:, curves.blocks == 1]
+    if not first.size or curves.layered:
         return np.full_like(variance, np.nan)
-    return np.where(signal.blocks > 0, _divide(variance, first), np.nan)
+    return np.where(curves.blocks > 0, _divide(variance, first), np.nan)
 
 
-def reset(signal: Signal) -> Array:
+def reset(curves: Curves) -> Array:
     """Return, at each stage's first block, its variance over that of the first stage's first block.
 
     A transition projects its shortcut from a signal whose scale is known, so that each stage starts where the first
     one did, and not where the one before it ended.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (S, B).
     """
-    later = starts(signal) & (signal.stages > 1)
-    return np.where(later, variance_kept(signal), np.nan)
+    later = starts(curves) & (curves.stages > 1)
+    return np.where(later, variance_kept(curves), np.nan)
 
 
-def addition(signal: Signal) -> Array:
+def addition(curves: Curves) -> Array:
     """Return what an addition has over what it should have: v_k / (v_(k-1) + s² r_k), within a stage.
 
     Skip and branch are independent, so their variances add up; s is alpha times skip gain.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (S, B); nan where s is not known, or drawn by stochastic depth.
     """
-    variance, branch = signal.values("channel_variance"), signal.values("residual_variance")
-    scale = np.nan if signal.branch_scale is None else signal.branch_scale
-    inside = (signal.blocks > 0) & ~starts(signal) & np.append(False, np.diff(signal.blocks) == 1)
-    return np.where(inside, _divide(variance, _before(variance) + scale**2 * branch), np.nan)
+    variance, branch = curves.values("channel_variance"), curves.values("residual_variance")
+    inside = (curves.blocks > 0) & ~starts(curves) & np.append(False, np.diff(curves.blocks) == 1)
+    return np.where(inside, _divide(variance, _before(variance) + added_scale(curves) * branch), np.nan)
 
 
-def branch_level(signal: Signal) -> Array:
-    """Return the residual variance over what a healthy branch of this kind has, whatever gain or init was asked for.
-
-    Behind a normalizer a healthy branch ends with 2 Var f(z) (BN-ReLU-Conv, He's weights: 0.68 for ReLU) or 1
-    (ReLU-BN-Conv), z ~ N(0,1). In an NF-ResNet it ends with v / beta² times the taps that zero padding leaves: 1 but
-    for the sag of v, its input's variance, below beta² (Brock et al. 2021, sections 3 and 4). Squeeze-and-excite takes
-    a quarter of it, but for the factor 2 of NF-ResNets.
+def added_scale(curves: Curves) -> float:
+    """Return what an addition multiplies the branch's variance by; nan where it is unknown, or drawn anew each time.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
-        Shape (S, B); nan where no such number exists.
+        (alpha · skip gain)².
     """
-    return _divide(signal.values("residual_variance"), _healthy_branch(signal))
+    network = curves.network
+    drawn = network.stochastic_depth and network.mode != "eval"
+    return np.nan if drawn or network.branch_scale is None else network.branch_scale
 
 
-def starts(signal: Signal) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def branch_level(curves: Curves) -> Array:
+    """Return the residual variance over what a healthy branch of this kind has.
+
+    After a normalizer a healthy branch ends with 2 Var f(z) (BN-ReLU-Conv, He's weights: 0.68 for ReLU) or 1
+    (ReLU-BN-Conv), z ~ N(0,1); where the record says what theory expects of its init and gain, with that. In an
+    NF-ResNet it ends with v / beta² times the taps that zero padding leaves, whatever gain was asked for: 1 but for the
+    sag of v, its input's variance, below beta² (Brock et al. 2021, sections 3 and 4). Squeeze-and-excite takes a
+    quarter of it, but for the factor 2 of NF-ResNets.
+
+    Args:
+        curves: The curves.
+
+    Returns:
+        Shape (S, B); nan where no such number exists, and for gates that average few values.
+    """
+    level = _divide(curves.values("residual_variance"), _healthy_branch(curves))
+    few = curves.network.se & (curves.per_channel < _VALUES)
+    return np.where(few, np.nan, level)
+
+
+def starts(curves: Curves) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Return which blocks are the first of their stage, the stem among them.
 
     Args:
-        signal: The signal.
+        curves: The curves.
 
     Returns:
         Shape (B,).
     """
-    return np.append(True, np.diff(signal.stages) != 0)
+    return np.append(True, np.diff(curves.stages) != 0)
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -171,11 +193,11 @@ QUANTITIES: dict[str, Quantity] = {
 }
 
 
-def measured(signal: Signal, quantity: str) -> Quantity | None:
-    """Return how a quantity is computed from this signal.
+def measured(curves: Curves, quantity: str) -> Quantity | None:
+    """Return how a quantity is computed from these curves.
 
     Args:
-        signal: The signal.
+        curves: The curves.
         quantity: A key of ``QUANTITIES``, or a statistic's name.
 
     Returns:
@@ -183,34 +205,37 @@ def measured(signal: Signal, quantity: str) -> Quantity | None:
     """
     if quantity in QUANTITIES:
         return QUANTITIES[quantity]
-    if quantity not in signal.statistics:
+    if quantity not in curves.statistics:
         return None
-    return Quantity(lambda signal: signal.values(quantity), quantity, quantity.replace("_", " "))
+    return Quantity(lambda curves: curves.values(quantity), quantity, quantity.replace("_", " "))
 
 
-def _healthy_branch(signal: Signal) -> Array:
-    kind, size = signal.network, signal.values("residual_variance").shape
-    activation = HEALTHY_VARIANCE.get(text_at(kind, "activation", "relu"))
-    arch = text_at(signal.record, "arch")
-    gate = 0.25 if kind.get("se") is True else 1.0
-    if arch == "relu-bn-conv":
+def _healthy_branch(curves: Curves) -> Array:
+    network, size = curves.network, curves.values("residual_variance").shape
+    activation = HEALTHY_VARIANCE.get(network.activation or "relu")
+    gate = 0.25 if network.se else 1.0
+    if network.arch == "nf-resnet":
+        return _scaled_branch(curves)
+    if network.expected_residual is not None:
+        return np.full(size, network.expected_residual)
+    if network.arch == "relu-bn-conv":
         return np.full(size, gate)
-    if arch == "bn-relu-conv" and activation is not None:
+    if network.arch == "bn-relu-conv" and activation is not None:
         return np.full(size, gate * 2 * activation)
-    if arch == "nf-resnet":
-        return _scaled_branch(signal)
     return np.full(size, np.nan)
 
 
-def _scaled_branch(signal: Signal) -> Array:
-    # beta² of a block is what its input's variance should be: 1, or 1 + k alpha² behind k blocks of the stage before.
-    alpha = number_at(signal.network, "alpha")
-    before = _before(signal.values("channel_variance"))
-    inside = signal.blocks - np.maximum.accumulate(np.where(starts(signal), signal.blocks, 0))
-    behind = np.append(0, inside[:-1] + 1)
-    expected = 1 + behind * (np.nan if alpha is None else alpha**2)
+def _scaled_branch(curves: Curves) -> Array:
+    # beta² of a block is what its input's variance should be: 1, or 1 + k alpha² after k blocks of the stage before.
+    before = _before(curves.values("channel_variance"))
+    inside = curves.blocks - np.maximum.accumulate(np.where(starts(curves), curves.blocks, 0))
+    after = np.append(0, inside[:-1] + 1)
+    alpha = min(abs(curves.network.alpha), 1e100) if curves.network.known else np.nan
+    expected = 1 + after * alpha**2
     # The first block's input comes from a pool, and is not centred: ReLU's kin make about 1 of it.
-    return np.where(signal.blocks == 1, 1.0, before / expected) * signal.taps
+    level = np.where(curves.blocks == 1, 1.0, before / expected)
+    level[:, curves.judged] *= kept_taps(curves)
+    return level
 
 
 def _before(values: Array) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+
+    from sppkit.curves.curves import Curves
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,29 @@ class Matching:
 
 
 Site = tuple[str, float]
+# A name, its width, and how many of the same came before it.
+_Key = tuple[str, float, int]
+
+
+def match(new: Curves, base: Curves) -> Matching:
+    """Match the blocks of two runs.
+
+    Args:
+        new: One run.
+        base: The other.
+
+    Returns:
+        The matching.
+    """
+    sites = [list(zip(side.names, map(float, side.channels), strict=True)) for side in (new, base)]
+    return match_sites(*sites)
 
 
 def match_sites(new: Sequence[Site], base: Sequence[Site]) -> Matching:
     """Match blocks by name; what is left between two matches is renamed where as many blocks of the same width remain.
+
+    In one pass over either run: a run may have 100,000 blocks. A name that the other run has, too, is no other block's
+    new name.
 
     Args:
         new: Name and channels of every block of the new run, in order.
@@ -40,26 +61,50 @@ def match_sites(new: Sequence[Site], base: Sequence[Site]) -> Matching:
     Returns:
         The matching. A block whose width changed is another block.
     """
-    pairs, renamed = [], []
-    for tag, base_low, base_high, low, high in SequenceMatcher(None, base, new, autojunk=False).get_opcodes():
-        places = list(zip(range(low, high), range(base_low, base_high), strict=False))
-        if tag == "equal":
-            pairs += places
-        elif tag == "replace" and _widths(new[low:high]) == _widths(base[base_low:base_high]):
-            renamed += places
-    pairs = sorted([*pairs, *renamed])
+    places = {key: place for place, key in enumerate(_keys(base))}
+    partners = {place: places[key] for place, key in enumerate(_keys(new)) if key in places}
+    renamed = list(_iter_renamed(new, base, partners))
+    pairs = sorted([*partners.items(), *renamed])
     taken, base_taken = {place for place, _ in pairs}, {place for _, place in pairs}
     return Matching(
         tuple(pairs),
         tuple(renamed),
-        tuple(_iter_left(len(new), taken)),
-        tuple(_iter_left(len(base), base_taken)),
+        tuple(place for place in range(len(new)) if place not in taken),
+        tuple(place for place in range(len(base)) if place not in base_taken),
     )
 
 
-def _widths(sites: Sequence[Site]) -> list[float]:
-    return [channels for _, channels in sites]
+def _keys(sites: Sequence[Site]) -> list[_Key]:
+    seen: Counter[Site] = Counter()
+    keys = []
+    for site in sites:
+        keys.append((*site, seen[site]))
+        seen[site] += 1
+    return keys
 
 
-def _iter_left(count: int, taken: set[int]) -> Iterator[int]:
-    return (place for place in range(count) if place not in taken)
+def _iter_renamed(new: Sequence[Site], base: Sequence[Site], partners: dict[int, int]) -> Iterator[tuple[int, int]]:
+    names, base_names = {name for name, _ in new}, {name for name, _ in base}
+    behind = _gaps(len(base), set(partners.values()))
+    before = {base_place: place for place, base_place in partners.items()}
+    gaps = _gaps(len(new), partners)
+    for start, base_gap in behind.items():
+        # Behind the same block on both sides, or at the start of both.
+        gap = gaps.get(before.get(start, -1), [])
+        if [new[place][1] for place in gap] != [base[place][1] for place in base_gap]:
+            continue
+        for place, base_place in zip(gap, base_gap, strict=True):
+            if new[place][0] not in base_names and base[base_place][0] not in names:
+                yield place, base_place
+
+
+def _gaps(count: int, matched: Collection[int]) -> dict[int, list[int]]:
+    """Return the runs of places that have no partner, by the place before each; -1 before the first."""
+    gaps: dict[int, list[int]] = {}
+    before = -1
+    for place in range(count):
+        if place in matched:
+            before = place
+        else:
+            gaps.setdefault(before, []).append(place)
+    return gaps

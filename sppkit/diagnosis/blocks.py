@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.record.table import STATISTIC_COLUMNS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,27 +13,6 @@ if TYPE_CHECKING:
 
 # Longer lists are cut in their middle: a sentence with 200 stages in it is not read.
 _MOST_LISTED = 6
-
-
-def average_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per block: arithmetic means over seeds, as on a linear axis.
-
-    Args:
-        table: As measured or read.
-
-    Returns:
-        Rows in the order of the table, with the statistics and the columns ``predicted_*``. ``nonfinite`` is the sum
-        over seeds; a mean that a broken seed takes part in is nan or infinite.
-    """
-    groups = table.groupby("block", sort=False)
-    # skipna would hide a seed that broke.
-    means = groups[[*STATISTIC_COLUMNS, *_predictions(table)]].mean(skipna=False)
-    same = groups[["stage", "name", "channels", "height", "width"]].first()
-    return same.join(means).join(groups["nonfinite"].sum()).reset_index()
-
-
-def _predictions(table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if str(name).startswith("predicted_")]
 
 
 def all_finite(values: pd.Series[float]) -> bool:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.diagnosis.result import diagnosed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sppkit.diagnosis.evidence import Evidence, Flags, Floats
+    from sppkit.curves.curves import Array, Curves, Flags
     from sppkit.diagnosis.result import Diagnosis
 
 # A branch that adds less than a millionth of the variance, a thousandth of the size, is lost: a million of them would
@@ -24,98 +26,100 @@ _STRONG = 9.0
 _MOST = 0.75
 
 
-def find_dead_branch(evidence: Evidence) -> Diagnosis | None:
+def find_dead_branch(curves: Curves) -> Diagnosis | None:
     """Find blocks whose branch adds less than a millionth of their output's variance.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         A warning; a remark where an initialization means it so: at least half of the branches add nothing, or those
         that add nothing are alive, so that a factor before the addition is 0; or None.
     """
-    added = _added_or_nothing(evidence)
-    dead = _dead(evidence)
+    added = _added_or_nothing(curves)
+    dead = _dead(curves)
     if not len(dead):
         return None
     begins = int(dead[0])
-    worst = int(dead[np.argmin(evidence.branch[dead])])
-    total = int(np.isfinite(evidence.branch).sum())
-    cause, remedy = _explain_dead(evidence, worst, many=2 * len(dead) >= total)
-    alive = bool((evidence.branch[dead] > _DEAD * evidence.variance[dead]).all())
-    meant = evidence.network.initial and (2 * len(dead) >= total or alive)
-    return evidence.diagnosis(
+    worst = int(dead[np.argmin(curves.branch[dead])])
+    total = int(np.isfinite(curves.branch).sum())
+    cause, remedy = _explain_dead(curves, worst, many=2 * len(dead) >= total)
+    alive = bool((curves.branch[dead] > _DEAD * curves.variance[dead]).all())
+    meant = curves.network.initial and (2 * len(dead) >= total or alive)
+    return diagnosed(
+        curves,
         "dead-branch",
         "remark" if meant else "warning",
         begins=begins,
         worst=worst,
         statistic="residual_variance",
-        limit=float(_DEAD * evidence.variance[worst]),
+        limit=float(_DEAD * curves.variance[worst]),
         found=float(added[worst]),
-        fact=_tell_added(evidence, dead, total, float(added[worst]), worst),
+        fact=_tell_added(curves, dead, total, float(added[worst]), worst),
         cause=cause,
         remedy=remedy,
     )
 
 
-def adds_nothing(evidence: Evidence) -> bool:
+def adds_nothing(curves: Curves) -> bool:
     """Return whether no branch adds anything, as SkipInit and Fixup start.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         Whether there are branches and all are dead that can tell: where their scale is unknown, those of blocks whose
         shortcut may be plain.
     """
-    telling = np.isfinite(evidence.branch)
-    dead = np.isin(np.arange(len(telling)), _dead(evidence))
-    if evidence.network.branch_scale is None:
-        telling &= dead | _identity(evidence)
+    telling = np.isfinite(curves.branch)
+    dead = np.isin(np.arange(len(telling)), _dead(curves))
+    if curves.network.branch_scale is None:
+        telling &= dead | _identity(curves)
     return bool(telling.any() and (dead | ~telling).all())
 
 
-def _dead(evidence: Evidence) -> NDArray[np.intp]:
+def _dead(curves: Curves) -> NDArray[np.intp]:
     with np.errstate(invalid="ignore"):
-        nothing = _added_or_nothing(evidence) <= _DEAD * evidence.variance
-    return np.flatnonzero(nothing & np.isfinite(evidence.branch))
+        nothing = _added_or_nothing(curves) <= _DEAD * curves.variance
+    return np.flatnonzero(nothing & np.isfinite(curves.branch))
 
 
-def _added_or_nothing(evidence: Evidence) -> Floats:
+def _added_or_nothing(curves: Curves) -> Array:
     # Where the branch's scale is unknown, it counts as 1, but for an output that is the input.
-    scaled = _added(evidence) if evidence.network.branch_scale is not None else evidence.branch
-    return np.where(_unchanged(evidence), 0.0, scaled)
+    scaled = _added(curves) if curves.network.branch_scale is not None else curves.branch
+    return np.where(_unchanged(curves), 0.0, scaled)
 
 
-def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
+def find_dominant_branch(curves: Curves, *, few: bool) -> Diagnosis | None:
     """Find blocks whose branch is more than nine tenths of their output's variance.
 
     In a block without projection the branch's share is what the variance grew by; where the scale of the branch is
     known, it is also that scale times the residual variance. Where something works on the sum, neither tells.
 
     Args:
-        evidence: The curves and what is known of the network.
-        few: Look only for a fault of some blocks (True), which would explain what comes behind, or only for one that
+        curves: The curves and what is known of the network.
+        few: Look only for a fault of some blocks (True), which would explain what comes after, or only for one that
             half of the blocks or more have (False), which may itself follow from an exploding variance.
 
     Returns:
         A warning; a remark where nothing is known of the network and the branch is as strong as others, so that what
         comes before it is weak; or None.
     """
-    if evidence.network.post:
+    if curves.network.post:
         return None
-    added, variance = _added(evidence), evidence.variance
+    added, variance = _added(curves), curves.variance
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.fmax(np.where(_identity(evidence), 1 - evidence.before / variance, np.nan), added / variance)
-        dominant = np.flatnonzero((share > _DOMINANT) & (evidence.branch > 0))
+        share = np.fmax(np.where(_identity(curves), 1 - curves.before / variance, np.nan), added / variance)
+        dominant = np.flatnonzero((share > _DOMINANT) & (curves.branch > 0))
     if not len(dominant) or few != (2 * len(dominant) < np.isfinite(share).sum()):
         return None
     begins, worst = int(dominant[0]), int(dominant[np.argmax(share[dominant])])
     # A correlated branch can be larger than the sum.
     told = f"{min(share[worst], 1.0):.1%}" if share[worst] < 0.9995 else "all"
-    weak = few and not evidence.network.known and not _stands_out(evidence, dominant)
+    weak = few and not curves.network.known and not _stands_out(curves, dominant)
     cause, remedy = _WEAK_STREAM if weak else _STRONG_BRANCH
-    return evidence.diagnosis(
+    return diagnosed(
+        curves,
         "dominant-branch",
         "remark" if weak else "warning",
         begins=begins,
@@ -123,10 +127,11 @@ def find_dominant_branch(evidence: Evidence, *, few: bool) -> Diagnosis | None:
         statistic="residual_variance",
         found=float(share[worst] * variance[worst]),
         limit=float(_DOMINANT * variance[worst]),
-        fact=f"{_branches(evidence, dominant, int(np.isfinite(share).sum()), 'dominant')}: it makes {told} of the "
-        f"variance of {variance[worst]:.3g} at block {evidence.number(worst)}",
+        fact=f"{_branches(curves, dominant, int(np.isfinite(share).sum()), 'dominant')}: it makes {told} of the "
+        f"variance of {variance[worst]:.3g} at block {curves.number(worst)}",
         cause=cause,
         remedy=remedy,
+        certain=weak,
     )
 
 
@@ -143,59 +148,59 @@ _WEAK_STREAM = (
 )
 
 
-def _stands_out(evidence: Evidence, dominant: NDArray[np.intp]) -> bool:
-    usual = float(np.nanquantile(evidence.branch, _MOST, method="lower"))
-    return bool((evidence.branch[dominant] > _STRONG * usual).any())
+def _stands_out(curves: Curves, dominant: NDArray[np.intp]) -> bool:
+    usual = float(np.nanquantile(curves.branch, _MOST, method="lower"))
+    return bool((curves.branch[dominant] > _STRONG * usual).any())
 
 
-def _tell_added(evidence: Evidence, dead: NDArray[np.intp], total: int, added: float, worst: int) -> str:
+def _tell_added(curves: Curves, dead: NDArray[np.intp], total: int, added: float, worst: int) -> str:
     one = len(dead) in {1, total}
-    which = _which(evidence, dead, total)
-    if evidence.appending:
+    which = _which(curves, dead, total)
+    if curves.appending:
         return f"{which} {'has' if one else 'have'} new features of a variance of {added:.3g}"
     what = "nothing" if added == 0 else f"{added:.3g}"
-    return f"{which} {'adds' if one else 'add'} {what} to a variance of {evidence.variance[worst]:.3g}"
+    return f"{which} {'adds' if one else 'add'} {what} to a variance of {curves.variance[worst]:.3g}"
 
 
-def _added(evidence: Evidence) -> Floats:
+def _added(curves: Curves) -> Array:
     """Return what each branch adds to the variance, nan where its scale is unknown."""
-    scale = evidence.network.branch_scale
-    return np.full_like(evidence.branch, np.nan) if scale is None else scale * evidence.branch
+    scale = curves.network.branch_scale
+    return np.full_like(curves.branch, np.nan) if scale is None else scale * curves.branch
 
 
-def _identity(evidence: Evidence) -> Flags:
+def _identity(curves: Curves) -> Flags:
     """Return whether each block's input has its output's shape: then the shortcut may be plain.
 
     The first block of our own networks projects; that of others starts with what row 0 holds.
     """
     shape = ["channels", "height", "width"]
-    sizes = evidence.residual[shape].astype("float64").fillna(-1.0).to_numpy()
-    stem = evidence.blocks.loc[evidence.blocks["block"] == 0, shape].astype("float64").fillna(-1.0).to_numpy()
+    every = curves.rows[shape].astype("float64").fillna(-1.0).to_numpy()
+    sizes, stem = every[curves.judged], every[curves.blocks == 0]
     same = np.zeros(len(sizes), dtype=bool)
     if len(sizes):
-        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1) & ~evidence.starts[1:]
-        same[0] = not evidence.network.known and len(stem) == 1 and bool((sizes[0] == stem[0]).all())
+        same[1:] = (sizes[1:] == sizes[:-1]).all(axis=1) & ~curves.starts[1:]
+        same[0] = not curves.network.known and len(stem) == 1 and bool((sizes[0] == stem[0]).all())
     return same
 
 
-def _unchanged(evidence: Evidence) -> Flags:
+def _unchanged(curves: Curves) -> Flags:
     """Return whether each block's output is its input, in mean and variance: x + 0 branch is x."""
-    mean_before = np.concatenate(([evidence.stem_mean], evidence.mean[:-1])) if len(evidence.mean) else evidence.mean
+    mean_before = np.concatenate(([curves.stem_mean], curves.mean[:-1])) if len(curves.mean) else curves.mean
     # A branch of a thousandth of the size that happened to leave both would have to be correlated with its input.
-    least = _DEAD * evidence.variance
+    least = _DEAD * curves.variance
     with np.errstate(invalid="ignore"):
-        variance = np.abs(evidence.variance - evidence.before) <= least
-        same: Flags = _identity(evidence) & variance & (np.abs(evidence.mean - mean_before) <= least)
+        variance = np.abs(curves.variance - curves.before) <= least
+        same: Flags = _identity(curves) & variance & (np.abs(curves.mean - mean_before) <= least)
     return same
 
 
-def _branches(evidence: Evidence, found: NDArray[np.intp], total: int, what: str) -> str:
+def _branches(curves: Curves, found: NDArray[np.intp], total: int, what: str) -> str:
     is_or_are = "is" if len(found) in {1, total} else "are"
-    return f"{_which(evidence, found, total)} {is_or_are} {what}"
+    return f"{_which(curves, found, total)} {is_or_are} {what}"
 
 
-def _which(evidence: Evidence, found: NDArray[np.intp], total: int) -> str:
-    first = evidence.at(int(found[0]))
+def _which(curves: Curves, found: NDArray[np.intp], total: int) -> str:
+    first = curves.at(int(found[0]))
     if len(found) == 1:
         return f"The branch of {first}"
     if len(found) == total:
@@ -203,10 +208,10 @@ def _which(evidence: Evidence, found: NDArray[np.intp], total: int) -> str:
     return f"{len(found)} of {total} branches, the first at {first},"
 
 
-def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, str]:
-    network = evidence.network
-    if evidence.branch[worst] > _DEAD * evidence.variance[worst]:
-        return _explain_alive(evidence, worst)
+def _explain_dead(curves: Curves, worst: int, *, many: bool) -> tuple[str, str]:
+    network = curves.network
+    if curves.branch[worst] > _DEAD * curves.variance[worst]:
+        return _explain_alive(curves, worst)
     if network.silent and network.branch_scale != 0:
         return (
             "Fixup starts the last convolution of every branch at 0, so that blocks start as the identity",
@@ -225,9 +230,9 @@ def _explain_dead(evidence: Evidence, worst: int, *, many: bool) -> tuple[str, s
     )
 
 
-def _explain_alive(evidence: Evidence, worst: int) -> tuple[str, str]:
-    network = evidence.network
-    alive = f"the branch itself is alive, with a variance of {evidence.branch[worst]:.3g} at {evidence.at(worst)}, but"
+def _explain_alive(curves: Curves, worst: int) -> tuple[str, str]:
+    network = curves.network
+    alive = f"the branch itself is alive, with a variance of {curves.branch[worst]:.3g} at {curves.at(worst)}, but"
     if network.stochastic_depth and network.mode != "eval":
         return (
             f"{alive} stochastic depth has dropped it for every sample of the batch",

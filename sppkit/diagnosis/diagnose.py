@@ -1,66 +1,19 @@
-"""All rules on one table, and which of their findings are mere consequences of another."""
+"""What is wrong with a run: the one answer that every command gives."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sppkit.diagnosis.border import find_border_sag
-from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
-from sppkit.diagnosis.evidence import collect_evidence
-from sppkit.diagnosis.exploding import find_exploding
-from sppkit.diagnosis.gain import find_wrong_gain
-from sppkit.diagnosis.layers import find_exploding_layers, find_layers_mean_shift, find_vanishing_layers
-from sppkit.diagnosis.mean_shift import find_mean_shift
-from sppkit.diagnosis.nonfinite import find_nonfinite
-from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
-from sppkit.diagnosis.squeeze_excite import find_missing_factor
-from sppkit.diagnosis.strength import find_unexpected_branch
-from sppkit.diagnosis.vanishing import find_vanishing
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.examine import examine
+from sppkit.diagnosis.presets import limits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
 
-    from sppkit.diagnosis.evidence import Evidence
     from sppkit.diagnosis.result import Diagnosis
-
-# From the fault that explains most to the one that explains least; each finder gives one diagnosis or none.
-_FINDERS = (
-    find_nonfinite,
-    find_wrong_gain,
-    find_missing_factor,
-    find_vanishing,
-    find_dead_branch,
-    find_wrong_reset,
-    partial(find_dominant_branch, few=True),
-    find_exploding,
-    partial(find_dominant_branch, few=False),
-    find_no_reset,
-    find_mean_shift,
-    find_unexpected_branch,
-    find_border_sag,
-)
-# Of networks without residual joins.
-_LAYER_FINDERS = (find_nonfinite, find_vanishing_layers, find_exploding_layers, find_layers_mean_shift)
-_SCALE = frozenset({
-    "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
-})  # fmt: skip
-# What a fault brings about behind the block where it begins, and what is no fault of its own there.
-_CONSEQUENCES: dict[str, frozenset[str]] = {
-    "non-finite": frozenset({"border-sag"}),
-    "wrong-gain": _SCALE,
-    "missing-se-factor": _SCALE,
-    "dead-branch": frozenset({"vanishing-variance", "unexpected-branch", "border-sag"}),
-    "dominant-branch": _SCALE,
-    "no-reset": _SCALE,
-    "exploding-variance": _SCALE,
-    "vanishing-variance": _SCALE | {"dead-branch"},
-    "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
-    "unexpected-branch": frozenset({"border-sag"}),
-}
-_ORDER = {"error": 0, "warning": 1, "remark": 2}
 
 
 def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> list[Diagnosis]:
@@ -69,7 +22,7 @@ def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> li
     Any table can be judged; a record tells what the architecture should show, and columns ``predicted_<statistic>`` and
     ``predicted_<statistic>_spread`` (theory for the network as it was built, and its standard deviation from seed to
     seed, both in the statistic's units) give every deviation as a ratio and in standard deviations. Rules, thresholds
-    and their sources: ``docs/diagnoses.md``.
+    and their sources: ``docs/diagnoses.md``. What ``check`` fails without a baseline is a diagnosis, too.
 
     Args:
         table: As measured or read; several seeds are averaged.
@@ -85,37 +38,16 @@ def diagnose(table: pd.DataFrame, record: Mapping[str, Any] | None = None) -> li
     >>> [found.name for found in diagnose(build_table(rows))]
     ['mean-shift']
     """
-    return diagnose_evidence(collect_evidence(table, record))
+    return diagnose_curves(Curves(table, record or {}))
 
 
-def diagnose_evidence(evidence: Evidence) -> list[Diagnosis]:
-    """Run the rules on evidence that was collected already.
+def diagnose_curves(curves: Curves) -> list[Diagnosis]:
+    """Diagnose a table that was read already.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves.
 
     Returns:
         As ``diagnose``.
     """
-    finders = _LAYER_FINDERS if evidence.layered else _FINDERS
-    found = [diagnosis for find in finders if (diagnosis := find(evidence)) is not None]
-    return sorted(_without_consequences(evidence, found), key=lambda item: _ORDER[item.severity])
-
-
-def _without_consequences(evidence: Evidence, found: Iterable[Diagnosis]) -> list[Diagnosis]:
-    kept: list[Diagnosis] = []
-    for diagnosis in found:
-        if not any(_explains(evidence, earlier, diagnosis) for earlier in kept):
-            kept.append(diagnosis)
-    return kept
-
-
-def _explains(evidence: Evidence, earlier: Diagnosis, later: Diagnosis) -> bool:
-    # What is healthy but for a remark is no longer that where a fault was found, wherever it begins.
-    follows = later.worst_block >= earlier.block or later.severity == "remark"
-    same_fault = later.remedy == earlier.remedy
-    # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
-    # beside an explosion it does not matter.
-    if evidence.layered and earlier.name in {"vanishing-variance", "exploding-variance"}:
-        return True
-    return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))
+    return list(examine(curves, limits_of(curves)).diagnoses)

@@ -6,42 +6,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.network import CALIBRATE
+from sppkit.curves.network import CALIBRATE
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence
-    from sppkit.diagnosis.network import Network
+    from sppkit.curves.curves import Curves
+    from sppkit.curves.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
-# Blocks that each add a branch of variance 1 reach 1 + k behind k of them, 51 behind 50, and a transition resets that
-# (Brock et al. 2021, section 3). Ten times beyond is no such growth: behind 50 blocks it is 5 % a block, compounded.
+# Blocks that each add a branch of variance 1 reach 1 + k after k of them, 51 after 50, and a transition resets that
+# (Brock et al. 2021, section 3). Ten times beyond is no such growth: after 50 blocks it is 5 % a block, compounded.
 _BEYOND_LINEAR = 10.0
 # Where nothing makes the growth linear, linear growth itself is the limit: networks that keep to it start from 2, not
 # from 1, and reach half of it.
 _BEYOND_UNSCALED = 1.0
 
 
-def find_exploding(evidence: Evidence) -> Diagnosis | None:
+def find_exploding(curves: Curves) -> Diagnosis | None:
     """Find where the variance is ten times beyond linear growth: 10 (1 + d step) v, d blocks in the longest stage.
 
-    v is the variance behind the first block, where nothing is known of the network at least 1 and at least that of its
+    v is the variance after the first block, where nothing is known of the network at least 1 and at least that of its
     first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network
     that has neither normalizer nor beta the factor is 1.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         An error, for trained weights a warning; or None.
     """
-    variance, network = evidence.variance, evidence.network
+    variance, network = curves.variance, curves.network
     if not len(variance) or not variance[0] > 0:
         return None
-    longest = int(np.diff(np.flatnonzero(np.append(evidence.starts, True))).max())
+    longest = int(np.diff(np.flatnonzero(np.append(curves.starts, True))).max())
     scale = network.branch_scale
     first = variance[0] if network.known and not network.normalized else max(1.0, variance[0])
     if not network.known:
-        first = max(first, *np.nan_to_num(evidence.branch[:2], posinf=0.0))
+        first = max(first, *np.nan_to_num(curves.branch[:2], posinf=0.0))
     times = _BEYOND_UNSCALED if network.unscaled else _BEYOND_LINEAR
     limit = times * (1 + longest * max(1.0, scale or 1.0)) * first
     passed = np.flatnonzero(variance > limit)
@@ -49,38 +50,39 @@ def find_exploding(evidence: Evidence) -> Diagnosis | None:
         return None
     worst = int(np.nanargmax(variance))
     cause, remedy = _explain(network)
-    return evidence.diagnosis(
+    return diagnosed(
+        curves,
         "exploding-variance",
         "error" if network.initial else "warning",
-        begins=_begin(evidence),
+        begins=_begin(curves),
         worst=worst,
         statistic="channel_variance",
         limit=float(limit),
-        fact=f"The variance explodes: it reaches {variance[worst]:.3g} at block {evidence.number(worst)}, "
-        f"{growth_per_block(evidence, worst):.3g} times per block, and passes {_name(times)} linear growth leaves, "
-        f"{limit:.3g}, at {evidence.at(int(passed[0]))}",
+        fact=f"The variance explodes: it reaches {variance[worst]:.3g} at block {curves.number(worst)}, "
+        f"{growth_per_block(curves, worst):.3g} times per block, and passes {_name(times)} linear growth leaves, "
+        f"{limit:.3g}, at {curves.at(int(passed[0]))}",
         cause=cause,
         remedy=remedy,
     )
 
 
-def growth_per_block(evidence: Evidence, last: int) -> float:
+def growth_per_block(curves: Curves, last: int) -> float:
     """Return by which factor the variance changes from block to block, the first one left out.
 
     Args:
-        evidence: The curves.
+        curves: The curves.
         last: Index of the last residual block to look at.
 
     Returns:
         The geometric mean; nan where the variance is not positive.
     """
-    first, found = evidence.variance[0], evidence.variance[last]
+    first, found = curves.variance[0], curves.variance[last]
     return float((found / first) ** (1 / max(1, last))) if first > 0 and found > 0 else float("nan")
 
 
-def _begin(evidence: Evidence) -> int:
-    """Return where the growth begins: the block behind the last one that was no larger than the first."""
-    larger = evidence.variance > evidence.variance[0]
+def _begin(curves: Curves) -> int:
+    """Return where the growth begins: the block after the last one that was no larger than the first."""
+    larger = curves.variance > curves.variance[0]
     return int(np.flatnonzero(~larger)[-1]) + 1
 
 
@@ -95,7 +97,7 @@ def _explain(network: Network) -> tuple[str, str]:
         return (
             "published weight standardization gives every weight unit variance, so that a convolution multiplies the "
             "variance by its fan-in",
-            "take scaled-ws, which divides by the fan-in, or put a normalizer behind every convolution",
+            "take scaled-ws, which divides by the fan-in, or put a normalizer after every convolution",
         )
     if network.unscaled:
         return (

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.factors import Factors, block_factors
+from sppkit.curves.factors import Factors, block_factors
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence, Floats
-    from sppkit.diagnosis.network import Network
+    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
 # A healthy activation and convolution multiply the variance by 0.8 to 1.17 (medians over a network: width 0.1 to 1, 32
@@ -23,24 +24,24 @@ _AGREE = 0.5
 _NEAR_ONE = 1.25
 
 
-def find_wrong_gain(evidence: Evidence) -> Diagnosis | None:
+def find_wrong_gain(curves: Curves) -> Diagnosis | None:
     """Find a scaled network each of whose layers multiplies the variance by more than 1.3 or less than 1/1.3.
 
     Shortcut and branch must tell the same story: q and q^n for the n convolutions of a branch.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         The diagnosis, or None.
     """
-    factors = block_factors(evidence)
-    if factors is None or not _can_be_wrong(evidence.network):
+    factors = block_factors(curves)
+    if factors is None or not _can_be_wrong(curves.network):
         return None
-    per_layer = _per_layer(evidence, factors)
-    from_branch, from_shortcut = _median(per_layer), _median(trusted(evidence, factors, factors.shortcut))
+    per_layer = _per_layer(curves, factors)
+    from_branch, from_shortcut = _median(per_layer), _median(trusted(curves, factors, factors.shortcut))
     # A network of one stage has no shortcut that tells; with squeeze-and-excite its branch alone tells nothing.
-    single = np.isnan(from_shortcut) and not evidence.network.se
+    single = np.isnan(from_shortcut) and not curves.network.se
     if not (_is_wrong(from_branch) and (single or _agree(from_branch, from_shortcut))):
         return None
     known = np.flatnonzero(np.isfinite(per_layer))
@@ -48,18 +49,19 @@ def find_wrong_gain(evidence: Evidence) -> Diagnosis | None:
     if not _agree(from_branch, float(per_layer[known[0]])):
         return None
     worst = int(known[np.argmax(np.abs(np.log(per_layer[known])))])
-    bound = _WRONG ** (evidence.network.convolutions * (1 if from_branch > 1 else -1))
+    bound = _WRONG ** (curves.network.convolutions * (1 if from_branch > 1 else -1))
     error = from_branch**0.5
-    cause, remedy = _explain(evidence.network, error)
-    return evidence.diagnosis(
+    cause, remedy = _explain(curves.network, error)
+    return diagnosed(
+        curves,
         "wrong-gain",
         "error",
         begins=0,
         worst=worst,
         statistic="residual_variance",
-        limit=float(evidence.branch[worst] / factors.branch[worst] * bound),
+        limit=float(curves.branch[worst] / factors.branch[worst] * bound),
         fact=f"Every activation with its convolution multiplies the variance by {from_branch:.3g} where it should keep "
-        f"it: from {evidence.at(0)} on, the branch by {_median(factors.branch):.3g}",
+        f"it: from {curves.at(0)} on, the branch by {_median(factors.branch):.3g}",
         cause=cause,
         remedy=remedy,
     )
@@ -70,32 +72,32 @@ def _can_be_wrong(network: Network) -> bool:
     return network.homogeneous or network.gain is not None or network.init == "he" or network.weights == "ws"
 
 
-def _per_layer(evidence: Evidence, factors: Factors) -> Floats:
+def _per_layer(curves: Curves, factors: Factors) -> Array:
     with np.errstate(invalid="ignore"):
-        per_layer = np.where(factors.branch > 0, factors.branch, np.nan) ** (1 / evidence.network.convolutions)
-    return trusted(evidence, factors, per_layer)
+        per_layer = np.where(factors.branch > 0, factors.branch, np.nan) ** (1 / curves.network.convolutions)
+    return trusted(curves, factors, per_layer)
 
 
-def trusted(evidence: Evidence, factors: Factors, values: Floats) -> Floats:
+def trusted(curves: Curves, factors: Factors, values: Array) -> Array:
     """Return factors where they tell a gain: for activations that are not homogeneous, at an input of variance near 1.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
         factors: Its factors.
         values: One per block.
 
     Returns:
         The values, nan where they tell nothing.
     """
-    if evidence.network.homogeneous:
+    if curves.network.homogeneous:
         return values
     # The activation stands before the division by beta, so that it sees the input as it is.
     with np.errstate(invalid="ignore"):
-        near = (evidence.before <= _NEAR_ONE) & (evidence.before >= 1 / _NEAR_ONE)
+        near = (curves.before <= _NEAR_ONE) & (curves.before >= 1 / _NEAR_ONE)
     return np.where(near & (factors.beta_squared <= _NEAR_ONE), values, np.nan)
 
 
-def _median(values: Floats) -> float:
+def _median(values: Array) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else float("nan")
 
@@ -122,7 +124,7 @@ def _explain(network: Network, error: float) -> tuple[str, str]:
         )
     if network.init == "he":
         return (
-            "the weights' variance of 2/fan_in makes up for ReLU, and so does the gain behind the activation",
+            "the weights' variance of 2/fan_in makes up for ReLU, and so does the gain after the activation",
             "take --init lecun (1/fan_in) with the exact gain, or --gain 1 with weights that are not centred",
         )
     return (

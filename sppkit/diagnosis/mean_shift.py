@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.curves.laws import mean_floor
+from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.branch import adds_nothing
-from sppkit.diagnosis.network import CALIBRATE
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence, Floats
-    from sppkit.diagnosis.network import Network
+    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.network import Network
     from sppkit.diagnosis.result import Diagnosis, Severity
 
 # The squared mean outweighs the variance: two samples look more alike than different. Brock et al. 2021, figure 2,
 # show it for the network with mean shift and for no other; BatchNorm before ReLU stays at 0.3183/0.6817 = 0.47.
 PASSES = 1.0
-# What keeps a mean without being sick: a ReLU behind the addition makes of the signal a reflected random walk, whose
+# What keeps a mean without being sick: a ReLU after the addition makes of the signal a reflected random walk, whose
 # squared mean is (2/pi)/(1 - 2/pi) = 1.75 times its variance, and layer or group normalization leaves each channel its
 # own mean, up to 4.2 times the variance (measured: bn-relu-conv with ln, depth 26 to 200, 64 and 96 px; 2.4 in vision
 # transformers of 12 to 48 layers with Xavier's initialization). 5 is beyond both.
@@ -27,20 +29,16 @@ _FEW = 100
 # Where the architecture holds the mean at zero, a tenth is already too much: at full width and 224 px the published
 # curves stay below 2 %.
 CENTRED_PASSES = 0.1
-# The mean of n values is never exactly 0: its square is var/n, times up to 3.6 for values that are not independent
-# (measured: nf-resnet alpha 1, n = 32 to 512, width 1/32 to 1/2), and a channel's mean behind an activation varies with
-# its variance, which gives up to 0.6/channels at large n. Rounded up.
-_PER_VALUE, _PER_CHANNEL = 4.0, 1.0
 # On maps this small, zero padding leaves centred weights a part of the activation's mean: up to 0.84 of the variance
 # for the sigmoids, whose mean is 2.4 standard deviations, on maps of 4x4 and less (measured, width 0.25).
 _SMALL_MAP = 8
 
 
-def find_mean_shift(evidence: Evidence) -> Diagnosis | None:
+def find_mean_shift(curves: Curves) -> Diagnosis | None:
     """Find where the squared mean passes the variance, or a tenth of it where the architecture keeps it at zero.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         An error where it passes the variance (five times, where nothing is known of the network, and of few values only
@@ -49,18 +47,18 @@ def find_mean_shift(evidence: Evidence) -> Diagnosis | None:
         for trained weights; or None.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        ratio = np.where(evidence.variance > 0, evidence.mean / evidence.variance, np.nan)
-    floor = noise_floor(evidence)
-    bound = (PASSES if evidence.network.known else _KEEPS) + floor
+        ratio = np.where(curves.variance > 0, curves.mean / curves.variance, np.nan)
+    floor = mean_floor(curves, independent=True)[curves.judged]
+    bound = (PASSES if curves.network.known else _KEEPS) + floor
     passed = np.flatnonzero(ratio > bound)
     if len(passed):
-        return _diagnose(evidence, ratio, int(passed[0]), bound, serious=True)
+        return _diagnose(curves, ratio, int(passed[0]), bound, serious=True)
     limit = np.maximum(CENTRED_PASSES, floor)
     # A tenth of the variance is what the mean of a few dozen pictures leaves by itself.
-    if holds_mean_at_zero(evidence.network) and evidence.network.white_input:
+    if holds_mean_at_zero(curves.network) and curves.network.white_input:
         passed = np.flatnonzero(ratio > limit)
         if len(passed):
-            return _diagnose(evidence, ratio, int(passed[0]), limit, serious=False)
+            return _diagnose(curves, ratio, int(passed[0]), limit, serious=False)
     return None
 
 
@@ -71,79 +69,68 @@ def holds_mean_at_zero(network: Network) -> bool:
         network: What is known of the network.
 
     Returns:
-        True for centred weights, and for a normalizer of each channel behind the activation.
+        True for centred weights, and for a normalizer of each channel after the activation.
     """
     if network.weights in {"centered-ws", "scaled-ws", "ws"}:
         return True
     return network.centring and network.norm_first is False
 
 
-def noise_floor(evidence: Evidence) -> Floats:
-    """Return the share of the variance that the squared mean of a finite batch has by chance.
-
-    Args:
-        evidence: The curves and what is known of their input.
-
-    Returns:
-        One share per residual block.
-    """
-    channels = np.maximum(evidence.residual["channels"].astype("float64").fillna(np.inf).to_numpy(), 1.0)
-    by_chance: Floats = _PER_VALUE / evidence.counts + _PER_CHANNEL / channels
-    return by_chance
-
-
-def _diagnose(evidence: Evidence, ratio: Floats, begins: int, limit: Floats, *, serious: bool) -> Diagnosis:
+def _diagnose(curves: Curves, ratio: Array, begins: int, limit: Array, *, serious: bool) -> Diagnosis:
     worst = int(np.nanargmax(ratio))
-    where = f"at {evidence.at(begins)}"
+    where = f"at {curves.at(begins)}"
     if serious:
-        times = "the variance" if evidence.network.known else f"{_KEEPS:.0f} times the variance"
+        times = "the variance" if curves.network.known else f"{_KEEPS:.0f} times the variance"
         fact = f"The squared mean passes {times} {where} and reaches {ratio[worst]:.3g} times the variance"
     else:
         fact = f"The squared mean passes {limit[begins]:.0%} of the variance {where} and reaches {ratio[worst]:.0%}"
-    cause, remedy = _explain(evidence, by_border=not serious and _is_by_border(evidence, begins))
-    return evidence.diagnosis(
+    cause, remedy = _explain(curves, by_border=not serious and _is_by_border(curves, begins))
+    certain = cause != _ADDED_LATER
+    return diagnosed(
+        curves,
         "mean-shift",
-        _severity(evidence, begins, worst, serious=serious),
+        _severity(curves, begins, worst, serious=serious),
         begins=begins,
         worst=worst,
         statistic="channel_squared_mean",
-        limit=float(limit[worst] * evidence.variance[worst]),
-        fact=fact if worst == begins else f"{fact} at block {evidence.number(worst)}",
+        limit=float(limit[worst] * curves.variance[worst]),
+        fact=fact if worst == begins else f"{fact} at block {curves.number(worst)}",
         cause=cause,
         remedy=remedy,
+        certain=certain,
     )
 
 
-def _severity(evidence: Evidence, begins: int, worst: int, *, serious: bool) -> Severity:
-    network = evidence.network
+def _severity(curves: Curves, begins: int, worst: int, *, serious: bool) -> Severity:
+    network = curves.network
     if not serious:
-        return "remark" if _is_by_border(evidence, begins) else "warning"
+        return "remark" if _is_by_border(curves, begins) else "warning"
     # What has been trained has shown that it can be.
-    if _is_taken_out(network) or _keeps_means(network) or not network.initial or adds_nothing(evidence):
+    if network.takes_mean_out or _keeps_means(network) or not network.initial or adds_nothing(curves):
         return "remark"
-    return "error" if network.known or evidence.counts[worst] >= _FEW else "warning"
+    return "error" if network.known or curves.independent[curves.judged[worst]] >= _FEW else "warning"
 
 
 def _keeps_means(network: Network) -> bool:
     return network.normalized and not network.centring and network.norm_first is True
 
 
-def _is_taken_out(network: Network) -> bool:
-    # Of ReLU and its kin the mean stays below the standard deviation.
-    first = network.centring and network.norm_first is True and not network.stored
-    return first and bool(network.activation) and not network.homogeneous
-
-
-def _is_by_border(evidence: Evidence, begins: int) -> bool:
+def _is_by_border(curves: Curves, begins: int) -> bool:
     return (
-        evidence.network.centred
-        and evidence.network.zero_padding
-        and bool(evidence.map_sizes.min(axis=0)[begins] <= _SMALL_MAP)
+        curves.network.centred
+        and curves.network.zero_padding
+        and bool(curves.map_sizes.min(axis=0)[begins] <= _SMALL_MAP)
     )
 
 
-def _explain(evidence: Evidence, *, by_border: bool) -> tuple[str, str]:
-    network = evidence.network
+_ADDED_LATER = (
+    "the architecture keeps the mean of every branch small, so that something adds one later, as a bias does, or the "
+    "shortcut never loses its own"
+)
+
+
+def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
+    network = curves.network
     shift = f"this is the mean shift of {_name(network)} followed by weights with non-zero mean"
     if network.stored:
         return (
@@ -152,10 +139,10 @@ def _explain(evidence: Evidence, *, by_border: bool) -> tuple[str, str]:
         )
     if not network.initial:
         return (
-            "trained weights: a few channels with large means are common, and the layers behind have learnt with them",
+            "trained weights: a few channels with large means are common, and the later layers have learnt with them",
             "compare with the same network at its initialization to see whether training or the architecture shifts it",
         )
-    if adds_nothing(evidence):
+    if adds_nothing(curves):
         return (
             f"no branch adds anything yet, so that this is the mean of the stem, of {_name(network)} and its pooling, "
             "which shortcuts with weights of non-zero mean hand on",
@@ -165,7 +152,7 @@ def _explain(evidence: Evidence, *, by_border: bool) -> tuple[str, str]:
         return (
             f"{network.norm} subtracts a mean over several channels and leaves each channel the rest of its own, to "
             f"which {_name(network)} and weights with non-zero mean add in every block",
-            "networks with it train so; a normalizer behind the activation (relu-bn-conv) or centred weights "
+            "networks with it train so; a normalizer after the activation (relu-bn-conv) or centred weights "
             "(--weights centered-ws) take the mean out",
         )
     if by_border:
@@ -174,23 +161,22 @@ def _explain(evidence: Evidence, *, by_border: bool) -> tuple[str, str]:
             "on maps this small that is nearly everywhere",
             "a larger --image-size lessens it, and --padding circular removes it",
         )
-    if holds_mean_at_zero(network) or (network.centring and not _is_taken_out(network)):
+    if holds_mean_at_zero(network) or (network.centring and not network.takes_mean_out):
         return (
-            "the architecture keeps the mean of every branch small, so that something adds one behind, as a bias does, "
-            "or the shortcut never loses its own",
+            _ADDED_LATER,
             "look at what stands between the last convolution or normalizer and the addition, and at the shortcuts",
         )
-    if _is_taken_out(network):
+    if network.takes_mean_out:
         return (
-            f"{_name(network)} behind the normalizer has a mean larger than its standard deviation, and the weights "
+            f"{_name(network)} after the normalizer has a mean larger than its standard deviation, and the weights "
             "hand it on",
             "the next block's normalizer takes it out again; the order of relu-bn-conv, or centred weights, avoid it",
         )
     if network.scaled:
         return shift, "scaled-ws removes it (predicted 0.00)"
     if network.norm == "none":
-        return shift, "centred weights (--weights centered-ws) or a normalizer behind the activation remove it"
-    return shift, "centred weights (scaled weight standardization) or a normalizer behind the activation remove it"
+        return shift, "centred weights (--weights centered-ws) or a normalizer after the activation remove it"
+    return shift, "centred weights (scaled weight standardization) or a normalizer after the activation remove it"
 
 
 def _name(network: Network) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from sppkit.diagnosis.result import Diagnosis
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.curves.curves import Curves
 
 # The largest finite number of each compute type (IEEE 754; bfloat16 shares float32's exponent).
 _LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38, "float64": 1.80e308}
@@ -18,21 +18,21 @@ _LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.40e38, "float6
 _NEAR = 100.0
 
 
-def find_nonfinite(evidence: Evidence) -> Diagnosis | None:
+def find_nonfinite(curves: Curves) -> Diagnosis | None:
     """Find the first block that holds nan or infinite values; the limit is none at all.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         The diagnosis, or None.
     """
-    blocks = evidence.blocks
+    blocks = curves.averaged.table
     broken = blocks[blocks["nonfinite"].fillna(0) > 0]
     if broken.empty:
         return None
     first, worst = broken.iloc[0], broken.iloc[int(broken["nonfinite"].to_numpy(dtype=float).argmax())]
-    cause, remedy = _explain(evidence, str(first["name"]), is_stem=bool(first["block"] == 0))
+    cause, remedy = explain_loss(curves, str(first["name"]), is_stem=bool(first["block"] == 0))
     return Diagnosis(
         name="non-finite",
         severity="error",
@@ -51,8 +51,18 @@ def find_nonfinite(evidence: Evidence) -> Diagnosis | None:
     )
 
 
-def _explain(evidence: Evidence, name: str, *, is_stem: bool) -> tuple[str, str]:
-    (size, growth), dtype = _last_size(evidence), evidence.network.dtype
+def explain_loss(curves: Curves, name: str, *, is_stem: bool) -> tuple[str, str]:
+    """Return why values were lost, and what to do.
+
+    Args:
+        curves: The curves.
+        name: The first block that lost some.
+        is_stem: Whether it is the stem.
+
+    Returns:
+        Cause and remedy.
+    """
+    (size, growth), dtype = _last_size(curves), curves.network.dtype
     largest = _LARGEST.get(dtype)
     if largest is not None and size * growth > largest / _NEAR:
         return (
@@ -72,10 +82,11 @@ def _explain(evidence: Evidence, name: str, *, is_stem: bool) -> tuple[str, str]
     )
 
 
-def _last_size(evidence: Evidence) -> tuple[float, float]:
-    """Return the root mean square of the values behind the last finite block, and by which factor it last grew."""
-    finite = evidence.residual
-    squares = (finite["channel_squared_mean"].fillna(0.0) + finite["channel_variance"].fillna(0.0)).to_numpy()
+def _last_size(curves: Curves) -> tuple[float, float]:
+    """Return the root mean square of the values after the last finite block, and by which factor it last grew."""
+    squares = np.where(np.isnan(curves.mean), 0.0, curves.mean) + np.where(
+        np.isnan(curves.variance), 0.0, curves.variance
+    )
     sizes = np.sqrt(squares[np.isfinite(squares)])
     if not len(sizes):
         return 0.0, 1.0

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.factors import Factors, block_factors
+from sppkit.curves.factors import Factors, block_factors
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence, Floats
+    from sppkit.curves.curves import Array, Curves
     from sppkit.diagnosis.result import Diagnosis
 
 # A transition's variance scatters by 4 % on narrow networks and small maps (measured); where a stage has built up less
@@ -26,12 +27,12 @@ _RAW = (
     "normalized (or beta-scaled) one"
 )
 _OTHER = "the stage has a scale of its own, larger than that of the one before it"
-_PROJECT = "let the shortcut's convolution start behind the first normalizer or activation, where the branch starts"
+_PROJECT = "let the shortcut's convolution start after the first normalizer or activation, where the branch starts"
 _UNDIVIDED = "nothing divides a block's input by beta, its expected standard deviation: branch and shortcut follow it"
 _DIVIDE = "scale the first activation of every block by 1/beta"
 
 
-def find_no_reset(evidence: Evidence) -> Diagnosis | None:
+def find_no_reset(curves: Curves) -> Diagnosis | None:
     """Find the first transition whose variance goes on from where the stage before it ended.
 
     The first block of a stage projects its shortcut from a normalized input, so that its output starts about where the
@@ -40,76 +41,78 @@ def find_no_reset(evidence: Evidence) -> Diagnosis | None:
     thirds of the way.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
         ``find_wrong_reset`` judges, for one without any scale of its own, which can only explode or not, and for
         published weight standardization, where every stage starts higher because its fan-in is larger.
     """
-    network = evidence.network
-    if block_factors(evidence) is not None or network.unscaled or network.weights == "ws" or evidence.appending:
+    network = curves.network
+    if block_factors(curves) is not None or network.unscaled or network.weights == "ws" or curves.appending:
         return None
-    return _diagnose(evidence, _generic_limits(evidence))
+    return _diagnose(curves, _generic_limits(curves))
 
 
-def find_wrong_reset(evidence: Evidence) -> Diagnosis | None:
+def find_wrong_reset(curves: Curves) -> Diagnosis | None:
     """Find a scaled network whose variance or whose beta does not reset, from what single blocks do.
 
     The shortcut's variance is 1 with a reset, and its input's, beta² times as much, without one; halfway between, in
     ratios, decides. A beta that is not reset shows in the branches alone.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         The diagnosis, or None.
     """
-    factors = block_factors(evidence)
+    factors = block_factors(curves)
     if factors is None:
         return None
     undivided = _fits(factors.branch, factors.beta_squared)
-    found = _diagnose(evidence, _scaled_limits(evidence, factors), undivided=undivided)
+    found = _diagnose(curves, _scaled_limits(curves, factors), undivided=undivided)
     # Only where the activation does the same to every variance does a branch tell what it was divided by.
-    return found if found or not evidence.network.homogeneous else _find_growing_beta(evidence, factors)
+    return found if found or not curves.network.homogeneous else _find_growing_beta(curves, factors)
 
 
-def _diagnose(evidence: Evidence, limits: Floats, *, undivided: bool = False) -> Diagnosis | None:
+def _diagnose(curves: Curves, limits: Array, *, undivided: bool = False) -> Diagnosis | None:
     with np.errstate(invalid="ignore"):
-        kept = np.flatnonzero(evidence.variance > limits)
+        kept = np.flatnonzero(curves.variance > limits)
     if not len(kept):
         return None
     begins = int(kept[0])
-    worst = int(kept[np.argmax((evidence.variance / limits)[kept])])
-    return evidence.diagnosis(
+    worst = int(kept[np.argmax((curves.variance / limits)[kept])])
+    return diagnosed(
+        curves,
         "no-reset",
-        "error" if evidence.network.known else "remark",
+        "error" if curves.network.known else "remark",
         begins=begins,
         worst=worst,
         statistic="channel_variance",
         limit=float(limits[worst]),
-        fact=f"The variance does not reset at {evidence.at(begins)}: it starts stage "
-        f"{_stage(evidence, begins)} at {evidence.variance[begins]:.3g}, not below {limits[begins]:.3g}, and the "
-        f"stage before it ended at {evidence.before[begins]:.3g}",
-        cause=_UNDIVIDED if undivided else _RAW if evidence.network.known else f"{_RAW}; or {_OTHER}",
+        fact=f"The variance does not reset at {curves.at(begins)}: it starts stage "
+        f"{_stage(curves, begins)} at {curves.variance[begins]:.3g}, not below {limits[begins]:.3g}, and the "
+        f"stage before it ended at {curves.before[begins]:.3g}",
+        certain=undivided or not curves.network.known,
+        cause=_UNDIVIDED if undivided else _RAW if curves.network.known else f"{_RAW}; or {_OTHER}",
         remedy=_DIVIDE if undivided else _PROJECT,
     )
 
 
-def _scaled_limits(evidence: Evidence, factors: Factors) -> Floats:
+def _scaled_limits(curves: Curves, factors: Factors) -> Array:
     # Between f = 1 and f = beta² lies f = beta; the branch's share of the output has no part in it.
     beta = np.sqrt(factors.beta_squared)
     with np.errstate(invalid="ignore", divide="ignore"):
-        halfway = evidence.variance * beta / factors.shortcut
+        halfway = curves.variance * beta / factors.shortcut
     return np.where((factors.beta_squared > _BUILT_UP) & np.isfinite(halfway), halfway, np.nan)
 
 
-def _generic_limits(evidence: Evidence) -> Floats:
+def _generic_limits(curves: Curves) -> Array:
     """Return for each transition the variance halfway between with and without a reset; nan elsewhere."""
-    variance, scale = evidence.variance, evidence.network.branch_scale
-    if scale is not None and np.isfinite(evidence.branch).all():
-        return _shortcut_limits(evidence, scale * evidence.branch)
-    limits, firsts = np.full(len(variance), np.nan), np.flatnonzero(evidence.starts)
+    variance, scale = curves.variance, curves.network.branch_scale
+    if scale is not None and np.isfinite(curves.branch).all():
+        return _shortcut_limits(curves, scale * curves.branch)
+    limits, firsts = np.full(len(variance), np.nan), np.flatnonzero(curves.starts)
     for first, following in itertools.pairwise(firsts):
         start, end, blocks = variance[first], variance[following - 1], following - first
         without = end + (end - start) / max(1, blocks - 1)
@@ -118,50 +121,51 @@ def _generic_limits(evidence: Evidence) -> Floats:
     with np.errstate(invalid="ignore"):
         high = (variance > limits).sum() > _MOST * np.isfinite(limits).sum()
         # With a scale of 1, which is the usual one, the branch may explain it all: a block whose shortcut and branch
-        # are both normalized starts with 2, behind a first stage that started with less.
-        explained = variance <= _shortcut_limits(evidence, evidence.branch)
+        # are both normalized starts with 2, after a first stage that started with less.
+        explained = variance <= _shortcut_limits(curves, curves.branch)
     return np.where(high & ~explained, limits, np.nan)
 
 
-def _shortcut_limits(evidence: Evidence, added: Floats) -> Floats:
+def _shortcut_limits(curves: Curves, added: Array) -> Array:
     """Return the limits where the branch's part is known: the shortcut's alone, two thirds of the way to no reset."""
-    firsts = np.flatnonzero(evidence.starts)
+    firsts = np.flatnonzero(curves.starts)
     limits = np.full(len(added), np.nan)
     for first, following in itertools.pairwise(firsts):
         # Shortcut and branch of a projecting block start alike; the larger one, since both scatter on narrow networks.
-        start = max(evidence.variance[first] - added[first], added[first])
-        end = evidence.variance[following - 1]
-        if 0 < start < end / _BUILT_UP and evidence.variance[following] > added[following]:
+        start = max(curves.variance[first] - added[first], added[first])
+        end = curves.variance[following - 1]
+        if 0 < start < end / _BUILT_UP and curves.variance[following] > added[following]:
             limits[following] = (start * end * end) ** (1 / 3) + added[following]
     return limits
 
 
-def _find_growing_beta(evidence: Evidence, factors: Factors) -> Diagnosis | None:
-    # The variance resets, since transitions divide by what they are told; the blocks behind divide by too much.
-    network, count = evidence.network, len(evidence.variance)
-    # Behind a transition beta² falls back to 1 + alpha²; gone on, it is 1 + alpha² times all blocks before.
+def _find_growing_beta(curves: Curves, factors: Factors) -> Diagnosis | None:
+    # The variance resets, since transitions divide by what they are told; the blocks after divide by too much.
+    network, count = curves.network, len(curves.variance)
+    # After a transition beta² falls back to 1 + alpha²; gone on, it is 1 + alpha² times all blocks before.
     gone_on = 1 + min(abs(network.alpha), 1e100) ** 2 * np.arange(count)
     hypothesis = factors.beta_squared / gone_on
     if not _fits(factors.branch, hypothesis):
         return None
     telling = np.flatnonzero((hypothesis < 1 / _BUILT_UP) & (factors.branch > 0))
     worst, begins = int(telling[np.argmin(factors.branch[telling])]), int(telling[0])
-    return evidence.diagnosis(
+    return diagnosed(
+        curves,
         "no-reset",
         "error",
         begins=begins,
         worst=worst,
         statistic="residual_variance",
-        limit=float(evidence.branch[worst] / factors.branch[worst] * hypothesis[worst] ** 0.5),
-        fact=f"The residual variance falls to {evidence.branch[worst]:.3g} at block {evidence.number(worst)}, from "
-        f"{evidence.at(begins)} on: the variance resets at each stage, and what the branch divides by does not",
+        limit=float(curves.branch[worst] / factors.branch[worst] * hypothesis[worst] ** 0.5),
+        fact=f"The residual variance falls to {curves.branch[worst]:.3g} at block {curves.number(worst)}, from "
+        f"{curves.at(begins)} on: the variance resets at each stage, and what the branch divides by does not",
         cause=f"beta² goes on growing by alpha² per block, to {gone_on[worst]:.3g} where "
         f"{factors.beta_squared[worst]:.3g} would be right",
-        remedy="reset the expected variance to 1 + alpha² behind each block that projects its shortcut",
+        remedy="reset the expected variance to 1 + alpha² after each block that projects its shortcut",
     )
 
 
-def _fits(branch: Floats, hypothesis: Floats) -> bool:
+def _fits(branch: Array, hypothesis: Array) -> bool:
     """Return whether a hypothesis about the branch factors fits, where it is far enough from the healthy 1 to tell."""
     with np.errstate(invalid="ignore", divide="ignore"):
         telling = (np.abs(np.log(hypothesis)) > np.log(_BUILT_UP)) & (branch > 0)
@@ -171,6 +175,5 @@ def _fits(branch: Floats, hypothesis: Floats) -> bool:
     return bool(abs(np.median(np.log(branch[telling]) / np.log(hypothesis[telling])) - 1) < _FIT)
 
 
-def _stage(evidence: Evidence, place: int) -> str:
-    stage = evidence.residual["stage"].iloc[place]
-    return str(stage)
+def _stage(curves: Curves, place: int) -> str:
+    return str(curves.stages[curves.judged[place]])

@@ -1,10 +1,15 @@
-"""One diagnosis: a fault, its evidence, its likely cause and its remedy."""
+"""One diagnosis: a fault, its curves, its likely cause and its remedy."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from sppkit.curves.curves import PREDICTED
+
+if TYPE_CHECKING:
+    from sppkit.curves.curves import Curves
 
 Severity = Literal["error", "warning", "remark"]
 
@@ -26,8 +31,9 @@ class Diagnosis:
         expected: What theory predicts there for the network as it was built, if the table says so.
         spread: The prediction's standard deviation for an average over as many seeds.
         fact: What is seen, as the beginning of a sentence.
-        cause: The likely cause, as the middle of a sentence.
+        cause: The likely cause, as the middle of a sentence; empty where what is seen has several.
         remedy: What to do, as the end of a sentence.
+        certain: Whether the table and the record exclude other causes; else ``explain`` is asked for a better one.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Diagnosis:
     fact: str
     cause: str
     remedy: str
+    certain: bool = True
 
     @property
     def ratio(self) -> float | None:
@@ -69,7 +76,81 @@ class Diagnosis:
     @property
     def text(self) -> str:
         """Everything in one sentence: the fact, what theory makes of it, the cause, the remedy."""
-        return f"{self.fact_against_theory}; {self.cause}; {self.remedy}."
+        return f"{'; '.join(filter(None, (self.fact_against_theory, self.cause, self.remedy)))}."
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.text}"
+
+
+def diagnosed(
+    curves: Curves,
+    name: str,
+    severity: Severity,
+    *,
+    begins: int,
+    worst: int,
+    statistic: str,
+    limit: float,
+    fact: str,
+    cause: str,
+    remedy: str,
+    found: float | None = None,
+    certain: bool = True,
+) -> Diagnosis:
+    """Return a diagnosis of judged rows.
+
+    Args:
+        curves: The curves.
+        name: Which fault.
+        severity: How bad it is.
+        begins: Index of the judged row where it begins.
+        worst: Index of the judged row where it is worst.
+        statistic: The column that shows it.
+        limit: The threshold at the worst row.
+        fact: What is seen.
+        cause: The likely cause.
+        remedy: What to do.
+        found: The value at the worst row; that of the column where it is left out, and only then is it compared with a
+            prediction.
+        certain: Whether other causes are excluded.
+
+    Returns:
+        The diagnosis.
+    """
+    first, last = int(curves.judged[begins]), int(curves.judged[worst])
+    expected, spread = (None, None) if found is not None else predicted(curves, statistic, last)
+    return Diagnosis(
+        name=name,
+        severity=severity,
+        block=int(curves.blocks[first]),
+        block_name=curves.names[first],
+        worst_block=int(curves.blocks[last]),
+        statistic=statistic,
+        found=float(curves.seed_mean(statistic)[last]) if found is None else found,
+        limit=limit,
+        expected=expected,
+        spread=spread,
+        fact=fact,
+        cause=cause,
+        remedy=remedy,
+        certain=certain,
+    )
+
+
+def predicted(curves: Curves, statistic: str, row: int) -> tuple[float | None, float | None]:
+    """Return what theory predicts for a row.
+
+    Args:
+        curves: The curves.
+        statistic: A column of the table.
+        row: Its index among all rows.
+
+    Returns:
+        The prediction, and the standard deviation of an average over this many seeds; None where there is none.
+    """
+    expected, spread = (curves.seed_mean(f"{PREDICTED}{statistic}{suffix}")[row] for suffix in ("", "_spread"))
+    return _number(expected), _number(spread / math.sqrt(max(1, len(curves.seeds))))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.factors import block_factors
+from sppkit.curves.factors import block_factors
 from sppkit.diagnosis.gain import trusted
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence
+    from sppkit.curves.curves import Curves
     from sppkit.diagnosis.result import Diagnosis
 
 # A gate is the sigmoid of a number near 0: 1/2, a quarter of the variance. Between that and 1 lies a half, in ratios;
@@ -20,22 +21,22 @@ _QUARTER, _HALFWAY = 0.25, 2.0
 _SOUND = 1.3
 
 
-def find_missing_factor(evidence: Evidence) -> Diagnosis | None:
+def find_missing_factor(curves: Curves) -> Diagnosis | None:
     """Find a scaled network with squeeze-and-excite whose branches are a quarter of what they should be.
 
     The branch factor is between 1/8 and 1/2, halfway in ratios to the neighbours of 1/4, and the shortcuts are sound.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         The diagnosis, or None.
     """
-    factors = block_factors(evidence)
-    if factors is None or not evidence.network.se:
+    factors = block_factors(curves)
+    if factors is None or not curves.network.se:
         return None
     # Averaging shortcuts leave later stages a variance at which an activation's gain is another one.
-    branch = trusted(evidence, factors, factors.branch) if evidence.network.averaging else factors.branch
+    branch = trusted(curves, factors, factors.branch) if curves.network.averaging else factors.branch
     with np.errstate(invalid="ignore"):
         known = np.flatnonzero(branch > 0)
     shortcuts = factors.shortcut[np.isfinite(factors.shortcut)]
@@ -45,14 +46,15 @@ def find_missing_factor(evidence: Evidence) -> Diagnosis | None:
     if not _QUARTER / _HALFWAY < found < _QUARTER * _HALFWAY:
         return None
     worst = int(known[np.argmin(factors.branch[known])])
-    return evidence.diagnosis(
+    return diagnosed(
+        curves,
         "missing-se-factor",
         "error",
         begins=0,
         worst=worst,
         statistic="residual_variance",
-        limit=float(evidence.branch[worst] / factors.branch[worst] * _QUARTER * _HALFWAY),
-        fact=f"The branches have {found:.3g} of the variance that they should have, from {evidence.at(0)} on, while "
+        limit=float(curves.branch[worst] / factors.branch[worst] * _QUARTER * _HALFWAY),
+        fact=f"The branches have {found:.3g} of the variance that they should have, from {curves.at(0)} on, while "
         "the shortcuts are sound",
         cause="the squeeze-and-excite gate is a sigmoid near 1/2, which leaves a quarter of the variance, and nothing "
         "makes up for it",

@@ -8,10 +8,10 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.diagnosis.courses import iter_courses
-from sppkit.diagnosis.diagnose import diagnose_evidence
-from sppkit.diagnosis.evidence import collect_evidence
-from sppkit.diagnosis.marked import Marked
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.diagnose import diagnose_curves
+from sppkit.diagnosis.healthy import iter_descriptions
+from sppkit.diagnosis.list_item import ListItem
 from sppkit.record.table import STATISTIC_COLUMNS, is_measured
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from sppkit.diagnosis.evidence import Evidence
     from sppkit.diagnosis.result import Diagnosis
 
 # A mark that reads without colour, and the colour that goes with it.
@@ -47,23 +46,23 @@ def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[Rende
     Returns:
         Renderables to print one after the other.
     """
-    evidence = collect_evidence(table, record)
-    return [*_iter_tables(evidence), *_iter_findings(evidence)]
+    curves = Curves(table, record)
+    return [*_iter_tables(curves), *_iter_findings(curves)]
 
 
-def _iter_findings(evidence: Evidence) -> Iterator[RenderableType]:
-    found = diagnose_evidence(evidence)
+def _iter_findings(curves: Curves) -> Iterator[RenderableType]:
+    found = diagnose_curves(curves)
     for diagnosis in found:
         yield _render_diagnosis(diagnosis)
     # Beside a signal that is lost it is no good news that some statistic of it is small.
     if not any(diagnosis.severity == "error" for diagnosis in found):
-        for text in iter_courses(evidence, {diagnosis.statistic for diagnosis in found}):
-            yield Marked(*_MARKS["good"], Text(text))
+        for text in iter_descriptions(curves, {diagnosis.statistic for diagnosis in found}):
+            yield ListItem(*_MARKS["good"], Text(text))
 
 
-def _iter_tables(evidence: Evidence) -> Iterator[Table]:
-    blocks = evidence.blocks
-    if not evidence.layered:
+def _iter_tables(curves: Curves) -> Iterator[Table]:
+    blocks = curves.averaged.table
+    if not curves.layered:
         yield _render(_HEADINGS, _iter_stages(blocks))
     elif len(blocks) <= _MOST_LAYERS:
         # In a torch.nn.Sequential the names are the numbers.
@@ -143,6 +142,6 @@ def _shape(row: pd.Series[Any]) -> str:
     return "×".join(str(int(size)) for size in sizes if not pd.isna(size))
 
 
-def _render_diagnosis(diagnosis: Diagnosis) -> Marked:
-    text = Text.assemble((diagnosis.fact_against_theory, "bold"), "; ", diagnosis.cause, "; ", diagnosis.remedy, ".")
-    return Marked(*_MARKS[diagnosis.severity], text)
+def _render_diagnosis(diagnosis: Diagnosis) -> ListItem:
+    text = Text.assemble((diagnosis.fact_against_theory, "bold"), diagnosis.text[len(diagnosis.fact_against_theory) :])
+    return ListItem(*_MARKS[diagnosis.severity], text)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.network import CALIBRATE
+from sppkit.curves.network import CALIBRATE
+from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence, Floats
-    from sppkit.diagnosis.network import Network
+    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.network import Network
     from sppkit.diagnosis.result import Diagnosis
 
 # Networks that sag and still train keep a tenth of their variance, and the published curves a half (Brock et al. 2021,
@@ -22,7 +23,7 @@ AVERAGING = (
 )
 
 
-def find_vanishing(evidence: Evidence) -> Diagnosis | None:
+def find_vanishing(curves: Curves) -> Diagnosis | None:
     """Find where the variance falls to a thousandth of what it was.
 
     Compared with the larger of the stem's and the first block's; with the first block's alone where a normalizer gives
@@ -30,25 +31,26 @@ def find_vanishing(evidence: Evidence) -> Diagnosis | None:
     what is left is multiplied by the positions that the map has lost, each of which may have been independent.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         An error; a remark where averaging shortcuts explain it; or None.
     """
-    variance, stem, network = evidence.variance, evidence.stem_variance, evidence.network
+    variance, stem, network = curves.variance, curves.stem_variance, curves.network
     if not len(variance) or not np.isfinite(variance[0]):
         return None
     alone = network.normalized or network.averaging or not network.known or not np.isfinite(stem)
     before = variance[0] if alone else max(variance[0], stem)
     limit = _LEFT * before
-    averaged = _averaged(evidence)
+    averaged = _averaged(curves)
     lost = np.flatnonzero(variance * averaged <= limit)
     passed = lost if len(lost) or not network.averaging else np.flatnonzero(variance <= limit)
     if not len(passed):
         return None
     worst, begins = int(np.nanargmin(variance)), int(passed[0])
     cause, remedy = _explain(network) if len(lost) else (AVERAGING, "measure with pictures (--input) to see the rest")
-    return evidence.diagnosis(
+    return diagnosed(
+        curves,
         "vanishing-variance",
         "error" if len(lost) else "remark",
         begins=begins,
@@ -56,17 +58,17 @@ def find_vanishing(evidence: Evidence) -> Diagnosis | None:
         statistic="channel_variance",
         limit=float(limit),
         fact=f"The variance vanishes: from {before:.3g} it falls to {variance[worst]:.3g} at block "
-        f"{evidence.number(worst)}, and below a thousandth at {evidence.at(begins)}",
+        f"{curves.number(worst)}, and below a thousandth at {curves.at(begins)}",
         cause=cause,
         remedy=remedy,
     )
 
 
-def _averaged(evidence: Evidence) -> Floats:
-    if evidence.network.known and not evidence.network.averaging:
-        return np.ones_like(evidence.variance)
-    positions = evidence.map_sizes.prod(axis=0)
-    averaged: Floats = np.maximum(positions[0] / positions, 1.0)
+def _averaged(curves: Curves) -> Array:
+    if curves.network.known and not curves.network.averaging:
+        return np.ones_like(curves.variance)
+    positions = curves.map_sizes.prod(axis=0)
+    averaged: Array = np.maximum(positions[0] / positions, 1.0)
     return averaged
 
 

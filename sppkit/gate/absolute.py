@@ -1,117 +1,90 @@
-"""A signal against the absolute bounds of a policy: what needs no baseline and no theory."""
+"""A run by itself, as findings: what leaves its policy's limits or theory, and what the diagnosis sees before that."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sppkit.curves.chance import FALSE_ALARM, chance_of, estimate, t_against
-from sppkit.curves.laws import QUANTITIES, mean_floor, measured
+from sppkit.diagnosis.beyond_limits import is_absent
+from sppkit.diagnosis.examine import JUDGED_BY
+from sppkit.diagnosis.presets import limits_of
 from sppkit.gate.verdict import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.curves.signal import Array, Signal
-    from sppkit.gate.limit import Bound, Limit
-    from sppkit.gate.policy import Policy
-    from sppkit.gate.verdict import Level
+    from sppkit.curves.curves import Curves
+    from sppkit.diagnosis.beyond_limits import Excess
+    from sppkit.diagnosis.examine import Examination
+    from sppkit.diagnosis.limit import Level, Limits
+    from sppkit.diagnosis.result import Diagnosis
 
 
-def iter_limit_findings(signal: Signal, policy: Policy) -> Iterator[Finding]:
-    """Yield what passes a bound by more than chance.
+def iter_own_findings(curves: Curves, limits: Limits, examination: Examination) -> Iterator[Finding]:
+    """Yield what is wrong with a run without a baseline.
 
     Args:
-        signal: The signal.
-        policy: The policy.
+        curves: The curves.
+        limits: The policy's, by quantity.
+        examination: What was found under these limits.
 
     Yields:
-        Findings, limit by limit.
+        Findings, limit by limit; then that of the first diagnosis, where no limit is passed at its block or before.
     """
-    yield from _iter_nonfinite(signal, policy)
-    for quantity, limits in policy.limits.items():
-        for limit in limits:
-            if limit.bounds():
-                yield from _iter_beyond(signal, quantity, limit)
+    for excess in examination.excesses:
+        yield _of_excess(curves, excess)
+    failing = [excess for excess in examination.excesses if excess.level == "error"]
+    first = min((int(curves.blocks[excess.row]) for excess in failing), default=None)
+    own = limits_of(curves)
+    for fault in examination.faults:
+        law = JUDGED_BY.get(fault.name, fault.statistic)
+        told = any(curves.blocks[excess.row] == fault.block for excess in failing or examination.excesses)
+        if limits.get(law) == own.get(law) and not told and (first is None or fault.block < first):
+            yield _of_fault(curves, fault, "error" if fault.severity == "error" or failing else "warn")
+            return
 
 
-def unjudged(signal: Signal, policy: Policy) -> list[str]:
-    """Return what a policy limits and this signal does not hold.
+def unjudged(curves: Curves, limits: Limits) -> list[str]:
+    """Return what a policy limits and these curves do not hold.
 
     Args:
-        signal: The signal.
-        policy: The policy.
+        curves: The curves.
+        limits: By quantity.
 
     Returns:
         At most one line.
     """
-    bounded = [name for name, limits in policy.limits.items() if any(limit.bounds() for limit in limits)]
-    missing = [name for name in bounded if name != "nonfinite" and _is_absent(signal, name)]
+    bounded = [name for name, several in limits.items() if any(limit.bounds() for limit in several)]
+    missing = [name for name in bounded if name != "nonfinite" and is_absent(curves, name)]
     return [f"{', '.join(missing)} (this run does not hold what it takes)"] if missing else []
 
 
-def _is_absent(signal: Signal, quantity: str) -> bool:
-    found = measured(signal, quantity)
-    return found is None or not np.isfinite(found.of(signal)).any()
-
-
-def _iter_nonfinite(signal: Signal, policy: Policy) -> Iterator[Finding]:
-    worst = signal.nonfinite.max(axis=0)
-    for limit in policy.limits.get("nonfinite", ()):
-        for place in np.flatnonzero(worst > (math.inf if limit.max is None else limit.max)):
-            if limit.covers(signal.names[place]):
-                yield _finding(signal, "nonfinite", int(place), limit, limit.max or 0.0, float(worst[place]), 0.0)
-
-
-def _iter_beyond(signal: Signal, name: str, limit: Limit) -> Iterator[Finding]:
-    quantity = None if name == "nonfinite" else measured(signal, name)
-    if quantity is None:
-        return
-    prior = signal.spread(quantity.spread)
-    found = estimate(quantity.of(signal), signal.stages, prior)
-    # A signal without a finite value is the business of ``nonfinite``.
-    judged = np.isfinite(found.log) & np.array([limit.covers(block) for block in signal.names], dtype=bool)
-    judged &= ~signal.heads
-    tests = max(1, int(judged.sum()))
-    for kind, bound in limit.bounds():
-        log = np.full(len(judged), math.log(max(bound, 1e-300)))
-        t, freedom = t_against(found, log)
-        beyond = (t > 0) if kind == "max" else (t < 0)
-        for place in np.flatnonzero(judged & beyond):
-            chance = chance_of(float(t[place]), freedom, tests)
-            if chance < FALSE_ALARM:
-                value, allowed = _shown(signal, name, int(place), kind, bound, found.values)
-                yield _finding(signal, name, int(place), limit, allowed, value, chance)
-
-
-def _shown(signal: Signal, name: str, place: int, kind: Bound, bound: float, values: Array) -> tuple[float, float]:
-    # The mean's share is judged above its floor, and shown as anyone would compute it.
-    floor = float(mean_floor(signal)[place]) if name == "mean_shift" and kind == "max" else 0.0
-    return float(values[place]) + floor, bound + floor
-
-
-def _finding(signal: Signal, name: str, place: int, limit: Limit, bound: float, found: float, chance: float) -> Finding:
+def _of_excess(curves: Curves, excess: Excess) -> Finding:
     return Finding(
-        statistic=name,
-        name=signal.names[place],
-        block=int(signal.blocks[place]),
-        limit=bound,
-        expected=_expected(name),
-        found=found,
-        ratio=_ratio(found, _expected(name) or bound),
-        level=cast("Level", limit.level),
-        seeds=len(signal.seeds),
-        chance=None if name == "nonfinite" else chance,
-        reason=limit.reason,
+        statistic=excess.quantity,
+        name=curves.names[excess.row],
+        block=int(curves.blocks[excess.row]),
+        limit=excess.limit,
+        expected=excess.expected,
+        found=excess.found,
+        ratio=excess.ratio,
+        level=excess.level,
+        kind=excess.kind,
+        seeds=len(curves.seeds),
+        chance=excess.chance,
+        reason=excess.reason,
     )
 
 
-def _ratio(found: float, to: float) -> float:
-    return found / to if to > 0 else math.inf
-
-
-def _expected(name: str) -> float | None:
-    # These are ratios to what is healthy.
-    return 1.0 if name in QUANTITIES and name in {"addition", "branch_level", "reset"} else None
+def _of_fault(curves: Curves, fault: Diagnosis, level: Level) -> Finding:
+    return Finding(
+        statistic=fault.statistic,
+        name=fault.block_name,
+        block=fault.block,
+        limit=fault.limit,
+        expected=fault.expected,
+        found=fault.found,
+        ratio=fault.ratio if fault.ratio is not None else fault.found / fault.limit if fault.limit > 0 else None,
+        level=level,
+        seeds=len(curves.seeds),
+        reason=f"{fault.name}: {fault.fact}",
+    )

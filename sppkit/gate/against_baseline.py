@@ -1,135 +1,70 @@
-"""Two runs held against each other: what changed by more than the tolerance and by more than chance."""
+"""A run against an accepted one: every change that matters, and every digit where nothing may change."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.curves.chance import FALSE_ALARM, chance_of, estimate, t_between
-from sppkit.curves.laws import mean_floor
-from sppkit.curves.match_blocks import match_sites
+from sppkit.curves.match_blocks import match
 from sppkit.gate.verdict import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.curves.chance import Estimate
+    from sppkit.curves.curves import Array, Curves
     from sppkit.curves.match_blocks import Matching
-    from sppkit.curves.signal import Array, Signal
+    from sppkit.gate.compared import Change, Compared
     from sppkit.gate.policy import Policy
 
-_MEAN = "channel_squared_mean"
 
+def iter_regressions(compared: Compared, policy: Policy) -> Iterator[Finding]:
+    """Yield what differs from a baseline, is real, and is more than the tolerance.
 
-@dataclass(frozen=True)
-class Change:
-    """One statistic at one block in two runs.
-
-    Attributes:
-        statistic: Its name.
-        place: The block's place in the new run.
-        found: Geometric mean over seeds in the new run.
-        expected: The same in the base.
-        log: Logarithm of their ratio; the squared mean's above the floor that noise has.
-        chance: Probability that seeds alone do this anywhere in the network.
-    """
-
-    statistic: str
-    place: int
-    found: float
-    expected: float
-    log: float
-    chance: float
-
-
-def iter_changes(new: Signal, base: Signal, matching: Matching) -> Iterator[Change]:
-    """Yield every statistic at every block that both runs hold.
+    A mean that shifts less is no regression; ``notices`` tells of it.
 
     Args:
-        new: One run.
-        base: The other.
-        matching: Which block is which.
-
-    Yields:
-        Changes, statistic by statistic.
-    """
-    if not matching.pairs:
-        return
-    places, base_places = (np.array(side) for side in zip(*matching.pairs, strict=True))
-    for statistic in (name for name in new.statistics if name in base.statistics):
-        floor, base_floor = _floors(new, base, places, base_places) if statistic == _MEAN else (0.0, 0.0)
-        found = _estimate(new, statistic, places, floor)
-        expected = _estimate(base, statistic, base_places, base_floor)
-        t, freedom = t_between(found, expected)
-        tests = int(np.isfinite(t).sum())
-        for at in np.flatnonzero(np.isfinite(t)):
-            yield Change(
-                statistic,
-                int(places[at]),
-                _mean(new.values(statistic)[:, places[at]]),
-                _mean(base.values(statistic)[:, base_places[at]]),
-                float(found.log[at] - expected.log[at]),
-                chance_of(float(t[at]), freedom, tests),
-            )
-
-
-def match(new: Signal, base: Signal) -> Matching:
-    """Match the blocks of two runs.
-
-    Args:
-        new: One run.
-        base: The other.
-
-    Returns:
-        The matching.
-    """
-    sites = [list(zip(side.names, map(float, side.channels), strict=True)) for side in (new, base)]
-    return match_sites(*sites)
-
-
-def iter_regressions(new: Signal, base: Signal, policy: Policy) -> Iterator[Finding]:
-    """Yield what differs from a baseline by more than the tolerance and by more than chance.
-
-    A squared mean that fell is no regression; ``announcements`` tells of it.
-
-    Args:
-        new: The run.
-        base: The baseline's.
-        policy: Its ratios are the tolerances.
+        compared: The run and the baseline's.
+        policy: Its ratios and changes are the tolerances.
 
     Yields:
         Findings; blocks that vanished first.
     """
-    matching = match(new, base)
-    for place in matching.vanished:
+    new, base = compared.new, compared.base
+    for place in compared.matching.vanished:
         yield _vanished(base, place)
     for statistic in (name for name in base.statistics if name not in new.statistics):
         yield _unmeasured(base, statistic)
-    yield from _iter_absent(new, base, matching)
-    for change in iter_changes(new, base, matching):
-        allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is not None and is_off(change, allowed[0]) and not is_better(change):
-            ratio, level = allowed
-            yield Finding(
-                statistic=change.statistic,
-                name=new.names[change.place],
-                block=int(new.blocks[change.place]),
-                limit=change.expected * (ratio if change.log > 0 else 1 / ratio),
-                expected=change.expected,
-                found=change.found,
-                ratio=math.exp(min(700.0, change.log)),
-                level=level,
-                kind="baseline",
-                seeds=len(new.seeds),
-                chance=change.chance,
-                reason=f"the baseline, within a factor {ratio:g}",
-            )
+    yield from _iter_absent(new, base, compared.matching)
+    for change in compared.changes:
+        if not change.is_better and change.matters(policy, new.names[change.place]):
+            yield _changed(change, compared, policy)
 
 
-def iter_inexact(new: Signal, base: Signal) -> Iterator[Finding]:
+def _changed(change: Change, compared: Compared, policy: Policy) -> Finding:
+    name = compared.new.names[change.place]
+    limit, level = change.limit(policy, name) or (0.0, "error")
+    signed = math.copysign(limit, change.size)
+    is_log = change.scale == "log"
+    within = f"a factor {math.exp(limit):g}" if is_log else f"{limit:g}"
+    return Finding(
+        statistic=change.statistic,
+        name=name,
+        block=int(compared.new.blocks[change.place]),
+        limit=change.expected * math.exp(signed) if is_log else change.expected + signed,
+        expected=change.expected,
+        found=change.found,
+        ratio=change.ratio,
+        level=level,
+        kind="baseline",
+        seeds=len(compared.new.seeds) if change.chance is not None else len(compared.pairing.seeds),
+        chance=change.chance,
+        reason=f"the baseline, within {within}",
+    )
+
+
+def iter_inexact(new: Curves, base: Curves) -> Iterator[Finding]:
     """Yield every value that is not the baseline's, to the nine digits that both hold.
 
     Args:
@@ -164,50 +99,11 @@ def iter_inexact(new: Signal, base: Signal) -> Iterator[Finding]:
                 )
 
 
-def is_off(change: Change, ratio: float) -> bool:
-    """Return whether a change is beyond its tolerance and beyond chance.
-
-    Args:
-        change: The change.
-        ratio: The largest factor, up or down, that passes.
-
-    Returns:
-        Whether it counts.
-    """
-    return abs(change.log) > math.log(ratio) and change.chance < FALSE_ALARM
-
-
-def is_better(change: Change) -> bool:
-    """Return whether a change is for the better: a mean that shifts less.
-
-    Args:
-        change: The change.
-
-    Returns:
-        Whether the squared mean fell.
-    """
-    return change.statistic == _MEAN and change.log < 0
-
-
-def _estimate(signal: Signal, statistic: str, places: np.ndarray, floor: Array | float) -> Estimate:
-    values = signal.values(statistic)[:, places] + floor
-    return estimate(values, signal.stages[places], signal.spread(statistic)[places])
-
-
-def _floors(new: Signal, base: Signal, places: np.ndarray, base_places: np.ndarray) -> tuple[Array, Array]:
-    # Below this share of the variance a squared mean is noise, and the smaller batch has more of it. The baseline's
-    # variance for both: a mean that stayed did not shift because the variance did.
-    share = np.maximum(mean_floor(new)[places], mean_floor(base)[base_places])
-    variance = np.exp(np.log(np.maximum(base.values("channel_variance")[:, base_places], 1e-60)).mean(axis=0))
-    floor = share * np.nan_to_num(variance)
-    return floor, floor
-
-
 def _mean(values: Array) -> float:
     return float(np.exp(np.log(np.maximum(values, 1e-60)).mean())) if values.min() > 0 else float(values.mean())
 
 
-def _vanished(base: Signal, place: int) -> Finding:
+def _vanished(base: Curves, place: int) -> Finding:
     name = base.names[place]
     return Finding(
         statistic="sites",
@@ -226,7 +122,7 @@ def _vanished(base: Signal, place: int) -> Finding:
     )
 
 
-def _iter_absent(new: Signal, base: Signal, matching: Matching) -> Iterator[Finding]:
+def _iter_absent(new: Curves, base: Curves, matching: Matching) -> Iterator[Finding]:
     """Yield statistics that a block had and has no more, as the residual variance of a block whose branch is gone."""
     for statistic in (name for name in base.statistics if name in new.statistics):
         values, expected = new.values(statistic), base.values(statistic)
@@ -250,7 +146,7 @@ def _iter_absent(new: Signal, base: Signal, matching: Matching) -> Iterator[Find
                 )
 
 
-def _unmeasured(base: Signal, statistic: str) -> Finding:
+def _unmeasured(base: Curves, statistic: str) -> Finding:
     return Finding(
         statistic=statistic,
         name=base.names[0],

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
 from sppkit.machine.printable import as_utf8, printable_values
+from sppkit.record.read import mapping_at
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS, build_table
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _PLACES = ("block", "stage", "channels", "height", "width")
 # What of a record makes runs comparable, or explains their difference; the rest (wall time, parameters) may change.
 _KEPT = ("arch", "checkpoint", "device", "dtype", "input", "mode", "network", "options", "random_stream", "seeds",
          "threads", "versions", "warmup")  # fmt: skip
+# One line for each tensor.
+_WEIGHTS = "weights"
 _HINT = "Restore it from version control, or accept a run anew: sppkit bless RUN.csv --reason TEXT"
 _ELSEWHERE = "Choose another place with --baseline."
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})", re.MULTILINE)
@@ -112,7 +115,7 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
     Raises:
         UsageError: If the run holds values that are not finite: no later run could be told from it.
     """
-    signal = Signal(table, record)
+    signal = Curves(table, record)
     if signal.nonfinite.any():
         raise UsageError(f"{key} holds values that are not finite, and can be no baseline. Repair the network first.")
     accepted = {"commit": commit, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "reason": reason}
@@ -123,9 +126,12 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
         "schema": SCHEMA,
         "seeds": signal.seeds,
     }
-    lines = [json.dumps(block, sort_keys=True, allow_nan=False) for block in _iter_blocks(signal)]
-    body = json.dumps({"blocks": [], **head}, indent=1, sort_keys=True, allow_nan=False)
-    return body.replace('"blocks": []', '"blocks": [\n  ' + ",\n  ".join(lines) + "\n ]", 1) + "\n"
+    weights = mapping_at(record, _WEIGHTS)
+    body = json.dumps({"blocks": [], **head, **({_WEIGHTS: {}} if weights else {})}, indent=1, sort_keys=True)
+    tensors = [f"{_line(name)}: {_line(digests)}" for name, digests in weights.items()]
+    body = body.replace(f'"{_WEIGHTS}": {{}}', f'"{_WEIGHTS}": {{\n  ' + ",\n  ".join(tensors) + "\n }", 1)
+    blocks = ",\n  ".join(map(_line, _iter_blocks(signal)))
+    return body.replace('"blocks": []', f'"blocks": [\n  {blocks}\n ]', 1) + "\n"
 
 
 def read_baseline(path: str | Path) -> Baseline:
@@ -154,7 +160,11 @@ def read_baseline(path: str | Path) -> Baseline:
         raise UsageError(f"the baseline {path} makes no sense: {error}. {_HINT}") from None
 
 
-def _iter_blocks(signal: Signal) -> Iterator[dict[str, Any]]:
+def _line(value: object) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _iter_blocks(signal: Curves) -> Iterator[dict[str, Any]]:
     columns = {name: signal.values(name) for name in signal.statistics}
     for place, row in enumerate(signal.rows.to_dict("records")):
         block: dict[str, Any] = {"name": str(row["name"])}
@@ -206,10 +216,12 @@ def _build(found: Mapping[str, Any]) -> Baseline:
     _check(len(set(seeds)) == len(seeds), "a seed is listed twice")
     _check(len({block["block"] for block in parsed}) == len(parsed), "two blocks have the same number")
     texts = _require({} if accepted is None else accepted, dict, "accepted must be an object")
+    weights = _require(found.get(_WEIGHTS, {}), dict, "weights must be an object")
     return Baseline(
         key=_printable(found.get("key", ""), "key"),
         table=build_table([_row(block, seed, place) for place, seed in enumerate(seeds) for block in parsed]),
-        record=printable_values(_require({} if record is None else record, dict, "run must be an object")),
+        record=printable_values(_require({} if record is None else record, dict, "run must be an object"))
+        | ({"seeds": seeds, _WEIGHTS: printable_values(weights)} if weights else {}),
         accepted={name: _printable(text, name) for name, text in texts.items()},
     )
 

@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 
 from sppkit.curves.comparability import iter_incomparable, iter_notices
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.against_theory import why_not_judged
+from sppkit.diagnosis.examine import examine
+from sppkit.diagnosis.explain import explain
+from sppkit.diagnosis.presets import fit, preset_of
 from sppkit.errors import UsageError
-from sppkit.gate.absolute import iter_limit_findings, unjudged
+from sppkit.gate.absolute import iter_own_findings, unjudged
 from sppkit.gate.against_baseline import iter_inexact, iter_regressions
-from sppkit.gate.against_theory import iter_prediction_findings, why_not_judged
 from sppkit.gate.baseline import Baseline, read_baseline
-from sppkit.gate.cause import explain
-from sppkit.gate.notices import improvements, site_notices
+from sppkit.gate.compared import compare
+from sppkit.gate.notices import improvements, site_notices, small_changes
 from sppkit.gate.policy import load_policy
-from sppkit.gate.presets import preset_of
+from sppkit.gate.tested import iter_tests
 from sppkit.gate.verdict import FOLLOWS, Finding, Verdict
 from sppkit.measuring.titles import title
 from sppkit.record.read import text_at
@@ -28,6 +31,7 @@ from sppkit.record.table import COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from sppkit.diagnosis.examine import Examination
     from sppkit.gate.policy import Policy
 
 
@@ -75,12 +79,12 @@ def check(
         facts = {"arch": policy, **facts}
     base = _load_base(baseline)
     chosen = load_policy(policy, preset_of(text_at(facts, "arch")))
-    return judge(Signal(table, facts), chosen, base, exact=exact)
+    return judge(Curves(table, facts), chosen, base, exact=exact)
 
 
 # A legal table may hold 1e308: what overflows is infinite, and judged so, not told by NumPy beside the verdict.
 @np.errstate(over="ignore", invalid="ignore")
-def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact: bool = False) -> Verdict:
+def judge(signal: Curves, policy: Policy, base: Baseline | None = None, *, exact: bool = False) -> Verdict:
     """Judge a signal.
 
     Args:
@@ -92,9 +96,11 @@ def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact
     Returns:
         The verdict.
     """
-    findings = [*iter_limit_findings(signal, policy), *iter_prediction_findings(signal, policy)]
+    limits = fit(policy.limits, signal)
+    examination = examine(signal, limits)
+    findings = [*iter_own_findings(signal, limits, examination)]
     unpredicted = why_not_judged(signal)
-    skipped = unjudged(signal, policy) + ([] if unpredicted is None else [f"theory ({unpredicted})"])
+    skipped = unjudged(signal, limits) + ([] if unpredicted is None else [f"theory ({unpredicted})"])
     verdict = Verdict(
         title=title(signal.record) if text_at(signal.record, "arch") else "",
         judged=(f"policy {policy.name}", *(["theory"] if unpredicted is None else [])),
@@ -104,37 +110,52 @@ def judge(signal: Signal, policy: Policy, base: Baseline | None = None, *, exact
     )
     reference = None
     if base is not None:
-        reference = Signal(base.table, base.record)
+        reference = Curves(base.table, base.record)
         verdict, more = _judge_baseline(verdict, signal, reference, policy, base, exact=exact)
         findings += more
-    return replace(verdict, findings=tuple(_explained(findings, signal, None if verdict.missing else reference)))
+    return replace(
+        verdict, findings=tuple(_explained(findings, signal, None if verdict.missing else reference, examination))
+    )
 
 
 def _judge_baseline(
-    verdict: Verdict, signal: Signal, reference: Signal, policy: Policy, base: Baseline, *, exact: bool
+    verdict: Verdict, signal: Curves, reference: Curves, policy: Policy, base: Baseline, *, exact: bool
 ) -> tuple[Verdict, list[Finding]]:
     unlike = list(iter_incomparable(signal.record, reference.record))
     if exact and signal.seeds != reference.seeds:
         unlike.append(f"--exact needs the same seeds: {signal.seeds} here, {reference.seeds} in the baseline")
     if unlike:
         return replace(verdict, missing=f"it can't be compared: {'; '.join(unlike)}"), []
-    notices = [*iter_notices(signal.record, reference.record), *site_notices(signal, reference)]
-    notices += improvements(signal, reference, policy)
-    findings = [*iter_regressions(signal, reference, policy)]
+    compared = compare(signal, reference)
+    notices = [*iter_notices(signal.record, reference.record), *site_notices(compared)]
+    notices += improvements(compared, policy) + small_changes(compared, policy)
+    findings = [*iter_regressions(compared, policy)]
     if exact:
         findings = [*iter_inexact(signal, reference)]
+    verdict = replace(verdict, tests=tuple(iter_tests(compared)))
     name = f"baseline {base.key}" if base.key else "the baseline"
     return replace(verdict, judged=(*verdict.judged, name), notices=tuple(notices)), findings
 
 
-def _explained(findings: list[Finding], signal: Signal, reference: Signal | None) -> Iterator[Finding]:
+def _explained(
+    findings: list[Finding], signal: Curves, reference: Curves | None, examination: Examination
+) -> Iterator[Finding]:
     ordered = sorted(findings, key=lambda item: (item.level, item.block, -item.size))
     first = Verdict(findings=tuple(ordered)).first
     for finding in ordered:
         if finding is first:
-            yield replace(finding, cause=explain(finding, signal, reference))
+            yield replace(finding, cause=_cause(finding, signal, reference, examination))
         else:
             yield finding if finding.cause else replace(finding, cause=FOLLOWS)
+
+
+def _cause(first: Finding, signal: Curves, reference: Curves | None, examination: Examination) -> str:
+    if first.cause or first.found is None or first.kind == "exact" or first.name not in signal.names:
+        return first.cause
+    if first.kind != "baseline" and reference is None:
+        told = [fault.cause for fault in examination.faults if fault.block == first.block]
+        return told[0] if told else ""
+    return explain(signal, reference, signal.names.index(first.name), first.statistic)
 
 
 def _load_base(given: object) -> Baseline | None:

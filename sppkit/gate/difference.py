@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from sppkit.curves.chance import FALSE_ALARM
 from sppkit.curves.comparability import iter_incomparable, iter_notices
-from sppkit.gate.against_baseline import iter_changes, match
-from sppkit.gate.notices import site_notices
+from sppkit.gate.compared import compare
+from sppkit.gate.notices import site_notices, small_changes
+from sppkit.gate.tested import iter_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
 
-    from sppkit.curves.signal import Signal
-    from sppkit.gate.against_baseline import Change
+    from sppkit.curves.curves import Curves
+    from sppkit.gate.compared import Change
     from sppkit.gate.policy import Policy
 
 # More rows than this are shown only where something differs.
@@ -30,7 +30,7 @@ _HEADINGS = {"channel_squared_mean": "squared mean", "channel_variance": "varian
 class Difference:
     """What differs between a run and the one it is compared with."""
 
-    def __init__(self, new: Signal, base: Signal, policy: Policy) -> None:
+    def __init__(self, new: Curves, base: Curves, policy: Policy) -> None:
         """Compare two runs.
 
         Args:
@@ -39,13 +39,14 @@ class Difference:
             policy: Its ratios say what counts as a difference.
         """
         self._new, self._base = new, base
-        self._matching = match(new, base)
-        self._changes = list(iter_changes(new, base, self._matching))
-        self._far = {id(change) for change in self._changes if _is_far(change, policy, new)}
+        self._compared, self._policy = compare(new, base), policy
+        self._matching = self._compared.matching
+        self._changes = self._compared.changes
+        self._far = {id(change) for change in self._changes if change.matters(policy, new.names[change.place])}
 
     @property
     def differs(self) -> bool:
-        """Whether a block came or went, or a statistic differs by more than tolerance and chance."""
+        """Whether a block came or went, or anything changed that matters."""
         return bool(self._far or self._matching.new or self._matching.vanished)
 
     @property
@@ -65,7 +66,9 @@ class Difference:
         """
         told: list[RenderableType] = [_line("another question", text) for text in self._incomparable()]
         told += [_line("note", text) for text in iter_notices(self._new.record, self._base.record)]
-        told += [_line("note", text) for text in site_notices(self._new, self._base)]
+        told += [_line("test", text) for text in iter_tests(self._compared)]
+        told += [_line("note", text) for text in site_notices(self._compared)]
+        told += [_line("note", text) for text in small_changes(self._compared, self._policy)]
         if self._matching.vanished:
             names = ", ".join(self._base.names[place] for place in self._matching.vanished)
             told.append(_line("gone", names))
@@ -103,23 +106,18 @@ class Difference:
     def _cells(self, change: Change | None) -> tuple[str, Text]:
         if change is None:
             return "", Text()
-        ratio = change.found / change.expected if change.expected > 0 else math.inf
         far = id(change) in self._far
-        mark = Text(f"×{ratio:.3g}" + (" *" if far else "  "), style="bold red" if far else "")
+        size = f"×{math.exp(min(700.0, change.size)):.3g}" if change.scale == "log" else f"{change.size:+.2f}"
+        mark = Text(size + (" *" if far else "  "), style="bold red" if far else "")
         return f"{change.expected:.3g} → {change.found:.3g}", mark
 
     def _conclusion(self, shown: int) -> str:
         left = len(self._matching.pairs) - shown
         rest = f" {left} blocks that do not differ are not shown (--all shows them)." if left else ""
         if not self._far:
-            return f"no statistic differs by more than its tolerance and chance.{rest}"
+            return f"nothing differs that matters.{rest}"
         blocks = len({change.place for change in self._changes if id(change) in self._far})
-        return f"* {blocks} of {len(self._matching.pairs)} blocks differ by more than tolerance and chance.{rest}"
-
-
-def _is_far(change: Change, policy: Policy, new: Signal) -> bool:
-    allowed = policy.ratio(change.statistic, new.names[change.place])
-    return allowed is not None and abs(change.log) > math.log(allowed[0]) and change.chance < FALSE_ALARM
+        return f"* {blocks} of {len(self._matching.pairs)} blocks differ by more than they may.{rest}"
 
 
 def _line(mark: str, text: str) -> Text:

@@ -1,65 +1,65 @@
-"""What changed against a baseline and is no regression: improvements, new blocks, other names."""
+"""What changed against a baseline and is no regression: improvements, small changes, new blocks, other names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sppkit.gate.against_baseline import is_better, is_off, iter_changes, match
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.curves.signal import Signal
+    from sppkit.gate.compared import Change, Compared
     from sppkit.gate.policy import Policy
 
 
-def improvements(new: Signal, base: Signal, policy: Policy) -> list[str]:
-    """Return what became better, so that a new baseline would keep it.
-
-    Args:
-        new: The run.
-        base: The baseline's.
-        policy: Its ratios are the tolerances.
-
-    Returns:
-        At most one line.
-    """
-    better = []
-    for change in iter_changes(new, base, match(new, base)):
-        allowed = policy.ratio(change.statistic, new.names[change.place])
-        if allowed is not None and is_better(change) and is_off(change, allowed[0]):
-            better.append(change)
+def improvements(compared: Compared, policy: Policy) -> list[str]:
+    """Return what became better, so that a new baseline would keep it: at most one line."""
+    names = compared.new.names
+    better = [item for item in compared.changes if item.is_better and item.matters(policy, names[item.place])]
     if not better:
         return []
-    first, best = better[0], min(better, key=lambda change: change.log)
+    first, best = better[0], min(better, key=lambda change: change.size)
+    what = "share of the squared mean" if best.scale == "share" else "squared mean"
     return [
-        f"improvement: the squared mean fell from {new.names[first.place]} on "
-        f"({len(better)} of {len(new.names)} blocks), "
-        f"most at {new.names[best.place]}: {best.expected:.3g} to {best.found:.3g}; sppkit bless keeps it"
+        f"improvement: the {what} fell from {names[first.place]} on "
+        f"({len({item.place for item in better})} of {len(names)} blocks), "
+        f"most at {names[best.place]}: {best.expected:.3g} to {best.found:.3g}; sppkit bless keeps it"
     ]
 
 
-def site_notices(new: Signal, base: Signal) -> list[str]:
-    """Return which blocks are new or have another name.
+def small_changes(compared: Compared, policy: Policy) -> list[str]:
+    """Return what paired seeds show to have changed by less than matters: at most one line."""
+    names = compared.new.names
+    if any(item.matters(policy, names[item.place]) for item in compared.changes):
+        return []
+    real = [item for item in compared.changes if item.is_real and item.chance is None and item.size]
+    largest = max(real, key=lambda item: _part(item, policy, names[item.place]), default=None)
+    if largest is None:
+        return []
+    first = names[min(item.place for item in real)]
+    told = f"×{largest.ratio:.3g}" if largest.scale == "log" else f"{largest.size:+.2g}"
+    what = largest.statistic.replace("_", " ")
+    return [f"real but small: from {first} on, at most {told} ({what} at {names[largest.place]})"]
 
-    Args:
-        new: The run.
-        base: The baseline's.
 
-    Returns:
-        At most two lines.
-    """
-    matching = match(new, base)
+def site_notices(compared: Compared) -> list[str]:
+    """Return which blocks are new or have another name: at most two lines."""
+    matching, new, base = compared.matching, compared.new, compared.base
     notices = []
     if matching.new:
-        names = _some(new.names[place] for place in matching.new)
+        names = some(new.names[place] for place in matching.new)
         notices.append(f"new, and not in the baseline: {names}")
     if matching.renamed:
-        names = _some(f"{base.names[old]} is now {new.names[place]}" for place, old in matching.renamed)
+        names = some(f"{base.names[old]} is now {new.names[place]}" for place, old in matching.renamed)
         notices.append(f"renamed, and compared under the new name: {names}")
     return notices
 
 
-def _some(names: Iterator[str], most: int = 3) -> str:
+def some(names: Iterator[str], most: int = 3) -> str:
+    """Return a list of names that stays short."""
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def _part(change: Change, policy: Policy, name: str) -> float:
+    limit = change.limit(policy, name)
+    return abs(change.size) / limit[0] if limit is not None and limit[0] else 0.0

@@ -6,23 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from sppkit.diagnosis.limit import Level, Limit, Limits, tolerance
+from sppkit.diagnosis.presets import PRESETS
 from sppkit.errors import UsageError
-from sppkit.gate.limit import Limit
-from sppkit.gate.presets import PRESETS
 from sppkit.machine.toml import read_toml
 from sppkit.registry import STATISTICS, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sppkit.gate.verdict import Level
 
 # What can be limited beside the statistics; ``quantities`` says what each is.
 DERIVED = ("nonfinite", "mean_shift", "growth", "variance_kept", "reset", "addition", "branch_level")
+# What is judged against a baseline only; ``effects`` says what each is.
+COMPARED = ("mean_share", "addition_gain")
 _PREFIX = "predicted_"
-_KEYS = ("max", "min", "ratio", "sites", "level", "reason")
+# A statistic that no policy names is held against a baseline as the variance is.
+_FURTHER = Limit(ratio=1.2, reason="as the variance")
+_BOUNDS = ("max", "min", "ratio", "change")
+_KEYS = (*_BOUNDS, "sites", "level", "reason")
 _LEVELS = ("error", "warn", "off")
 _HINT = 'A policy is a preset, or a TOML file as in: channel_squared_mean = {max = 1.0, level = "error"}'
 
@@ -44,10 +48,22 @@ class Policy:
         Returns:
             The factor and the level, the last limit that covers the block winning; None where there is none.
         """
-        fitting = [limit for limit in self.limits.get(quantity, ()) if limit.ratio is not None and limit.covers(block)]
-        if not fitting:
-            return None
-        return cast("float", fitting[-1].ratio), cast("Level", fitting[-1].level)
+        return tolerance(self._known(quantity), quantity, block)
+
+    def change(self, quantity: str, block: str) -> tuple[float, Level] | None:
+        """Return how far a share may be from the baseline's at a block.
+
+        Args:
+            quantity: The quantity.
+            block: The block's name.
+
+        Returns:
+            The difference and the level, the last limit that covers the block winning; None where there is none.
+        """
+        return tolerance(self.limits, quantity, block, "change")
+
+    def _known(self, quantity: str) -> Limits:
+        return self.limits if quantity in PRESETS["any"] or quantity in self.limits else {quantity: (_FURTHER,)}
 
 
 def load_policy(given: object, preset: str) -> Policy:
@@ -107,7 +123,7 @@ def _laid_over(base: Iterable[Limit], stated: Sequence[Limit]) -> tuple[Limit, .
         return ()
     # A bound that is stated for every block takes the place of the preset's; the preset's others stay.
     everywhere = [limit for limit in stated if not limit.sites]
-    for kind in ("max", "min", "ratio"):
+    for kind in _BOUNDS:
         if any(getattr(limit, kind) is not None for limit in everywhere):
             base = [_without(limit, kind) for limit in base]
     return (*(limit for limit in base if limit.limits_something()), *stated)
@@ -119,7 +135,7 @@ def _without(limit: Limit, bound: str) -> Limit:
 
 
 def _check_quantity(quantity: str, where: str) -> None:
-    known = [*STATISTICS, *DERIVED, *(_PREFIX + name for name in STATISTICS)]
+    known = [*STATISTICS, *DERIVED, *COMPARED, *(_PREFIX + name for name in STATISTICS)]
     try:
         check_name("statistic", quantity, known)
     except UsageError as error:
@@ -146,6 +162,7 @@ def _parse_limit(table: Mapping[Any, Any], where: str) -> Limit:
         max=_number(table.get("max"), f"{where}.max"),
         min=_number(table.get("min"), f"{where}.min"),
         ratio=_number(table.get("ratio"), f"{where}.ratio"),
+        change=_number(table.get("change"), f"{where}.change"),
         sites=_patterns(table.get("sites", ()), f"{where}.sites"),
         level=_text(table.get("level", "error"), f"{where}.level"),
         reason=_text(table.get("reason", ""), f"{where}.reason"),
@@ -158,7 +175,7 @@ def _check_possible(limit: Limit, where: str) -> None:
     if limit.level not in _LEVELS:
         raise UsageError(f"{where}.level must be error, warn or off, not {limit.level!r:.60}.")
     if limit.level != "off" and not limit.limits_something():
-        raise UsageError(f"{where} limits nothing: give max, min or ratio.")
+        raise UsageError(f"{where} limits nothing: give max, min, ratio or change.")
     if limit.max is not None and limit.min is not None and limit.min > limit.max:
         raise UsageError(f"{where} can never pass: min {limit.min:g} is above max {limit.max:g}.")
     if limit.ratio is not None and limit.ratio <= 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sppkit.curves.signal import Signal
+from sppkit.curves.curves import Curves
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import read_baseline
 from sppkit.record.table import read_csv
@@ -25,9 +25,9 @@ class SavedRun(NamedTuple):
     record: Mapping[str, Any]
 
     @property
-    def signal(self) -> Signal:
+    def signal(self) -> Curves:
         """The run as the gate reads it."""
-        return Signal(self.table, self.record)
+        return Curves(self.table, self.record)
 
 
 def load_run(path: str | Path) -> SavedRun:

@@ -69,6 +69,7 @@ class Verdict:
         notices: What the reader should know and what does not fail: another batch size, an improvement, a block that
             is new.
         judged: What the run was held against, for instance ``policy nf-resnet``.
+        tests: How it was held against the baseline, and what that can see; empty without one.
         skipped: What could not be judged, and why.
         missing: Why a baseline that was asked for could not be used; empty otherwise.
         name: What the run is called, and its baseline.
@@ -83,6 +84,7 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     notices: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     missing: str = ""
     name: str = ""

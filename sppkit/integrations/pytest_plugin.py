@@ -138,16 +138,19 @@ def _measure(
     from torch import nn
 
     from sppkit.inputs.gaussian import draw_batch
+    from sppkit.measuring.digest_weights import digest_weights, merge_digests
     from sppkit.measuring.measure import measure
 
     is_given = isinstance(model, nn.Module)
     count = seeds or (1 if is_given and inputs is not None else 4)
-    tables = []
+    tables, weights = [], []
     for seed in range(first, first + count):
         built = model if is_given else _build(model, seed)
+        weights.append(digest_weights(built))
         batch = draw_batch((batch_size, *shape), seed, 0) if inputs is None else inputs
         tables.append(measure(built, batch, mode=mode, seed=seed))  # type: ignore[arg-type]
     record: dict[str, Any] = {"mode": mode or "own", "dtype": "float32", "seeds": list(range(first, first + count))}
+    record["weights"] = merge_digests(weights)
     if inputs is None:
         record["input"] = {"kind": "gaussian", "batch_shape": [batch_size, *shape], "batches": 1}
     return built, pd.concat(tables, ignore_index=True), record

@@ -63,6 +63,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, take: Take) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.take = take
+        # Called before each operation, when autograd has noted where the values so far come from.
+        self.before_each: Callable[[], None] | None = None
         self.frames: list[Frame] = [Frame("", 1, None, internal=False, first=0)]
         self.candidates: list[Candidate] = []
         self.joins: dict[Node, Candidate] = {}
@@ -145,6 +147,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self.before_each is not None:
+            self.before_each()
         operation = operation_of(func)
         if operation.composite and torch.is_inference_mode_enabled():
             with self:

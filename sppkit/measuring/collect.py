@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from sppkit.measuring.gradients import Gradients
     from sppkit.sites import Site
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Collector(Generic[T]):
         heard: What was kept, by site.
         last: The last site that was reached.
         raised: What ``on_site`` raised, if it did.
+        gradients: Hears the backward direction, where that is asked for.
     """
 
     model: nn.Module
@@ -60,6 +62,7 @@ class Collector(Generic[T]):
     heard: dict[Site, Heard[T]] = field(default_factory=dict)
     last: Site | None = None
     raised: Exception | None = None
+    gradients: Gradients | None = None
     # How many calls of the model are open (a model may call itself), and the number of the outermost one.
     _depth: int = 0
     _number: int = 0
@@ -85,6 +88,13 @@ class Collector(Generic[T]):
     def axis_of(self, signal: Tensor) -> int | None:  # noqa: ARG002 - hooks alone don't tell
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
         return None
+
+    def _hear_at(self, site: Site, output: object) -> None:
+        """Take what is at a site, forward and, where asked for, backward."""
+        signal = check_signal(output, site)
+        self._take(site, signal)
+        if self.gradients is not None and isinstance(output, Tensor):
+            self.gradients.note(site, output, channel_axis(site, output))
 
     def _take(self, site: Site, signal: Tensor) -> None:
         heard = self.heard.get(site)
@@ -146,10 +156,15 @@ def check_signal(output: object, site: Site) -> Tensor:
     return _channels_first(output, site)
 
 
+def channel_axis(site: Site, signal: Tensor) -> int:
+    """Return the axis of a site's channels; the last one of (N, T, C) unless the site says otherwise."""
+    if site.channel_axis is None:
+        return 2 if signal.ndim == 3 else 1
+    return site.channel_axis
+
+
 def _channels_first(signal: Tensor, site: Site) -> Tensor:
-    axis = site.channel_axis
-    if axis is None:
-        axis = 2 if signal.ndim == 3 else 1
+    axis = channel_axis(site, signal)
     if axis == 1:
         return signal
     if not 1 <= abs(axis) < signal.ndim:

@@ -15,7 +15,7 @@ from sppkit.joins.joins import Findings, Plan, plan_sites
 from sppkit.joins.name import tell
 from sppkit.joins.observable import check_observable
 from sppkit.joins.observe import Observer
-from sppkit.measuring.collect import Collector, check_signal
+from sppkit.measuring.collect import Collector
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.preserve import attributes_preserved, preserved
@@ -140,6 +140,9 @@ class Finder(Collector[T]):
             self._discover(args, kwargs)
         self._number += 1
         observer = Observer(self._hear)
+        if self.gradients is not None:
+            self.gradients.begin_pass()
+            observer.before_each = self.gradients.settle
         observer.start((args, kwargs))
         self._observer = observer
         observer.__enter__()  # type: ignore[no-untyped-call]
@@ -153,6 +156,8 @@ class Finder(Collector[T]):
         if output is None:  # it raised, or returned nothing
             return
         observer.finish(output)
+        if self.gradients is not None:
+            self.gradients.end_pass()
         self._check_same(tell(observer, self._name))
 
     @property
@@ -185,7 +190,7 @@ class Finder(Collector[T]):
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):
-            self._take(site, check_signal(tensor, site))
+            self._hear_at(site, tensor)
 
     def _check_same(self, found: Findings) -> None:
         fresh, self._fresh = self._fresh, False
@@ -274,7 +279,8 @@ def _copied_tensor(tensor: Tensor) -> Tensor:
         # An expanded tensor stays expanded: what the model does with it depends on its memory.
         once = detached[tuple(slice(1) if stride == 0 else slice(None) for stride in detached.stride())]
         return once.clone().expand(detached.shape)
-    return detached.clone()
+    # In the measured pass the input may be something to differentiate by: its copy takes the same way.
+    return detached.requires_grad_(tensor.requires_grad).clone() if tensor.requires_grad else detached.clone()
 
 
 def _check_capture() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 
 from sppkit.errors import UsageError
-from sppkit.measuring.collect import Collector, check_signal
+from sppkit.measuring.collect import Collector
 from sppkit.measuring.find_modules import find_modules
 from sppkit.measuring.forward.compiled import run_uncompiled
 
@@ -73,15 +73,21 @@ class Listener(Collector[T]):
     def _begin_pass(self, _model: nn.Module, _inputs: object) -> None:
         if self._depth == 0:
             self._number += 1
+            if self.gradients is not None:
+                self.gradients.begin_pass()
         self._depth += 1
 
     def _end_pass(self, _model: nn.Module, _inputs: object, _output: object) -> None:
         self._depth = max(0, self._depth - 1)  # it was not counted if another library's hook raised before ours
+        if self._depth == 0 and self.gradients is not None:
+            self.gradients.end_pass()
 
     def _hook(self, site: Site) -> Hook:
         def reduce_output(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
             if self._depth > 0:
-                self._take(site, check_signal(output, site))
+                self._hear_at(site, output)
+                if self.gradients is not None:
+                    self.gradients.settle()
 
         return uncompiled(reduce_output)
 

@@ -179,12 +179,23 @@ def _run(
 ) -> None:
     with ExitStack() as stack:
         stack.enter_context(full_float32())
-        stack.enter_context(torch.no_grad())
+        backward = probe.gradients
+        if backward is not None:
+            backward.own_backward = False
+            _make_differentiable(model)
+        stack.enter_context(torch.set_grad_enabled(backward is not None))
         seed_torch(seed)
         _warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
         _feed(model, batches, device, probe)
+
+
+def _make_differentiable(model: nn.Module) -> None:
+    """Let autograd follow values through frozen layers, too; ``preserved`` restores the flags."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not parameter.is_inference():
+            parameter.requires_grad_()
 
 
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
@@ -193,7 +204,8 @@ def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) 
         flags = flags or [(module, module.training) for module in model.modules()]
         model.train()
         try:
-            call_model(model, batch, device)
+            with torch.no_grad():
+                call_model(model, batch, device)
         except Exception as error:  # whatever a model raises
             raise explain_failure(error, "during warm-up") from error
     for module, training in flags:
@@ -205,6 +217,8 @@ def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, pro
     for batch in batches:
         try:
             call_model(model, batch, device)
+            if probe.gradients is not None:
+                probe.gradients.send_cotangent()
         except Exception as error:  # whatever a model raises
             if error is probe.raised:  # by the user's own callback
                 raise

@@ -12,13 +12,14 @@ from sppkit.errors import UsageError
 from sppkit.joins.corrections import correct, load_corrections
 from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
+from sppkit.measuring.gradients import Gradients
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
 from sppkit.measuring.reduce import Reducer, merge_kept
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
-from sppkit.registry import DEFAULT_STATISTICS
+from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS
 from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Probe:
             if finds
             else Listener(model, declared_sites(model), reduce, merge_kept, callback)
         )
+        if set(self._stats) & set(GRADIENT_STATISTICS):
+            self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed)
         self._layers, self._junctions = self._build_layers(model)
 
     def _build_layers(self, model: nn.Module) -> tuple[LayerListener[Kept] | None, list[JunctionPaths]]:
@@ -124,6 +127,11 @@ class Probe:
     def findings(self) -> Findings | None:
         """What was found in the first forward pass; None before it, and for a model that declares its sites."""
         return self._listener.findings if isinstance(self._listener, Finder) else None
+
+    @property
+    def gradients(self) -> Gradients | None:
+        """What hears the backward direction, where a statistic of the gradient was asked for."""
+        return self._listener.gradients
 
     @property
     def raised(self) -> Exception | None:

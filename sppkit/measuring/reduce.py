@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from sppkit.sites import LayerRole, Role
+    from sppkit.sites import GradientRole, LayerRole, Role
     from sppkit.stats.channel_moments import ChannelMoments
     from sppkit.stats.statistic import Reduction, Statistic
 
     # By reduction; or, where there is nothing to merge, the statistics themselves, each of shape (), by name.
     Kept = Mapping[Reduction[Any], Any] | Mapping[str, Tensor | float]
 
+# What a block has one of each; other roles are those of layers inside it.
+_OWN_ROLES = {"block_output", "residual_branch", "block_gradient", "branch_gradient"}
+_SEARCHED = {"block_output", "residual_branch"}
 # Every signal at a block's own sites is searched for values that are not finite.
 NONFINITE = "nonfinite"
 
@@ -41,16 +44,16 @@ class Reducer:
         self._names: dict[str, list[str]] = defaultdict(list)
         for name in stats:
             self._names[registry.STATISTICS[name].role].append(name)
-        inside = self._names.keys() - {"block_output", "residual_branch"}
+        inside = self._names.keys() - _OWN_ROLES
         self.layer_roles = frozenset(cast("LayerRole", role) for role in inside)
         # By role, once it is known that one is there: loading a statistic imports its module.
         self._reductions: dict[str, tuple[Reduction[Any], ...]] = {}
 
-    def names(self, role: Role | LayerRole) -> Sequence[str]:
+    def names(self, role: Role | LayerRole | GradientRole) -> Sequence[str]:
         """Return the statistics of a role."""
         return self._names.get(role, ())
 
-    def reduce(self, role: Role | LayerRole, signal: Tensor) -> Kept:
+    def reduce(self, role: Role | LayerRole | GradientRole, signal: Any) -> Kept:
         """Reduce a signal to what its role's statistics need.
 
         Args:
@@ -63,7 +66,7 @@ class Reducer:
         reductions = self._reductions.get(role)
         if reductions is None:
             needed = [load_statistic(name).reduction for name in self.names(role)]
-            always = [] if role in self.layer_roles else [MOMENTS]
+            always = [MOMENTS] if role in _SEARCHED else []
             reductions = self._reductions[role] = tuple(dict.fromkeys([*always, *needed]))
         # A comprehension would be a call of its own.
         kept = {}
@@ -71,7 +74,7 @@ class Reducer:
             kept[reduction] = reduction.reduce(signal)
         return kept
 
-    def summarize(self, role: Role | LayerRole, kept: Kept) -> dict[str, Tensor | float]:
+    def summarize(self, role: Role | LayerRole | GradientRole, kept: Kept) -> dict[str, Tensor | float]:
         """Return the statistics of a role.
 
         Args:
@@ -86,7 +89,7 @@ class Reducer:
         for name in self.names(role):
             statistic = load_statistic(name)
             values[name] = statistic.value(by_reduction[statistic.reduction])
-        if MOMENTS in by_reduction and role not in self.layer_roles:
+        if MOMENTS in by_reduction and role in _SEARCHED:
             moments: ChannelMoments = by_reduction[MOMENTS]
             lost = moments.nonfinite
             values[NONFINITE] = lost if isinstance(lost, int) else lost.sum()

@@ -15,6 +15,7 @@ import torch
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.joins.corrections import load_corrections
 from sppkit.measuring.choose_source import choose_source
+from sppkit.measuring.digest_weights import digest_weights, merge_digests
 from sppkit.measuring.measure import find_joins, run_probe
 from sppkit.measuring.probe import Probe
 from sppkit.prediction.predict import with_predictions
@@ -56,6 +57,8 @@ class _Measured(NamedTuple):
     found: str | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
+    # What tells its weights from another network's; empty where their streams have names.
+    weights: dict[str, str]
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
@@ -84,6 +87,9 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
+    weights = merge_digests([seed.weights for seed in seeds])
+    if weights:
+        record["weights"] = weights
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
@@ -155,6 +161,7 @@ def _measure(
     progress: Progress | None,
 ) -> _Measured:
     dtype = getattr(torch, config.dtype)
+    weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
     count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
 
@@ -177,7 +184,7 @@ def _measure(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     found = None if probe.findings is None else probe.findings.summary
-    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True))
+    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True), weights)
 
 
 def _cast(batch: Batch, dtype: torch.dtype) -> Batch:

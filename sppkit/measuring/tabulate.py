@@ -80,6 +80,9 @@ def _collect(
     sites: Collector[Kept], layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> dict[_Place, float]:
     scalars: dict[_Place, Tensor | float] = {}
+    backward = {} if sites.gradients is None else sites.gradients.kept
+    for (role, block), kept in zip(backward, on_host(backward.values()), strict=True):
+        scalars |= {(block, name): value for name, value in reducer.summarize(role, kept).items()}
     for site, kept in zip(sites.heard, on_host([heard.value for heard in sites.heard.values()]), strict=True):
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():

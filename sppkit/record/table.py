@@ -141,6 +141,8 @@ def why_empty(statistic: str) -> str:
         "activation_input": "no activation modules",
         "normalizer_input": "no normalizers",
         "weights": "no weights that can be balanced",
+        "block_gradient": "no values that autograd differentiates by",
+        "branch_gradient": "no skip connections that are identities",
     }
     return lacking.get(registry.STATISTICS[statistic].role, "not measured")
 

@@ -46,6 +46,8 @@ def _iter_lines(verdict: Verdict) -> Iterator[str]:
         yield ""
     if verdict.findings:
         yield from _iter_table(verdict)
+    for test in verdict.tests:
+        yield f"- {_escape(test)}"
     for notice in verdict.notices:
         yield f"- {_escape(notice)}"
     for step in verdict.next_steps:

@@ -45,6 +45,7 @@ def render_terminal(verdict: Verdict) -> list[RenderableType]:
     lines += _iter_marked("judged", [", ".join(verdict.judged)] if verdict.findings or verdict.missing else [])
     lines += _iter_marked("skipped", verdict.skipped)
     lines += _iter_marked("baseline", [verdict.missing] if verdict.missing and verdict.errors else [])
+    lines += _iter_marked("test", verdict.tests)
     lines += _iter_marked("note", verdict.notices)
     lines += _iter_marked("next", verdict.next_steps)
     return lines

@@ -28,6 +28,8 @@ _WORDS = {
     "reset": "stage's start over the first stage's",
     "addition": "variance over skip plus branch",
     "branch_level": "residual variance over a healthy one",
+    "mean_share": "squared mean's share",
+    "addition_gain": "what the addition takes of the branch",
 }
 
 

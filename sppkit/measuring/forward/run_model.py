@@ -63,7 +63,7 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
     if isinstance(batch, Mapping):
         keywords = {name: _moved(v, device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         with _unchanged(value for value in keywords.values() if isinstance(value, Tensor)):
-            model(**keywords)
+            model(**{name: _differentiable(v) if isinstance(v, Tensor) else v for name, v in keywords.items()})
         return
     if not isinstance(batch, Tensor):
         raise UsageError(f"a batch must be {_FORMS}, not {_kind(batch)}.")
@@ -71,7 +71,12 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
         raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
     moved = _moved(batch, device)
     with _unchanged([moved]):
-        model(moved)
+        model(_differentiable(moved))
+
+
+def _differentiable(value: Tensor) -> Tensor:
+    # No leaf, which a model might not change in place; where nothing is differentiated, the very tensor.
+    return value.detach().requires_grad_().clone() if torch.is_grad_enabled() and value.is_floating_point() else value
 
 
 @contextmanager

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Bound = Literal["max", "min"]
+Level = Literal["error", "warn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +21,7 @@ class Limit:
         max: Largest value that passes.
         min: Smallest value that passes.
         ratio: Largest factor, up or down, from the baseline or the prediction that passes.
+        change: Largest difference, up or down, from the baseline that passes, of what is a share.
         sites: Patterns of block names (``blocks.1*``); all blocks where it is empty.
         level: ``error`` fails, ``warn`` is only said, ``off`` takes away what a preset says of the quantity.
         reason: Why it stands where it does.
@@ -25,6 +30,7 @@ class Limit:
     max: float | None = None
     min: float | None = None
     ratio: float | None = None
+    change: float | None = None
     sites: tuple[str, ...] = ()
     level: str = "error"
     reason: str = ""
@@ -46,7 +52,7 @@ class Limit:
         Returns:
             Whether a value could fail.
         """
-        return self.max is not None or self.min is not None or self.ratio is not None
+        return any(bound is not None for bound in (self.max, self.min, self.ratio, self.change))
 
     def bounds(self) -> list[tuple[Bound, float]]:
         """Return the absolute bounds.
@@ -56,3 +62,25 @@ class Limit:
         """
         pairs = (("max", self.max), ("min", self.min))
         return [(cast("Bound", kind), bound) for kind, bound in pairs if bound is not None]
+
+
+Limits: TypeAlias = "Mapping[str, tuple[Limit, ...]]"
+
+
+def tolerance(
+    limits: Limits, quantity: str, block: str, kind: Literal["ratio", "change"] = "ratio"
+) -> tuple[float, Level] | None:
+    """Return how far a statistic may be from what is expected at a block.
+
+    Args:
+        limits: By quantity.
+        quantity: The statistic, or ``predicted_`` and its name.
+        block: The block's name.
+        kind: Whether it is a factor or a difference.
+
+    Returns:
+        The factor or the difference, and the level, of the last limit that covers the block; None where there is none.
+    """
+    bounds = [(getattr(limit, kind), limit.level) for limit in limits.get(quantity, ()) if limit.covers(block)]
+    fitting = [(cast("float", bound), cast("Level", level)) for bound, level in bounds if bound is not None]
+    return fitting[-1] if fitting else None

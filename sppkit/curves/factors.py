@@ -8,7 +8,7 @@ v' = s + (alpha skip_gain)² r its output's variance, where s is the shortcut's,
 
 In a healthy NF-ResNet both are 1, whatever happened upstream (Brock et al. 2021, section 4: every activation and
 convolution keeps the variance of its input). One pair of activation and convolution that multiplies the variance by q
-instead gives f = q and b = q^n behind n convolutions; a gate of g² gives f = 1 and b = g²; a shortcut that was not
+instead gives f = q and b = q^n after n convolutions; a gate of g² gives f = 1 and b = g²; a shortcut that was not
 divided by beta gives f = beta² and b = 1; zero padding leaves f = 1 and b = the share of taps that it keeps.
 """
 
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.diagnosis.network import stage_positions
+from sppkit.curves.network import stage_positions
 
 if TYPE_CHECKING:
-    from sppkit.diagnosis.evidence import Evidence, Floats
+    from sppkit.curves.curves import Array, Curves
 
 # The shortcut's variance is what is left of the output's without the branch's. Where the branch is more than nine
 # tenths of it, the 4 % by which either scatters on narrow networks would be half of the rest.
@@ -41,22 +41,22 @@ class Factors:
         beta_squared: beta².
     """
 
-    branch: Floats
-    shortcut: Floats
-    beta_squared: Floats
+    branch: Array
+    shortcut: Array
+    beta_squared: Array
 
 
-def block_factors(evidence: Evidence) -> Factors | None:
+def block_factors(curves: Curves) -> Factors | None:
     """Return what each block of a scaled network does to the variance.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
 
     Returns:
         The factors, or None where the network does not scale its signal, its weights leave a mean that would take part
         of the variance, or its layout is unknown.
     """
-    network, count = evidence.network, len(evidence.variance)
+    network, count = curves.network, len(curves.variance)
     scale = network.branch_scale
     if not (network.scaled and network.stages and network.weights not in {"", "none"} and scale is not None):
         return None
@@ -64,53 +64,53 @@ def block_factors(evidence: Evidence) -> Factors | None:
     positions = np.array(stage_positions(network.stages)[:count])
     kept_samples = np.array(network.kept_samples()[:count])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        relative = np.where(evidence.before > 0, beta_squared / evidence.before, np.nan)
-        branch = evidence.branch * relative / kept_taps(evidence)
-        left = evidence.variance - scale * kept_samples * evidence.branch
-        shortcut = np.where((positions == 0) & (left > _LEAST_SHORTCUT * evidence.variance), left * relative, np.nan)
-        shortcut *= _averaged(evidence)
+        relative = np.where(curves.before > 0, beta_squared / curves.before, np.nan)
+        branch = curves.branch * relative / kept_taps(curves)
+        left = curves.variance - scale * kept_samples * curves.branch
+        shortcut = np.where((positions == 0) & (left > _LEAST_SHORTCUT * curves.variance), left * relative, np.nan)
+        shortcut *= _averaged(curves)
     if network.pooled and count:
         # What the first block sees is the largest of nine, neither Gaussian nor centred.
         branch[0] = shortcut[0] = np.nan
     return Factors(branch, shortcut, beta_squared)
 
 
-def _averaged(evidence: Evidence) -> Floats:
+def _averaged(curves: Curves) -> Array:
     """Return of how many independent positions each shortcut takes the mean, which divides the variance by as much."""
-    sizes = evidence.map_sizes.prod(axis=0)
-    if not (evidence.network.averaging and evidence.network.white_input):
+    sizes = curves.map_sizes.prod(axis=0)
+    if not (curves.network.averaging and curves.network.white_input):
         return np.ones_like(sizes)
-    stem = evidence.blocks.loc[evidence.blocks["block"] == 0, ["height", "width"]].astype("float64").to_numpy()
-    before = np.concatenate((stem.prod(axis=1)[:1] if len(stem) else sizes[:1], sizes[:-1]))
-    averaged: Floats = np.maximum(before / sizes, 1.0)
+    stem = curves.positions[curves.blocks == 0]
+    before = np.concatenate((stem[:1] if len(stem) else sizes[:1], sizes[:-1]))
+    averaged: Array = np.maximum(before / sizes, 1.0)
     return averaged
 
 
-def kept_taps(evidence: Evidence) -> Floats:
+def kept_taps(curves: Curves) -> Array:
     """Return the share of a branch's variance that zero padding leaves: (1 - 2/(3n))² per 3x3 convolution on n x n.
 
     Of a row of n positions each outer one lacks one of three taps. Where the stride is 2, only the first one does.
     A normalizer makes up for all but what the last convolution loses.
 
     Args:
-        evidence: The sizes of the maps and what is known of the network.
+        curves: The sizes of the maps and what is known of the network.
 
     Returns:
         One share per residual block.
     """
-    network, basic = evidence.network, evidence.network.convolutions == _BASIC
-    full = kept_by_filter(evidence.map_sizes)
+    network, basic = curves.network, curves.network.convolutions == _BASIC
+    full = kept_by_filter(curves.map_sizes)
     if not network.zero_padding or (network.normalized and not basic):
         return np.ones_like(full)
     if network.normalized:
         return full
-    strided = evidence.starts & (np.arange(len(full)) > 0)
-    first = np.where(strided, kept_by_filter(2 * evidence.map_sizes), full)
-    kept: Floats = first * full if basic else first
+    strided = curves.starts & (np.arange(len(full)) > 0)
+    first = np.where(strided, kept_by_filter(2 * curves.map_sizes), full)
+    kept: Array = first * full if basic else first
     return kept
 
 
-def kept_by_filter(sizes: Floats) -> Floats:
+def kept_by_filter(sizes: Array) -> Array:
     """Return the share of a 3x3 filter's taps that lie inside of a map, on average over its positions.
 
     Args:
@@ -119,5 +119,5 @@ def kept_by_filter(sizes: Floats) -> Floats:
     Returns:
         (1 - 2/(3 height)) (1 - 2/(3 width)).
     """
-    kept: Floats = np.prod(1 - 2 / (3 * sizes), axis=0)
+    kept: Array = np.prod(1 - 2 / (3 * sizes), axis=0)
     return kept

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from sppkit.diagnosis.evidence import Evidence, Floats
+    from sppkit.curves.curves import Array, Curves
 
 # A stage that has built up less than this has nothing to reset that a reader would see.
 _SHOWS_RESET = 1.1
@@ -29,72 +29,72 @@ _SEEN = 5e-4
 _NEAR_BOUND = 0.6
 
 
-def iter_courses(evidence: Evidence, told: Collection[str]) -> Iterator[str]:
+def iter_descriptions(curves: Curves, told: Collection[str]) -> Iterator[str]:
     """Describe the curves.
 
     Args:
-        evidence: The curves and what is known of the network.
+        curves: The curves and what is known of the network.
         told: Statistics that a diagnosis has told about already.
 
     Yields:
         One sentence for each statistic that was measured, is finite, and is not in ``told``.
     """
-    residual = evidence.residual
+    residual = curves.averaged.table.iloc[curves.judged]
     measured = {name for name in ("channel_squared_mean", "channel_variance") if _is_whole(residual, name)}
     # The mean is told as a share of the variance: beside a variance that is lost it means nothing.
-    untold = not set(told) & ({"channel_squared_mean"} | ({"channel_variance"} if evidence.layered else set()))
+    untold = not set(told) & ({"channel_squared_mean"} | ({"channel_variance"} if curves.layered else set()))
     if measured == {"channel_squared_mean", "channel_variance"} and untold:
-        yield from _iter_mean(evidence)
+        yield from _iter_mean(curves)
     if "channel_variance" in measured - set(told):
-        yield _describe_variance(evidence)
+        yield _describe_variance(curves)
     joins = residual[residual["residual_variance"].notna()]
     if "residual_variance" not in told and is_measured(residual, "residual_variance") and len(joins):
-        yield _describe_branch(joins, evidence)
+        yield _describe_branch(joins, curves)
 
 
 def _is_whole(residual: pd.DataFrame, name: str) -> bool:
     return len(residual) > 0 and is_measured(residual, name) and all_finite(residual[name])
 
 
-def _iter_mean(evidence: Evidence) -> Iterator[str]:
-    positive = evidence.variance > 0
+def _iter_mean(curves: Curves) -> Iterator[str]:
+    positive = curves.variance > 0
     if not positive.any():
         return
-    ratio = np.where(positive, evidence.mean / np.where(positive, evidence.variance, 1.0), 0.0)
-    judged = ratio[: max(1, body(evidence))] if evidence.layered else ratio
+    ratio = np.where(positive, curves.mean / np.where(positive, curves.variance, 1.0), 0.0)
+    judged = ratio[: max(1, body(curves))] if curves.layered else ratio
     worst = int(np.argmax(judged))
-    where = f"({evidence.unit} {evidence.number(worst)})"
+    where = f"({curves.unit} {curves.number(worst)})"
     if judged[worst] <= PASSES:
-        yield f"The squared mean is at most {judged[worst]:.1%} of the variance {where}{_yardstick(evidence, judged)}."
+        yield f"The squared mean is at most {judged[worst]:.1%} of the variance {where}{_yardstick(curves, judged)}."
     else:
-        excuse = _excuse(evidence, judged, worst)
+        excuse = _excuse(curves, judged, worst)
         yield f"The squared mean reaches {judged[worst]:.3g} times the variance {where}{excuse}."
 
 
-def _yardstick(evidence: Evidence, ratio: Floats) -> str:
-    network, highest = evidence.network, float(ratio.max())
+def _yardstick(curves: Curves, ratio: Array) -> str:
+    network, highest = curves.network, float(ratio.max())
     if network.known and holds_mean_at_zero(network):
         return ": the mean does not shift"
     bounded = network.centring and network.norm_first and network.activation == "relu" and not network.stored
     return "; a normalizer before ReLU holds it near 47%" if bounded and highest < _NEAR_BOUND else ""
 
 
-def _excuse(evidence: Evidence, ratio: Floats, worst: int) -> str:
-    if evidence.layered:
+def _excuse(curves: Curves, ratio: Array, worst: int) -> str:
+    if curves.layered:
         return " and is taken out again: no mean shift builds up" if takes_mean_out(ratio) else ""
-    if not evidence.network.known:
-        return ", as networks do that have layer normalization or a ReLU behind the addition"
-    count = evidence.counts[worst]
+    if not curves.network.known:
+        return ", as networks do that have layer normalization or a ReLU after the addition"
+    count = curves.independent[curves.judged[worst]]
     return f", which is chance where a channel has {count:.0f} values"
 
 
-def _describe_variance(evidence: Evidence) -> str:
-    residual = evidence.residual
-    if evidence.layered:  # a classifier's scale says nothing of the layers before it
-        residual = residual.iloc[: max(1, body(evidence))]
+def _describe_variance(curves: Curves) -> str:
+    residual = curves.averaged.table.iloc[curves.judged]
+    if curves.layered:  # a classifier's scale says nothing of the layers before it
+        residual = residual.iloc[: max(1, body(curves))]
     variance = residual["channel_variance"]
     first, last, low, high = variance.iloc[0], variance.iloc[-1], variance.min(), variance.max()
-    stages = [] if evidence.layered or evidence.network.post else _stage_ends(residual)
+    stages = [] if curves.layered or curves.network.post else _stage_ends(residual)
     built_up = [(end, following) for (start, end), (following, _) in pairwise(stages) if end > _SHOWS_RESET * start]
     if built_up and all(following < end for end, following in built_up):
         starts, ends = listed(start for start, _ in stages), listed(end for _, end in stages)
@@ -105,8 +105,8 @@ def _describe_variance(evidence: Evidence) -> str:
         within = high / low - 1
         return f"The variance stays at {first:.3g}{f', within {within:.1%}' if within > _SEEN else ''}."
     between = "" if {first, last} == {low, high} else f", between {low:.3g} and {high:.3g}"
-    where = f" at layer {residual['block'].iloc[-1]}" if evidence.layered else ""
-    return f"The variance goes from {first:.3g} to {last:.3g}{where}{between}{_averaging(evidence)}."
+    where = f" at layer {residual['block'].iloc[-1]}" if curves.layered else ""
+    return f"The variance goes from {first:.3g} to {last:.3g}{where}{between}{_averaging(curves)}."
 
 
 def _stage_ends(residual: pd.DataFrame) -> list[tuple[float, float]]:
@@ -114,17 +114,17 @@ def _stage_ends(residual: pd.DataFrame) -> list[tuple[float, float]]:
     return list(zip(groups.first(), groups.last(), strict=True))
 
 
-def _averaging(evidence: Evidence) -> str:
-    network = evidence.network
+def _averaging(curves: Curves) -> str:
+    network = curves.network
     return f": {AVERAGING}" if network.averaging and network.white_input else ""
 
 
-def _describe_branch(joins: pd.DataFrame, evidence: Evidence) -> str:
+def _describe_branch(joins: pd.DataFrame, curves: Curves) -> str:
     means = joins.groupby("stage", sort=False, dropna=False)["residual_variance"].mean()
     # With one block a stage there was nothing to average.
     averaged = " on average" if len(means) == 1 else " as stage means"
     how = "" if len(joins) == len(means) else averaged
-    expected = evidence.network.expected_residual
+    expected = curves.network.expected_residual
     against = "" if expected is None else f"; theory expects {expected:.3g} without borders"
-    what = "variance of the new features" if evidence.appending else "residual variance"
+    what = "variance of the new features" if curves.appending else "residual variance"
     return f"The {what} is {listed(means)}{how}{against}."

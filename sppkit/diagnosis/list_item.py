@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Marked:
+class ListItem:
     """A renderable of one sentence.
 
     Attributes:
@@ -33,7 +33,7 @@ class Marked:
         return Text.assemble((self.mark, self.style), " ", self.text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield the lines, those behind the first one indented.
+        """Yield the lines, those after the first one indented.
 
         Args:
             console: Where it is printed.

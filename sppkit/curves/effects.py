@@ -1,0 +1,173 @@
+"""What two runs are compared by: each quantity of either side at the blocks that both have.
+
+A quantity is judged by the difference of its mean over seeds: of logarithms, so that x2 and x1/2 are as far from 1, or
+of shares, which have no size of their own.
+
+- ``<statistic>``: each statistic of the table; log.
+- ``mean_share``: m / (m + v), squared mean over squared mean plus variance, which is the correlation of two unrelated
+  samples. A squared mean that grows a hundredfold and stays a hundredth of the variance changes nothing; so the squared
+  mean itself is judged only where it outweighs the variance, where the share says little.
+- ``addition_gain``: (v_k - v_(k-1)) / r_k, what the addition takes of the branch's variance: s² for a branch that is
+  scaled by s and independent of the skip; log. Only where the branch is a visible part of the sum.
+- ``growth``: v_last / v_first, over the whole depth; log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sppkit.curves.laws import mean_floor
+from sppkit.curves.seed_spread import log_spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.match_blocks import Matching
+
+MEAN, VARIANCE, BRANCH = "channel_squared_mean", "channel_variance", "residual_variance"
+# Stands for the logarithm of zero: far below any variance, and far above the smallest float.
+_TINY = 1e-60
+# A branch that adds less of the sum's variance is none that could be seen in it.
+_VISIBLE = 0.01
+# An addition that takes variance away (a branch that is not independent) counts as a quarter of what is visible: its
+# logarithm must be some number, and far from a visible one.
+_LEAST = _VISIBLE / 4
+# Where the squared mean is as large as the variance.
+_OUTWEIGHS = 0.5
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One quantity of two runs at their matched blocks.
+
+    Attributes:
+        name: The quantity, as a policy names it.
+        scale: Whether ``new`` and ``base`` are logarithms or shares.
+        new: Shape (seeds of the new run, matched blocks); nan where there is nothing to judge.
+        base: Shape (seeds of the base, matched blocks).
+        channels: C of the matched blocks.
+        prior: Standard deviation over seeds that publications lead to expect, shape (matched blocks,); None where no
+            spread is known, and only paired seeds say anything.
+    """
+
+    name: str
+    scale: Literal["log", "share"]
+    new: Array
+    base: Array
+    channels: Array
+    prior: Array | None = None
+
+
+# docs/gate-proof.md: the squared mean scatters by sqrt(2/C).
+_MEAN_SPREAD = 2.0
+
+
+@dataclass(frozen=True)
+class _Side:
+    signal: Curves
+    places: NDArray[np.int64]
+
+    @property
+    def channels(self) -> Array:
+        """C of the matched blocks."""
+        return self.signal.channels[self.places]
+
+    def log(self, statistic: str) -> Array:
+        logs: Array = np.log(np.maximum(self.signal.values(statistic)[:, self.places], _TINY))
+        return logs
+
+    def before(self) -> Array:
+        """The logarithm of the variance of the block before, in the whole run; nan at the first, and at a new width.
+
+        Returns:
+            Shape (seeds, matched blocks).
+        """
+        logs = np.log(np.maximum(self.signal.values(VARIANCE), _TINY))
+        before = np.concatenate([np.full((len(logs), 1), np.nan), logs[:, :-1]], axis=1)
+        size = np.stack([self.signal.channels, self.signal.per_channel, self.signal.stages])
+        same = np.append(False, (np.diff(size, axis=1) == 0).all(axis=0))
+        return np.where(same, before, np.nan)[:, self.places]
+
+
+def iter_effects(new: Curves, base: Curves, matching: Matching) -> Iterator[Effect]:
+    """Yield what two runs are compared by.
+
+    Args:
+        new: One run.
+        base: The other.
+        matching: Which block is which; at least one pair.
+
+    Yields:
+        Effects.
+    """
+    places, base_places = (np.array(side, dtype=np.int64) for side in zip(*matching.pairs, strict=True))
+    sides = _Side(new, places), _Side(base, base_places)
+    common = [name for name in new.statistics if name in base.statistics]
+    for name in common:
+        if name != MEAN:
+            yield Effect(name, "log", sides[0].log(name), sides[1].log(name), sides[0].channels, _spread(sides, name))
+    if {MEAN, VARIANCE} <= set(common):
+        yield from _iter_mean_effects(*sides)
+    if {BRANCH, VARIANCE} <= set(common):
+        yield _addition(*sides)
+    if VARIANCE in common and not (new.layered or base.layered):
+        yield _growth(*sides)
+
+
+def _iter_mean_effects(new: _Side, base: _Side) -> Iterator[Effect]:
+    logs = [(side.log(MEAN), side.log(VARIANCE)) for side in (new, base)]
+    shares = [_share(*pair) for pair in logs]
+    middle = np.mean([share.mean(axis=0) for share in shares], axis=0)
+    spread = np.sqrt(_MEAN_SPREAD / np.minimum(new.channels, base.channels))
+    # dp = p (1 - p) d log(m/v); what n values and C channels have by chance of a mean that is none, they have or not.
+    floor = np.maximum(mean_floor(new.signal)[new.places], mean_floor(base.signal)[base.places])
+    yield Effect("mean_share", "share", shares[0], shares[1], new.channels, middle * (1 - middle) * spread + floor / 4)
+    outweighs = np.maximum(shares[0].mean(axis=0), shares[1].mean(axis=0)) >= _OUTWEIGHS
+    means = [np.where(outweighs, mean, np.nan) for mean, _ in logs]
+    yield Effect(MEAN, "log", means[0], means[1], new.channels, _spread((new, base), MEAN))
+
+
+def _addition(new: _Side, base: _Side) -> Effect:
+    parts = [_added(side) for side in (new, base)]
+    seen = np.maximum(*(part.mean(axis=0) for part in parts)) >= _VISIBLE
+    gains = [
+        np.where(seen, np.log(np.maximum(part, _LEAST)) + side.log(VARIANCE) - side.log(BRANCH), np.nan)
+        for part, side in zip(parts, (new, base), strict=True)
+    ]
+    return Effect("addition_gain", "log", gains[0], gains[1], new.channels)
+
+
+def _added(side: _Side) -> Array:
+    part: Array = -np.expm1(side.before() - side.log(VARIANCE))
+    return part
+
+
+def _growth(new: _Side, base: _Side) -> Effect:
+    logs = [side.log(VARIANCE) for side in (new, base)]
+    growths = [np.full_like(log, np.nan) for log in logs]
+    for growth, log in zip(growths, logs, strict=True):
+        growth[:, -1] = log[:, -1] - log[:, 0] if log.shape[1] > 1 else np.nan
+    return Effect("growth", "log", growths[0], growths[1], new.channels)
+
+
+def _share(mean: Array, variance: Array) -> Array:
+    # Overflow is a share of 0 or 1.
+    share: Array = np.exp(-np.logaddexp(0.0, variance - mean))
+    return share
+
+
+def _spread(sides: tuple[_Side, _Side], statistic: str) -> Array:
+    spread: Array = np.maximum(*(_expected_spread(side.signal, statistic)[side.places] for side in sides))
+    return spread
+
+
+def _expected_spread(signal: Curves, statistic: str) -> Array:
+    # Of a network that nobody described the seeds must tell whether anything normalizes (``depth_spread``).
+    forgets = signal.normalized or not signal.network.known
+    return log_spread(statistic, signal.channels, signal.per_channel, normalized=forgets)

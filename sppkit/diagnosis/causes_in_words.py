@@ -1,0 +1,163 @@
+"""What a hypothesis about a block says: the numbers that imply it, and every cause that they leave open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sppkit.diagnosis.expectation import share
+from sppkit.diagnosis.factors_in_words import name_factor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sppkit.diagnosis.expectation import Comparison
+
+DEAD = "the branch is dead: its last gain or weight is 0, or an activation lets nothing through"
+NO_RESET = "the variance does not reset: the transition's shortcut is not projected from the normalized input"
+ALONE = "the skip is missing: of branch and shortcut only the branch is left"
+# A sum that keeps less than this of its skip, or of its branch, has lost it: seeds move either by a tenth.
+_NOTHING = 0.12
+# Of two signals of one variance that are the same, the sum has twice the variance that independent ones have.
+_CORRELATED = 2.0
+
+
+def another_input(seen: Comparison, row: int) -> str:
+    """Return words for a first row that is another, its mean as well as its variance or alone."""
+    pool = ", its pooling" if _may_pool(seen) else ""
+    return f"{_first(seen, row)} changed: a mean or a bias{pool} or its scale ({_told(seen, row)})"
+
+
+def input_scale(seen: Comparison, row: int) -> str:
+    """Return words for a first row of another variance, with the same share of the mean."""
+    return f"{_first(seen, row)} has another scale: variance ×{seen.variance_factor[row]:.3g}, and the mean with it"
+
+
+def scaled_branch(seen: Comparison, row: int, where: str, *, sure: bool) -> str:
+    """Return words for a branch of another variance that brings no more of a mean than that explains."""
+    factor = f"the branch's variance is ×{seen.branch_factor[row]:.3g} of what it should be"
+    if sure:
+        return f"{factor}{where}: {name_factor(seen, row)}"
+    told = "" if np.isnan(share_change(seen, row)) else f", and {_shift(seen, row)}, which seeds alone may do"
+    return f"{factor}{where}{told}: {_means(seen, row)}, or its scale"
+
+
+def share_change(seen: Comparison, row: int) -> float:
+    """Return by how much the squared mean's share of the second moment is more than it should be."""
+    now, due = share(seen.mean, seen.variance)[row], share(seen.expected_mean, seen.expected_variance)[row]
+    return float(now - due)
+
+
+def shifted_branch(seen: Comparison, row: int, where: str) -> str:
+    """Return words for a branch of another variance whose mean is another by more than that explains."""
+    return (
+        f"{_shift(seen, row)}, and the branch's variance is ×{seen.branch_factor[row]:.3g}{where}: {_means(seen, row)}"
+    )
+
+
+def shifted_block(seen: Comparison, row: int) -> str:
+    """Return words for a block or layer whose mean and variance are others, without any law of how they add."""
+    seen_there = f"{_shift(seen, row)}, and the variance is ×{seen.variance_factor[row]:.3g}"
+    if seen.curves.layered or not seen.branch[row] > 0:
+        return f"{seen_there}: {_means(seen, row)}"
+    after = "an activation or a normalizer" if _may_normalize(seen) else "an activation"
+    return (
+        f"{seen_there}, while the branch is sound: {_bias(seen)}, or the shortcut, or {after} after the addition, is "
+        "another or missing"
+    )
+
+
+def scaled_block(seen: Comparison, row: int, where: str) -> str:
+    """Return words for a block or layer of another variance, with the same share of the mean."""
+    factor = seen.variance_factor[row]
+    if seen.curves.layered or not seen.branch[row] > 0:
+        normalizer = (
+            "a normalizer is missing or uses stored statistics (eval mode), or " if _may_normalize(seen) else ""
+        )
+        return f"the variance is ×{factor:.3g}{where}: {normalizer}the scale of its weights or gain is another"
+    less = "missing or smaller, or the branch is scaled twice or dropped (stochastic depth, alpha, skip gain)"
+    more = "larger, or the branch is added with a larger factor (alpha, skip gain)"
+    if 1 < factor < _CORRELATED:
+        more += ", or weights with a mean make the branch follow the shortcut"
+    return (
+        f"the branch is sound and the variance is ×{factor:.3g}{where}: the shortcut is {more if factor > 1 else less}"
+    )
+
+
+def added_mean(seen: Comparison, row: int, where: str) -> str:
+    """Return words for a mean that comes without variance."""
+    normalizer = ", or a normalizer stands elsewhere" if _may_normalize(seen) else ""
+    weights = "weights have another mean, or an activation is another or has an offset"
+    return f"{_shift(seen, row)}, and no variance with it{where}: {_bias(seen)}, {weights}{normalizer}"
+
+
+def another_sum(seen: Comparison, row: int, where: str, found: Sequence[str]) -> str:
+    """Return words for a sound branch whose sum with the skip is another."""
+    sound = f"the branch is sound, and its sum with the skip is not{where}"
+    if found:
+        return f"{sound}: {'; or '.join(found)}"
+    return (
+        f"{sound}; {_shift(seen, row)}: the skip is missing, reads another tensor or has another mean, or a bias or an "
+        "activation stands after the addition"
+    )
+
+
+def taken(seen: Comparison, factor: float) -> str:
+    """Return words for a sum that takes so much of its branch's variance."""
+    if factor < _NOTHING:
+        return "the branch is not added (a skip gain of 0, or stochastic depth drops it)"
+    gain = "alpha or the skip gain is" if seen.curves.network.known else "a factor before the addition (alpha) is"
+    less = " too small (scaled twice), or stochastic depth has dropped it for some samples"
+    return f"×{factor:.3g} of the branch's variance is added: {gain}{less if factor < 1 else ' too large'}"
+
+
+def kept(factor: float) -> str:
+    """Return words for a sum that keeps so much of its skip's variance."""
+    if factor < _NOTHING:
+        return "the skip is missing"
+    return f"×{factor:.3g} of the skip's variance is kept: the skip is scaled, or reads another tensor"
+
+
+def _shift(seen: Comparison, row: int) -> str:
+    now = float(share(seen.mean, seen.variance)[row])
+    due = float(share(seen.expected_mean, seen.expected_variance)[row])
+    return f"the mean {'shifts' if now > due else 'falls'}, from {due:.2g} to {now:.2g} of the second moment"
+
+
+def _means(seen: Comparison, row: int) -> str:
+    grew = seen.mean[row] * seen.expected_variance[row] > seen.expected_mean[row] * seen.variance[row]
+    others = f"{'weights are not centred' if grew else 'weights are centred'}, {_bias(seen)}"
+    if not _may_normalize(seen):
+        return f"{others}, or the activation is another or missing"
+    order = (
+        "stands before the activation instead of after it"
+        if grew
+        else "stands after the activation instead of before it (BatchNorm and ReLU swapped)"
+    )
+    normalizer = f"a normalizer is missing, uses stored statistics (eval mode) or {order}"
+    return f"{normalizer}; or {others}, or the activation is another or missing"
+
+
+def _bias(seen: Comparison) -> str:
+    return "a bias is not 0" if seen.sides == 1 else "a bias is another"
+
+
+def _may_normalize(seen: Comparison) -> bool:
+    return seen.curves.network.norm != "none"
+
+
+def _may_pool(seen: Comparison) -> bool:
+    network = seen.curves.network
+    return network.pooled or not network.known
+
+
+def _first(seen: Comparison, row: int) -> str:
+    if seen.curves.names[row] == "input":
+        return "the input"
+    return "the input or the first layer" if seen.curves.layered else "the input or the stem"
+
+
+def _told(seen: Comparison, row: int) -> str:
+    pairs = (("squared mean", seen.mean, seen.expected_mean), ("variance", seen.variance, seen.expected_variance))
+    return ", ".join(f"{name} {due[row]:.3g} → {now[row]:.3g}" for name, now, due in pairs)

@@ -1,0 +1,167 @@
+"""Two runs held against each other: what changed, by how much, and which test says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sppkit.curves.effects import MEAN, iter_effects
+from sppkit.curves.match_blocks import match
+from sppkit.gate.paired import paired_effect, seeds_agree
+from sppkit.gate.pairing import pair
+from sppkit.gate.unpaired import FALSE_ALARM, unpaired_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from sppkit.curves.curves import Array, Curves
+    from sppkit.curves.effects import Effect
+    from sppkit.curves.match_blocks import Matching
+    from sppkit.gate.pairing import Pairing
+    from sppkit.gate.policy import Policy
+    from sppkit.gate.verdict import Level
+
+_LARGEST_LOG = 700.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One quantity at one block in two runs.
+
+    Attributes:
+        statistic: The quantity's name.
+        place: The block's place in the new run.
+        scale: Whether ``size`` is the logarithm of a ratio, or a difference of shares.
+        found: In the new run; the geometric mean over seeds, or the mean of shares.
+        expected: The same in the base.
+        size: How far apart they are, by ``scale``.
+        is_real: Whether the seeds show it: all of them, where they are paired, or beyond chance.
+        chance: Probability that seeds alone do this anywhere in the network; None where seeds are paired, and chance
+            plays no part.
+    """
+
+    statistic: str
+    place: int
+    scale: Literal["log", "share"]
+    found: float
+    expected: float
+    size: float
+    is_real: bool
+    chance: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """``found`` over ``expected``; None where that is no number."""
+        if self.scale == "log":
+            return math.exp(max(-_LARGEST_LOG, min(_LARGEST_LOG, self.size)))
+        return self.found / self.expected if self.expected > 0 else None
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it is for the better: a mean that shifts less."""
+        return self.statistic in {MEAN, "mean_share"} and self.size < 0
+
+    def limit(self, policy: Policy, name: str) -> tuple[float, Level] | None:
+        """Return the largest size that passes at the block of a name, and the level; None where there is none."""
+        if self.scale == "share":
+            return policy.change(self.statistic, name)
+        allowed = policy.ratio(self.statistic, name)
+        return None if allowed is None else (math.log(allowed[0]), allowed[1])
+
+    def matters(self, policy: Policy, name: str) -> bool:
+        """Tell whether it is real and beyond its limit.
+
+        Returns:
+            Whether it counts.
+        """
+        limit = self.limit(policy, name)
+        return limit is not None and self.is_real and abs(self.size) > limit[0]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All that two runs show of each other.
+
+    Attributes:
+        new: One run.
+        base: The other.
+        matching: Which block is which.
+        pairing: Which rows are paired.
+        changes: Every quantity at every matched block, quantity by quantity.
+        smallest: Log of the smallest ratio of variances that each unpaired block can show, shape (matched blocks,);
+            nan where they are paired.
+    """
+
+    new: Curves
+    base: Curves
+    matching: Matching
+    pairing: Pairing
+    changes: tuple[Change, ...]
+    smallest: Array
+
+
+def compare(new: Curves, base: Curves) -> Compared:
+    """Hold two runs against each other.
+
+    Args:
+        new: One run.
+        base: The other.
+
+    Returns:
+        What changed.
+    """
+    matching = match(new, base)
+    pairing = pair(new, base, matching)
+    effects = list(iter_effects(new, base, matching)) if matching.pairs else []
+    forgets = new.normalized and base.normalized
+    places = [place for place, _ in matching.pairs]
+    # Where spreads grow from block to block, each has its own.
+    groups = new.stages[places] if forgets else np.arange(len(places))
+    judged = [_Judged(effect, pairing, groups, forgets=forgets) for effect in effects]
+    changes = tuple(change for item in judged for change in item.iter_changes(matching))
+    smallest = next((item.smallest for item in judged if item.effect.name == "channel_variance"), np.array([]))
+    return Compared(new, base, matching, pairing, changes, smallest)
+
+
+class _Judged:
+    """An effect by the test that its blocks allow."""
+
+    def __init__(self, effect: Effect, pairing: Pairing, groups: NDArray[np.int64], *, forgets: bool) -> None:
+        self.effect = effect
+        count = len(groups)
+        self.is_paired = np.arange(count) < pairing.until
+        self.size, self.chance, self.smallest = unpaired_effect(effect, groups, forgets=forgets)
+        self.is_real = self.chance < FALSE_ALARM
+        if pairing.seeds:
+            size, real = paired_effect(effect, pairing)
+            if pairing.is_guess:
+                # The rows themselves must say that chance has no part.
+                self.is_paired |= seeds_agree(effect, pairing)
+            self.size = np.where(self.is_paired, size, self.size)
+            self.is_real = np.where(self.is_paired, real, self.is_real)
+        self.smallest = np.where(self.is_paired, np.nan, self.smallest)
+
+    def iter_changes(self, matching: Matching) -> Iterator[Change]:
+        """Yield the effect block by block."""
+        found, expected = (_shown(side, self.effect.scale) for side in (self.effect.new, self.effect.base))
+        for at in np.flatnonzero(np.isfinite(self.size)):
+            yield Change(
+                self.effect.name,
+                matching.pairs[at][0],
+                self.effect.scale,
+                float(found[at]),
+                float(expected[at]),
+                float(self.size[at]),
+                bool(self.is_real[at]),
+                None if self.is_paired[at] else float(self.chance[at]),
+            )
+
+
+def _shown(values: Array, scale: Literal["log", "share"]) -> Array:
+    mean: Array = values.mean(axis=0)
+    return mean if scale == "share" else np.exp(np.minimum(mean, _LARGEST_LOG))
