@@ -12,14 +12,15 @@ from sppkit.errors import UsageError
 from sppkit.joins.corrections import correct, load_corrections
 from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
-from sppkit.measuring.gradients import Gradients
+from sppkit.measuring.backward.cotangent import why_undifferentiable
+from sppkit.measuring.backward.gradients import Gradients
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
 from sppkit.measuring.reduce import Reducer, merge_kept
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
-from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS
+from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS, STATISTICS
 from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
@@ -91,6 +92,31 @@ class Probe:
         if set(self._stats) & set(GRADIENT_STATISTICS):
             self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed)
         self._layers, self._junctions = self._build_layers(model)
+
+    def sends_back(self, model: nn.Module) -> bool:
+        """Take gradients by sending noise back after each pass, instead of listening to the user's backward passes.
+
+        Returns:
+            Whether there is anything to do so for: a statistic of the gradient, and a model that has one.
+        """
+        gradients = self.gradients
+        if gradients is None:
+            return False
+        gradients.own_backward, gradients.reason = False, why_undifferentiable(model)
+        return gradients.reason is None
+
+    def check_gradient(self) -> None:
+        """Check that there is a gradient where one was asked for by name.
+
+        Raises:
+            UsageError: If there is none at all.
+        """
+        gradients = self.gradients
+        everything = set(self._stats) == set(STATISTICS)  # then what applies is enough
+        if gradients is not None and not gradients.kept and gradients.reason is not None and not everything:
+            raise UsageError(
+                f"there is no gradient to measure: {gradients.reason}\nLeave the gradient out of the statistics."
+            )
 
     def _build_layers(self, model: nn.Module) -> tuple[LayerListener[Kept] | None, list[JunctionPaths]]:
         # Nothing is hooked inside the blocks unless a statistic needs it.
