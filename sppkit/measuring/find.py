@@ -190,6 +190,8 @@ class Finder(Collector[T]):
             )
         self._plan = plan_sites(found)
         self.sites, self.findings, self._fresh = self._plan.sites, found, True
+        if self.gradients is not None:
+            self.gradients.identities = self._plan.identities
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):

@@ -10,6 +10,7 @@ from torch import Tensor
 from sppkit.config.parsers import parse_seed, statistics
 from sppkit.errors import UsageError
 from sppkit.joins.corrections import correct, load_corrections
+from sppkit.measuring.backward.scale import read_scale
 from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
 from sppkit.measuring.backward.cotangent import why_undifferentiable
@@ -43,6 +44,9 @@ class Probe:
     A context that was left can be entered again: what comes then is merged with what came before. A probe only
     listens: what the user's own forward passes change in the model stays changed.
 
+    With ``stats="spp,gradient"`` it hears the user's own backward passes, too, those that run inside the context: every
+    one of them counts, and a forward pass without one leaves the columns empty.
+
     >>> import torch, sppkit
     >>> model = sppkit.build_model("nf-resnet", stages=(1, 1), width=0.125)
     >>> with sppkit.Probe(model) as probe:
@@ -60,6 +64,7 @@ class Probe:
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
         sites: str | Path | Mapping[str, Any] | None = None,
+        loss_scale: object = None,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
@@ -72,6 +77,8 @@ class Probe:
                 moments of its channels, which only merging needs.
             sites: Corrections of what is found: the path of a TOML file, or what it holds (``docs/any-model.md``).
                 ``"found"`` corrects nothing. Either finds the joins of a model that declares its sites as well.
+            loss_scale: What the loss is multiplied by before its backward pass, a number or the ``GradScaler`` that
+                does it; gradients are divided by it.
 
         Raises:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
@@ -90,7 +97,7 @@ class Probe:
             else Listener(model, declared_sites(model), reduce, merge_kept, callback)
         )
         if set(self._stats) & set(GRADIENT_STATISTICS):
-            self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed)
+            self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed, scale=read_scale(loss_scale))
         self._layers, self._junctions = self._build_layers(model)
 
     def sends_back(self, model: nn.Module) -> bool:

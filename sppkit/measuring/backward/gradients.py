@@ -14,7 +14,7 @@ from sppkit.measuring.backward.cotangent import draw_cotangent
 from sppkit.measuring.backward.identity_skip import joined_by_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from typing import TypeAlias
 
     from torch.utils.hooks import RemovableHandle
@@ -42,6 +42,7 @@ class _Value:
     axis: int
     shape: torch.Size
     like: Tensor
+    view: bool
     edge: GradientEdge | None = None
     leaf: Tensor | None = None
 
@@ -55,8 +56,9 @@ class _Value:
     def channels_first(self, gradient: Tensor) -> Tensor:
         return gradient.movedim(self.axis, 1)
 
-    def zero(self) -> Tensor:
-        return self.like.new_zeros(()).expand(self.shape)
+    def without_gradient(self) -> Tensor | None:
+        """Return the gradient of a value that nothing comes back to: 0, but for a view of what is read otherwise."""
+        return None if self.view else self.like.new_zeros(()).expand(self.shape)
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Gradients:
         seed: Of the cotangent's stream.
         scale: What the user's gradients are divided by.
         own_backward: Whether the user runs the backward pass; otherwise ``send_cotangent`` does.
+        identities: Blocks that may be the row before plus their branch; None where only the graph tells.
         kept: What was kept, by role and block.
         reason: Why nothing was heard, or less than was asked for, in a sentence.
     """
@@ -89,6 +92,7 @@ class Gradients:
     seed: int
     scale: Scale | None = None
     own_backward: bool = True
+    identities: Collection[int] | None = None
     kept: dict[tuple[GradientRole, int], Kept] = field(default_factory=dict)
     reason: str | None = None
     _values: list[_Value] = field(default_factory=list)
@@ -109,7 +113,8 @@ class Gradients:
     def settle(self) -> None:
         """Look up where autograd made the values that were noted, before anything changes them."""
         for site, value, axis in self._pending:
-            noted = _Value(site, axis, value.shape, torch.empty(0, dtype=value.dtype, device=value.device))
+            like = torch.empty(0, dtype=value.dtype, device=value.device)
+            noted = _Value(site, axis, value.shape, like, value._is_view())  # noqa: SLF001 - torch's own name for it
             if value.grad_fn is not None:
                 noted.edge = GradientEdge(value.grad_fn, value.output_nr)
             elif value.requires_grad:
@@ -128,7 +133,7 @@ class Gradients:
             return
         edges = [value.locate() for value in self._values]
         ends = [GradientEdge(item.grad_fn, item.output_nr) for item in outputs if item.grad_fn is not None]
-        joined = joined_by_identity(edges, [*ends, *[edge for edge in edges[-1:] if edge is not None]])
+        joined = self._joined(edges, ends)
         # A block whose branch shows at the value before it, and the gradient at its output once that is there.
         after: _Branch | None = None
         for value, edge, is_joined in zip(reversed(self._values), reversed(edges), reversed(joined), strict=True):
@@ -160,18 +165,27 @@ class Gradients:
         if edges[-1] is None:
             self.reason = _CUT.format(values[-1].site.name)
             return
-        joined = joined_by_identity(edges, edges[-1:])  # type: ignore[arg-type] # the last one is there
+        joined = self._joined(edges, [])
         cotangent = draw_cotangent(values[-1].shape, values[-1].like, self.seed, number)
         gradients = self._differentiate(edges, cotangent)
         after: Tensor | None = None
         while gradients:  # each is given back as soon as the one before it is there
             index, gradient = len(gradients) - 1, gradients.pop()
-            gradient = values[index].zero() if gradient is None else gradient
-            self._take(values[index], gradient)
-            if after is not None and joined[index + 1]:
+            gradient = values[index].without_gradient() if gradient is None else gradient
+            if gradient is not None:
+                self._take(values[index], gradient)
+            if gradient is not None and after is not None and joined[index + 1]:
                 self._take_branch(values[index + 1].site.block, values[index], gradient, after)
             after = gradient
         self._forget_places()
+
+    def _joined(self, edges: list[GradientEdge | None], outputs: list[GradientEdge]) -> list[bool]:
+        ends = [*outputs, *(edge for edge in edges[-1:] if edge is not None)]
+        joined = joined_by_identity(edges, ends)
+        known = self.identities
+        return [
+            found and (known is None or v.site.block in known) for v, found in zip(self._values, joined, strict=True)
+        ]
 
     def _differentiate(self, edges: list[GradientEdge | None], cotangent: Tensor) -> list[Tensor | None]:
         reached = [edge for edge in edges if edge is not None]
