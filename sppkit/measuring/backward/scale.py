@@ -28,7 +28,7 @@ def read_scale(scale: Any) -> Callable[[], float] | None:
         return None
     if callable(getattr(scale, "get_scale", None)):
         return lambda: float(scale.get_scale())
-    if not isinstance(scale, Real) or isinstance(scale, bool) or not 0 < scale < math.inf:
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) < math.inf:
         raise UsageError(f"loss_scale must be a number of more than 0 or a GradScaler, not {scale!r:.60}.")
     number = float(scale)
     return lambda: number
