@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("command", choices=("train", "longer", "measure", "verdicts"))
     parser.add_argument("--only", default="", metavar="PREFIX", help="cases whose names begin so")
     parser.add_argument("--tables", type=Path, default=measure.TABLES, metavar="FILE", help="where tables are kept")
-    parser.add_argument("--stats", metavar="NAMES", help="statistics to measure, separated by commas")
+    parser.add_argument("--stats", default=measure.STATS, metavar="NAMES", help="statistics, separated by commas")
     options = parser.parse_args()
     if options.command == "measure":
         measure.measure_all(options.tables, options.only, options.stats)
