@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RESULTS = Path(__file__).with_name("results.jsonl")
-# In the order in which they run: the first ones decide most cases.
 SETTINGS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adam-3e-3": lambda parameters: torch.optim.Adam(parameters, lr=3e-3),
     "sgd-0.01": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
@@ -110,9 +109,9 @@ def environment() -> dict[str, Any]:
 
 
 def _iter_runs() -> Iterator[tuple[Case, str, int]]:
-    for seed in SEEDS:
-        for setting in SETTINGS:
-            for case in cases():
+    for case in cases():
+        for seed in SEEDS:
+            for setting in SETTINGS:
                 yield case, setting, seed
 
 
