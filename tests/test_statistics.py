@@ -21,7 +21,8 @@ from sppkit.models.normalizers.independent_component import IndependentComponent
 from sppkit.registry import FURTHER_STATISTICS, STATISTICS
 from sppkit.stats.enorm_gap import JunctionNorms, weight_norms
 
-SIGNAL = tuple(name for name in FURTHER_STATISTICS if STATISTICS[name].role != "weights")
+# Of one signal; the others are of weights, and of two gradients.
+SIGNAL = tuple(name for name in FURTHER_STATISTICS if STATISTICS[name].role not in {"weights", "branch_gradient"})
 
 
 def statistic(name: str, *batches: Tensor) -> float:
@@ -77,6 +78,14 @@ def twin_correlation(batches: tuple[Tensor, ...]) -> float:
     return float(table[~np.eye(len(table), dtype=bool)].mean())
 
 
+def twin_second_moment(batches: tuple[Tensor, ...]) -> float:
+    return float(np.mean([np.mean(row**2) for row in rows(batches)]))
+
+
+def twin_squared_mean(batches: tuple[Tensor, ...]) -> float:
+    return float(np.mean([np.mean(row) ** 2 for row in rows(batches)]))
+
+
 TWINS: dict[str, Callable[[tuple[Tensor, ...]], float]] = {
     "dead_fraction": twin_dead,
     "always_on_fraction": twin_always_on,
@@ -84,6 +93,8 @@ TWINS: dict[str, Callable[[tuple[Tensor, ...]], float]] = {
     "elimination_distance": twin_elimination,
     "instance_style_share": twin_style,
     "channel_correlation": twin_correlation,
+    "gradient_second_moment": twin_second_moment,
+    "gradient_squared_mean": twin_squared_mean,
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.curves.factors import kept_taps
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
+from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def measured(curves: Curves, quantity: str) -> Quantity | None:
 
 def _healthy_branch(curves: Curves) -> Array:
     network, size = curves.network, curves.values("residual_variance").shape
-    activation = HEALTHY_VARIANCE.get(network.activation or "relu")
+    activation = activation_facts(network.activation or "relu").variance
     gate = 0.25 if network.se else 1.0
     if network.arch == "nf-resnet":
         return _scaled_branch(curves)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
+from sppkit.joins.judge import IDENTITY
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -199,11 +200,13 @@ class Plan:
         sites: In the order of the table.
         keys: Where each site's signal is made.
         at: The sites of every place.
+        identities: Blocks whose skip is the value of the row before, from which alone their branch is computed.
     """
 
     sites: list[Site] = field(default_factory=list)
     keys: dict[Site, Key] = field(default_factory=dict)
     at: dict[Key, list[Site]] = field(default_factory=dict)
+    identities: set[int] = field(default_factory=set)
 
     def add(self, site: Site, value: Value) -> None:
         """Add a site.
@@ -242,6 +245,9 @@ def plan_sites(findings: Findings) -> Plan:
         if join.branch is not None:
             plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch)
         plan.add(_site(block, stage, join.name, "block_output", join.output), join.output)
+        if join.reason == IDENTITY and join.skip is not None and first is not None and join.skip.key == first.key:
+            plan.identities.add(block)
+        first = join.output
     return plan
 
 

@@ -147,8 +147,6 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.before_each is not None:
-            self.before_each()
         operation = operation_of(func)
         if operation.composite and torch.is_inference_mode_enabled():
             with self:
@@ -157,6 +155,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return result
         tensors = [tensor for tensor in iter_arguments(args, kwargs) if is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
+        if self.before_each is not None:
+            self.before_each()
         result = func(*args, **kwargs)
         if any(node is not None for node in before):
             self._record(operation, args, kwargs, list(zip(tensors, before, strict=True)), result)

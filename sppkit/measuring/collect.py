@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from sppkit.measuring.gradients import Gradients
+    from sppkit.measuring.backward.gradients import Gradients
     from sppkit.sites import Site
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ from sppkit.joins.joins import Findings, Plan, plan_sites
 from sppkit.joins.name import tell
 from sppkit.joins.observable import check_observable
 from sppkit.joins.observe import Observer
+from sppkit.joins.operands import iter_tensors
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
@@ -123,6 +124,8 @@ class Finder(Collector[T]):
     def _close(self) -> None:
         self._depth, self._open = 0, False
         self._stop()
+        if self.gradients is not None:
+            self.gradients.close()
 
     def _stop(self) -> None:
         observer, self._observer = self._observer, None
@@ -157,7 +160,7 @@ class Finder(Collector[T]):
             return
         observer.finish(output)
         if self.gradients is not None:
-            self.gradients.end_pass()
+            self.gradients.end_pass(iter_tensors(output))
         self._check_same(tell(observer, self._name))
 
     @property
@@ -187,6 +190,8 @@ class Finder(Collector[T]):
             )
         self._plan = plan_sites(found)
         self.sites, self.findings, self._fresh = self._plan.sites, found, True
+        if self.gradients is not None:
+            self.gradients.identities = self._plan.identities
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 
 from sppkit.errors import UsageError
+from sppkit.joins.operands import iter_tensors
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.find_modules import find_modules
 from sppkit.measuring.forward.compiled import run_uncompiled
@@ -62,6 +63,8 @@ class Listener(Collector[T]):
         while self._handles:
             self._handles.pop().remove()
         self._eager.close()
+        if self.gradients is not None:
+            self.gradients.close()
 
     def _register(self, modules: Sequence[nn.Module]) -> None:
         self._handles.append(self.model.register_forward_pre_hook(self._begin_pass, prepend=True))
@@ -77,10 +80,10 @@ class Listener(Collector[T]):
                 self.gradients.begin_pass()
         self._depth += 1
 
-    def _end_pass(self, _model: nn.Module, _inputs: object, _output: object) -> None:
+    def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)  # it was not counted if another library's hook raised before ours
         if self._depth == 0 and self.gradients is not None:
-            self.gradients.end_pass()
+            self.gradients.end_pass(iter_tensors(output))
 
     def _hook(self, site: Site) -> Hook:
         def reduce_output(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:

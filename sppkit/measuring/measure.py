@@ -10,6 +10,7 @@ import torch
 
 from sppkit.config.parsers import whole_number
 from sppkit.errors import MeasurementError, UsageError
+from sppkit.measuring.backward.cotangent import differentiable
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import attributes_preserved, preserved
@@ -79,6 +80,7 @@ def measure(
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
     warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
     _measure(probe, model, chosen, device, mode, int(seed), warm_up)
+    probe.check_gradient()
     return probe.table()
 
 
@@ -165,6 +167,7 @@ def run_probe(
     """
     with preserved(model):
         _run(probe, model, batches, device, mode, seed, warmup)
+    probe.check_gradient()
     return probe.table()
 
 
@@ -179,23 +182,12 @@ def _run(
 ) -> None:
     with ExitStack() as stack:
         stack.enter_context(full_float32())
-        backward = probe.gradients
-        if backward is not None:
-            backward.own_backward = False
-            _make_differentiable(model)
-        stack.enter_context(torch.set_grad_enabled(backward is not None))
+        stack.enter_context(differentiable(model) if probe.sends_back(model) else torch.no_grad())
         seed_torch(seed)
         _warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
         _feed(model, batches, device, probe)
-
-
-def _make_differentiable(model: nn.Module) -> None:
-    """Let autograd follow values through frozen layers, too; ``preserved`` restores the flags."""
-    for parameter in model.parameters():
-        if parameter.is_floating_point() and not parameter.is_inference():
-            parameter.requires_grad_()
 
 
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
@@ -217,12 +209,12 @@ def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, pro
     for batch in batches:
         try:
             call_model(model, batch, device)
-            if probe.gradients is not None:
-                probe.gradients.send_cotangent()
         except Exception as error:  # whatever a model raises
             if error is probe.raised:  # by the user's own callback
                 raise
             raise explain_failure(error, reached(probe.last)) from error
+        if probe.gradients is not None:
+            probe.gradients.send_cotangent()
         fed += 1
     if fed == 0:
         raise UsageError("there is no batch to measure: the inputs are empty.")

@@ -10,16 +10,18 @@ from torch import Tensor
 from sppkit.config.parsers import parse_seed, statistics
 from sppkit.errors import UsageError
 from sppkit.joins.corrections import correct, load_corrections
+from sppkit.measuring.backward.cotangent import why_undifferentiable
+from sppkit.measuring.backward.gradients import Gradients
+from sppkit.measuring.backward.scale import read_scale
 from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
-from sppkit.measuring.gradients import Gradients
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
 from sppkit.measuring.reduce import Reducer, merge_kept
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
-from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS
+from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS, STATISTICS
 from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ class Probe:
     A context that was left can be entered again: what comes then is merged with what came before. A probe only
     listens: what the user's own forward passes change in the model stays changed.
 
+    With ``stats="spp,gradient"`` it hears the user's own backward passes, too, those that run inside the context: every
+    one of them counts, and a forward pass without one leaves the columns empty.
+
     >>> import torch, sppkit
     >>> model = sppkit.build_model("nf-resnet", stages=(1, 1), width=0.125)
     >>> with sppkit.Probe(model) as probe:
@@ -59,6 +64,7 @@ class Probe:
         on_site: Callable[[Site], None] | None = None,
         single: bool = False,
         sites: str | Path | Mapping[str, Any] | None = None,
+        loss_scale: object = None,
     ) -> None:
         """Prepare to listen; nothing is hooked before the context is entered.
 
@@ -71,6 +77,8 @@ class Probe:
                 moments of its channels, which only merging needs.
             sites: Corrections of what is found: the path of a TOML file, or what it holds (``docs/any-model.md``).
                 ``"found"`` corrects nothing. Either finds the joins of a model that declares its sites as well.
+            loss_scale: What the loss is multiplied by before its backward pass, a number or the ``GradScaler`` that
+                does it; gradients are divided by it.
 
         Raises:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
@@ -89,8 +97,33 @@ class Probe:
             else Listener(model, declared_sites(model), reduce, merge_kept, callback)
         )
         if set(self._stats) & set(GRADIENT_STATISTICS):
-            self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed)
+            self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed, scale=read_scale(loss_scale))
         self._layers, self._junctions = self._build_layers(model)
+
+    def sends_back(self, model: nn.Module) -> bool:
+        """Take gradients by sending noise back after each pass, instead of listening to the user's backward passes.
+
+        Returns:
+            Whether there is anything to do so for: a statistic of the gradient, and a model that has one.
+        """
+        gradients = self.gradients
+        if gradients is None:
+            return False
+        gradients.own_backward, gradients.reason = False, why_undifferentiable(model)
+        return gradients.reason is None
+
+    def check_gradient(self) -> None:
+        """Check that there is a gradient where one was asked for by name.
+
+        Raises:
+            UsageError: If there is none at all.
+        """
+        gradients = self.gradients
+        everything = set(self._stats) == set(STATISTICS)  # then what applies is enough
+        if gradients is not None and not gradients.kept and gradients.reason is not None and not everything:
+            raise UsageError(
+                f"there is no gradient to measure: {gradients.reason}\nLeave the gradient out of the statistics."
+            )
 
     def _build_layers(self, model: nn.Module) -> tuple[LayerListener[Kept] | None, list[JunctionPaths]]:
         # Nothing is hooked inside the blocks unless a statistic needs it.

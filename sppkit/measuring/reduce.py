@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What a block has one of each; other roles are those of layers inside it.
 _OWN_ROLES = {"block_output", "residual_branch", "block_gradient", "branch_gradient"}
-_SEARCHED = {"block_output", "residual_branch"}
+_SEARCHED = {"block_output", "residual_branch", "block_gradient"}
 # Every signal at a block's own sites is searched for values that are not finite.
 NONFINITE = "nonfinite"
 

@@ -63,7 +63,9 @@ def iter_rows(
             "height": space[-2] if len(space) > 1 else next(iter(space), None),
             "width": space[-1] if len(space) > 1 else None,
             **found,
-            NONFINITE: _count_nonfinite([numbers[block, _nonfinite_at(role)] for role in roles], found.values()),
+            NONFINITE: _count_nonfinite(
+                [numbers.get((block, _nonfinite_at(role)), 0) for role in (*roles, "block_gradient")], found.values()
+            ),
         }
 
 
@@ -82,7 +84,8 @@ def _collect(
     scalars: dict[_Place, Tensor | float] = {}
     backward = {} if sites.gradients is None else sites.gradients.kept
     for (role, block), kept in zip(backward, on_host(backward.values()), strict=True):
-        scalars |= {(block, name): value for name, value in reducer.summarize(role, kept).items()}
+        for name, value in reducer.summarize(role, kept).items():
+            scalars[block, _nonfinite_at(role) if name == NONFINITE else name] = value
     for site, kept in zip(sites.heard, on_host([heard.value for heard in sites.heard.values()]), strict=True):
         summary = reducer.summarize(site.role, kept) if is_reduced(kept) else cast("Mapping[str, Tensor | float]", kept)
         for name, value in summary.items():
@@ -95,7 +98,16 @@ def _collect(
     for place, value in _iter_gaps(layers, junctions, reducer):
         found[place].append(value)
     scalars |= {place: load_statistic(place[1]).combine(values) for place, values in found.items()}
-    return dict(zip(scalars, fetch(scalars.values()), strict=True))
+    return _without_empty_shares(dict(zip(scalars, fetch(scalars.values()), strict=True)), reducer)
+
+
+def _without_empty_shares(numbers: dict[_Place, float], reducer: Reducer) -> dict[_Place, float]:
+    # Where no gradient reaches a block, nothing can be a share of it: an absent value, and no lost one.
+    for name in reducer.names("branch_gradient"):
+        for block in [block for block, other in numbers if other == name]:
+            if math.isnan(numbers[block, name]) and not numbers[block, _nonfinite_at("block_gradient")]:
+                del numbers[block, name]
+    return numbers
 
 
 def _iter_gaps(

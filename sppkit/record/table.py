@@ -100,7 +100,7 @@ def has_site(table: pd.DataFrame, statistic: str) -> pd.Series[bool]:
     """Return in which rows a statistic that was asked for and has no value has lost it.
 
     Block 0 has no residual branch and, but in a model whose blocks were found, no layers; a signal that is lost says
-    nothing of the weights.
+    nothing of the weights, and a skip that is no identity has no share of the gradient to lose.
 
     Args:
         table: As made by ``build_table``.
@@ -110,7 +110,8 @@ def has_site(table: pd.DataFrame, statistic: str) -> pd.Series[bool]:
         One truth value per row.
     """
     role = registry.STATISTICS[statistic].role
-    return (table["block"] >= (0 if role == "block_output" else 1)) & (role != "weights")
+    first = 0 if role in {"block_output", "block_gradient"} else 1
+    return (table["block"] >= first) & (role not in {"weights", "branch_gradient"})
 
 
 def is_lost(table: pd.DataFrame, statistic: str) -> pd.Series[bool]:

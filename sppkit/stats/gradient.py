@@ -9,12 +9,13 @@ to the end, per value of the block: the partial Jacobian norm of Doshi, He & Gro
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-from sppkit.stats.spp import MOMENTS, channel_squared_mean, channel_variance
+from sppkit.stats.moments import MOMENTS, channel_moments, merge_moments
+from sppkit.stats.spp import channel_squared_mean, channel_variance
 from sppkit.stats.statistic import Reduction, Statistic
 
 if TYPE_CHECKING:
@@ -34,48 +35,49 @@ def second_moment(moments: ChannelMoments) -> Tensor | float:
 
 
 class BranchGradient(NamedTuple):
-    """Sums of squares over one or more batches, each of shape (), float64.
+    """Moments of two gradients of one shape.
 
     Attributes:
         through_branch: Of the gradient that the branch adds at the block's input.
         at_output: Of the gradient at the block's output.
     """
 
-    through_branch: Tensor
-    at_output: Tensor
+    through_branch: ChannelMoments
+    at_output: ChannelMoments
 
 
 def reduce_branch(pair: tuple[Tensor, Tensor]) -> BranchGradient:
-    """Reduce the gradients at a block's input and output, joined by an identity, to two sums of squares.
+    """Reduce the gradients at a block's input and output, joined by an identity.
 
     Args:
-        pair: The gradient at the input and that at the output, of one shape. Over an identity skip connection the
-            output's gradient comes back unchanged, and what is left of the input's came through the branch.
+        pair: The gradient at the input and that at the output, of one shape (N, C, *space). Over an identity skip
+            connection the output's gradient comes back unchanged, and what is left of the input's came through the
+            branch.
 
     Returns:
-        The sums.
+        The moments.
     """
-    # MPS has no float64.
-    host = "cpu" if pair[0].device.type == "mps" else pair[0].device
-    before, after = (item.detach().to(host).double() for item in pair)
-    return BranchGradient((before - after).square().sum(), after.square().sum())
+    # The difference of two numbers of half precision may have none of their digits.
+    before, after = (item.detach().float() if item.dtype.itemsize == 2 else item.detach() for item in pair)
+    return BranchGradient(channel_moments(before - after), channel_moments(after))
 
 
 def merge_branch(a: BranchGradient, b: BranchGradient) -> BranchGradient:
-    """Return the sums over both."""
-    return BranchGradient(a.through_branch + b.through_branch, a.at_output + b.at_output)
+    """Return the moments over both."""
+    return BranchGradient(*(merge_moments(first, second) for first, second in zip(a, b, strict=True)))
 
 
-def branch_share(kept: BranchGradient) -> Tensor:
+def branch_share(kept: BranchGradient) -> Tensor | float:
     """Return the second moment of what comes back through the branch over that of the gradient at the output.
 
     Args:
-        kept: The sums of squares.
+        kept: The moments.
 
     Returns:
-        Shape (), float64; nan where no gradient reaches the block's output.
+        The share; nan where no gradient reaches the block's output, of which nothing is no share.
     """
-    return torch.where(kept.at_output > 0, kept.through_branch / kept.at_output, torch.nan)
+    through_branch, at_output = map(second_moment, kept)
+    return through_branch / at_output if isinstance(at_output, Tensor) or at_output else math.nan
 
 
 GRADIENT_SECOND_MOMENT = Statistic(MOMENTS, second_moment)

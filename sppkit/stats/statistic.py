@@ -20,11 +20,11 @@ class Reduction(Generic[A]):
 
     Attributes:
         reduce: From a signal of shape (N, C, *space), of any floating type, to what is kept of it, in float64 or whole
-            numbers, without waiting for the device.
+            numbers, without waiting for the device; or from several signals that belong together.
         merge: What would have been kept of both signals together.
     """
 
-    reduce: Callable[[Tensor], A]
+    reduce: Callable[[Any], A]
     merge: Callable[[A, A], A]
 
 

@@ -389,8 +389,9 @@ class InvertedResidual(Zoo):
         stem, first, down, second = self.features
         x = stem(x)
         branch = first.conv(x)
-        rows: list[Row] = [("stem", None, x, 1), ("features.1", branch, x + branch, 1)]
-        x = down.conv(x + branch)
+        joined = x + branch
+        rows: list[Row] = [("stem", None, x, 1), ("features.1", branch, joined, 1)]
+        x = down.conv(joined)
         branch = second.conv(x)
         return [*rows, ("features.3", branch, x + branch, 1)]
 
@@ -585,8 +586,9 @@ class RevNet(Zoo):
         x = self.stem(x)
         a, b = x[:, :2], x[:, 2:]
         f = self.f(torch.relu(b))
-        g = self.g(torch.relu(a + f))
-        return [("stem", None, a, 1), ("RevNet#1", f, a + f, 1), ("RevNet#2", g, b + g, 1)]
+        y = a + f
+        g = self.g(torch.relu(y))
+        return [("stem", None, a, 1), ("RevNet#1", f, y, 1), ("RevNet#2", g, b + g, 1)]
 
 
 @zoo
@@ -604,12 +606,14 @@ class PartOfMemory(Zoo):
 
     def rows(self, x: Tensor) -> list[Row]:
         x = self.stem(x)
-        f = self.f(torch.relu(x[:, :2]))
-        whole = torch.cat((x[:, :2] + f, x[:, 2:]), 1)
+        part = x[:, :2]
+        f = self.f(torch.relu(part))
+        y = part + f
+        whole = torch.cat((y, x[:, 2:]), 1)
         head = self.head(whole)
         return [
-            ("stem", None, x[:, :2], 1),
-            ("PartOfMemory#1", f, x[:, :2] + f, 1),
+            ("stem", None, part, 1),
+            ("PartOfMemory#1", f, y, 1),
             ("PartOfMemory#2", head, whole + head, 1),
         ]
 

@@ -118,10 +118,12 @@ class TorchPostNorm(Torch):
         rows: list[Row] = [("input", None, x, 2)]
         for index, layer in enumerate(self.encoder.layers):
             a = layer.self_attn(x, x, x, need_weights=False)[0]
-            y = layer.norm1(x + a)
+            x = x + a
+            y = layer.norm1(x)
             b = layer.linear2(torch.relu(layer.linear1(y)))
-            rows += [(f"encoder.layers.{index}#1", a, x + a, 2), (f"encoder.layers.{index}#2", b, y + b, 2)]
-            x = layer.norm2(y + b)
+            y = y + b
+            rows += [(f"encoder.layers.{index}#1", a, x, 2), (f"encoder.layers.{index}#2", b, y, 2)]
+            x = layer.norm2(y)
         return rows
 
 
@@ -138,8 +140,7 @@ class TorchPreNorm(Torch):
             a = layer.self_attn(y, y, y, need_weights=False)[0]
             x = x + a
             b = layer.linear2(torch.relu(layer.linear1(layer.norm2(x))))
-            rows += [(f"encoder.layers.{index}#1", a, x, 2), (f"encoder.layers.{index}#2", b, x + b, 2)]
-            x = x + b
+            rows += [(f"encoder.layers.{index}#1", a, x, 2), (f"encoder.layers.{index}#2", b, x := x + b, 2)]
         return rows
 
 
@@ -162,8 +163,9 @@ class Mixer(Zoo):
     def rows(self, x: Tensor) -> list[Row]:
         x = self.embed(x)
         a = self.tokens(self.norm1(x).mT).mT
-        b = self.channels(self.norm2(x + a))
-        return [("stem", None, x, 2), ("Mixer#1", a, x + a, 2), ("Mixer#2", b, x + a + b, 2)]
+        y = x + a
+        b = self.channels(self.norm2(y))
+        return [("stem", None, x, 2), ("Mixer#1", a, y, 2), ("Mixer#2", b, y + b, 2)]
 
 
 @zoo
@@ -183,7 +185,8 @@ class ParallelBranches(Zoo):
     def rows(self, x: Tensor) -> list[Row]:
         y = self.norm(x)
         a, b = self.attn(y), self.mlp(y)
-        return [("input", None, x, 2), ("ParallelBranches#1", a, x + a, 2), ("ParallelBranches#2", b, x + a + b, 2)]
+        y = x + a
+        return [("input", None, x, 2), ("ParallelBranches#1", a, y, 2), ("ParallelBranches#2", b, y + b, 2)]
 
 
 @zoo
@@ -552,5 +555,6 @@ class NormalizedBranch(Zoo):
         # torch's own takes the type's epsilon, that of float32 in the network that is measured.
         y = self.fc(x)
         a = self.norm.weight * y / (y.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps).sqrt()
-        b = self.own(torch.tanh(x + a))
-        return [("input", None, x, 2), ("NormalizedBranch#1", a, x + a, 2), ("NormalizedBranch#2", b, x + a + b, 2)]
+        y = x + a
+        b = self.own(torch.tanh(y))
+        return [("input", None, x, 2), ("NormalizedBranch#1", a, y, 2), ("NormalizedBranch#2", b, y + b, 2)]

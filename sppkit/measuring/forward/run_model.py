@@ -75,8 +75,11 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
 
 
 def _differentiable(value: Tensor) -> Tensor:
-    # No leaf, which a model might not change in place; where nothing is differentiated, the very tensor.
-    return value.detach().requires_grad_().clone() if torch.is_grad_enabled() and value.is_floating_point() else value
+    """Return an input that autograd follows; where nothing is differentiated, the very tensor."""
+    if not torch.is_grad_enabled() or not value.is_floating_point():
+        return value
+    own = value.clone() if value.is_inference() else value.detach()
+    return own.requires_grad_().clone()  # no leaf, which a model might not change in place
 
 
 @contextmanager

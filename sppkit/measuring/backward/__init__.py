@@ -1,0 +1,1 @@
+"""The backward direction: gradients with respect to the values that the rows of a table describe."""

@@ -1,0 +1,87 @@
+"""Which values of a network are the one before plus a branch, read off autograd's graph of one forward pass."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from torch.autograd.graph import GradientEdge, Node
+
+
+def joined_by_identity(values: Sequence[GradientEdge | None], ends: Collection[GradientEdge]) -> list[bool]:
+    """Tell of every value whether it is the value before it, unchanged, plus what was computed from that alone.
+
+    Then what comes back to the value before it, less what comes back to it, came through the branch. A value before it
+    that anything else reads as well (a later branch, an auxiliary output) gets more than that, and does not count.
+
+    Args:
+        values: Where autograd made each value, in the order of the rows; None for one outside of its graph.
+        ends: Where backward passes may begin.
+
+    Returns:
+        One truth value per value; the first has none before it.
+    """
+    graph = _Graph(ends)
+    joined = [
+        before is not None and after is not None and _adds(before, after) and graph.leads_only_to(before, after.node)
+        for before, after in pairwise(values)
+    ]
+    return [False, *joined][: len(values)]
+
+
+def _adds(before: GradientEdge, after: GradientEdge) -> bool:
+    """Return whether a value is the sum of the one before it, with the factor 1, and something else."""
+    node, name = after.node, after.node.name()
+    summands = node.next_functions
+    if name.startswith(("AddcmulBackward", "AddcdivBackward")):
+        summands = summands[:1]  # the other two are factors
+    elif not name.startswith("AddBackward"):
+        return False
+    elif getattr(node, "_saved_alpha", 1) not in {1, None}:
+        summands = summands[:1]  # the second one is scaled
+    return summands.count((before.node, before.output_nr)) == 1
+
+
+class _Graph:
+    """What reads what, in the part of autograd's graph that a backward pass may reach."""
+
+    def __init__(self, ends: Collection[GradientEdge]) -> None:
+        self._ends = {(end.node, end.output_nr) for end in ends}
+        # By output of a node, and by node. As long as it is held here, a node is one object.
+        self._of_output: dict[tuple[Node, int], list[Node]] = defaultdict(list)
+        self._of_node: dict[Node, list[Node]] = defaultdict(list)
+        stack = [end.node for end in ends]
+        self._seen = set(stack)
+        while stack:
+            reader = stack.pop()
+            for node, number in _iter_read(reader):
+                self._of_output[node, number].append(reader)
+                self._of_node[node].append(reader)
+                if node not in self._seen:
+                    self._seen.add(node)
+                    stack.append(node)
+        self._end_nodes = {node for node, _ in self._ends}
+
+    def leads_only_to(self, value: GradientEdge, join: Node) -> bool:
+        """Return whether every way from a value to an end goes through a join."""
+        if (value.node, value.output_nr) in self._ends:
+            return False
+        stack, seen = list(self._of_output[value.node, value.output_nr]), {join}
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            # What was made after the join leads past it, since it was not reached through it.
+            if node in self._end_nodes or node._sequence_nr() > join._sequence_nr():  # noqa: SLF001 - torch's name
+                return False
+            seen.add(node)
+            stack += self._of_node[node]
+        return True
+
+
+def _iter_read(reader: Node) -> Iterator[tuple[Node, int]]:
+    return ((node, number) for node, number in reader.next_functions if node is not None)
