@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -18,10 +17,14 @@ from sppkit.curves.depth_spread import accumulated_variance
 from sppkit.curves.match_blocks import match_sites
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 from sppkit.gate.compared import compare
-from sppkit.gate.verdict import Verdict
 from sppkit.gate.weights import compare_weights
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
 from sppkit.record.table import build_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sppkit.gate.verdict import Verdict
 
 SEEDS = (0, 1, 2, 3)
 

@@ -158,14 +158,14 @@ def _cause(
         told = [fault.cause for fault in examination.faults if fault.block == first.block]
         return told[0] if told else ""
     # Where a change begins it may be too small to tell its cause: then where it first matters.
-    further = [item for item in findings if item.kind == first.kind and item.block > first.block]
+    alike = [item for item in findings if item.kind == first.kind and item.found is not None]
+    further = [item for item in alike if item.block > first.block]
     nearest = min(further, key=lambda item: (item.block, -item.size), default=first)
-    told = (explain(signal, reference, _place(signal, item), item.statistic) for item in (first, nearest))
-    return next(filter(None, told), "")
-
-
-def _place(signal: Curves, finding: Finding) -> int:
-    return signal.names.index(finding.name)
+    causes = (
+        explain(signal, reference, signal.names.index(item.name), item.statistic)
+        for item in dict.fromkeys([first, nearest])
+    )
+    return next(filter(None, causes), "")
 
 
 def _load_base(given: object) -> Baseline | None:
