@@ -19,9 +19,10 @@ def main() -> None:
     parser.add_argument("command", choices=("train", "longer", "measure", "verdicts"))
     parser.add_argument("--only", default="", metavar="PREFIX", help="cases whose names begin so")
     parser.add_argument("--tables", type=Path, default=measure.TABLES, metavar="FILE", help="where tables are kept")
+    parser.add_argument("--stats", default=measure.STATS, metavar="NAMES", help="statistics, separated by commas")
     options = parser.parse_args()
     if options.command == "measure":
-        measure.measure_all(options.tables, options.only)
+        measure.measure_all(options.tables, options.only, options.stats)
     elif options.command == "verdicts":
         print(verdicts.report(options.tables, options.only))
     else:

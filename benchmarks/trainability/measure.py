@@ -26,6 +26,8 @@ TABLES = Path("build") / "trainability.csv.gz"
 SEEDS = range(4)
 INPUTS = ("gaussian", "real")
 BATCH = 64
+# What check takes of a user's network.
+STATS = "spp,gradient_second_moment"
 _SHAPES = {"image": (1, 8, 8), "flat": (64,), "text": (LENGTH,)}
 
 
@@ -39,7 +41,7 @@ def inputs_of(kind: str, source: str, seed: int) -> Tensor:
     return torch.randn(BATCH, *_SHAPES[kind], generator=generator)
 
 
-def measure_case(case: Case, source: str, stats: str | None = None) -> pd.DataFrame:
+def measure_case(case: Case, source: str, stats: str = STATS) -> pd.DataFrame:
     """Return a case's table over all seeds, in train mode."""
     measured = (
         sppkit.measure(case.build(seed), inputs_of(case.data, source, seed), mode="train", seed=seed, stats=stats)
@@ -48,7 +50,7 @@ def measure_case(case: Case, source: str, stats: str | None = None) -> pd.DataFr
     return pd.concat(measured, ignore_index=True)
 
 
-def measure_all(path: Path, only: str = "", stats: str | None = None) -> None:
+def measure_all(path: Path, only: str = "", stats: str = STATS) -> None:
     """Measure every case with either input, and write one file; say which could not be measured, and why."""
     torch.set_num_threads(1)
     began, parts = time.perf_counter(), []

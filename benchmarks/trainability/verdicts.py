@@ -11,7 +11,7 @@ import pandas as pd
 import sppkit
 from benchmarks.trainability.cases import find_case, is_fitted
 from benchmarks.trainability.measure import INPUTS, read_tables
-from benchmarks.trainability.train import has_all_runs, trains, working_settings
+from benchmarks.trainability.train import is_on_record, trains, working_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ def iter_judged(path: Path, only: str = "", policy: object = POLICY) -> Iterator
     """Yield every case that was trained and measured, once for each input."""
     for (name, source), table in read_tables(path).items():
         case = find_case(name)
-        if name.startswith(only) and has_all_runs(case):
+        if name.startswith(only) and is_on_record(case):
             yield _judge(case, source, sppkit.check(table, policy=policy))
 
 

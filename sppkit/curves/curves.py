@@ -14,6 +14,7 @@ from pandas.api.types import is_numeric_dtype
 from sppkit.curves.network import Network, read_network
 from sppkit.curves.seed_spread import log_spread
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS
+from sppkit.registry import GRADIENT_STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +71,13 @@ class Curves:
 
     @cached_property
     def statistics(self) -> list[str]:
-        """The measured columns: the three statistics, and further ones that are no predictions and never negative."""
-        further = [name for name in self.table.columns if name not in COLUMNS and not name.startswith(PREDICTED)]
+        """The measured columns of the forward pass that are never negative: the three statistics, and further ones.
+
+        A gradient tells of what comes after a block: were it held against a baseline block by block, a fault would be
+        found in front of where it is.
+        """
+        others = {*COLUMNS, *GRADIENT_STATISTICS}
+        further = [name for name in self.table.columns if name not in others and not name.startswith(PREDICTED)]
         found = [name for name in (*STATISTIC_COLUMNS, *further) if is_numeric_dtype(self.table[name])]
         return [name for name in found if self.table[name].notna().any() and not (self.table[name] < 0).any()]
 

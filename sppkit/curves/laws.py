@@ -217,12 +217,17 @@ def _healthy_branch(curves: Curves) -> Array:
     if network.arch == "nf-resnet":
         return _scaled_branch(curves)
     if network.expected_residual is not None:
-        return np.full(size, network.expected_residual)
-    if network.arch == "relu-bn-conv":
-        return np.full(size, gate)
-    if network.arch == "bn-relu-conv" and activation is not None:
-        return np.full(size, gate * 2 * activation)
-    return np.full(size, np.nan)
+        healthy = network.expected_residual
+    elif network.arch == "relu-bn-conv":
+        healthy = gate
+    elif network.arch == "bn-relu-conv" and activation is not None:
+        healthy = gate * 2 * activation
+    else:
+        return np.full(size, np.nan)
+    level = np.full(size, healthy)
+    # No normalizer follows a basic block's last convolution, whose taps the border takes away.
+    level[:, curves.judged] *= kept_taps(curves)
+    return level
 
 
 def _scaled_branch(curves: Curves) -> Array:

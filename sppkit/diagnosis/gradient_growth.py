@@ -36,7 +36,7 @@ def find_gradient_growth(curves: Curves) -> Diagnosis | None:
         An error or a warning, of a network that is not known and has its initial values; None where no gradient was
         measured.
     """
-    if curves.network.known or not curves.network.initial or _GRADIENT not in curves.statistics:
+    if curves.network.known or not curves.network.initial or _GRADIENT not in curves.table:
         return None
     excess = _excess(curves)
     many, most = (_MANY_WITHOUT, _MOST_WITHOUT) if curves.layered else (_MANY_WITH_SKIPS, _MOST_WITH_SKIPS)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # networks that were trained with five optimizers each (benchmarks/trainability), the nine below it learnt nothing; of
 # the seven next above five did, slowly.
 _LOST = 1e-13
+# A head may start at 0: the rows of its layer, and of what stands after it.
+_ZERO_HEAD = 2
 
 
 def find_identical_samples(curves: Curves) -> Diagnosis | None:
@@ -31,10 +33,10 @@ def find_identical_samples(curves: Curves) -> Diagnosis | None:
     if network.known or not network.initial or not len(variance):
         return None
     total = variance + mean
-    share = np.divide(variance, total, out=np.ones_like(variance), where=total > 0)
+    share = np.divide(variance, total, out=np.zeros_like(variance), where=total > 0)
     differs = np.flatnonzero(~(share < _LOST))
     begins = int(differs[-1]) + 1 if len(differs) else 0
-    if begins >= len(share):
+    if begins >= len(share) - (0 if total[-1] > 0 else _ZERO_HEAD):
         return None
     worst = len(share) - 1
     return diagnosed(
