@@ -80,7 +80,8 @@ def test_from_no_baseline_to_green_to_red(folder: Path, pytester: pytest.Pyteste
     code, out = run(pytester)
     assert code == 1
     assert "FAIL PreActivationResNet: 4 of 4 blocks fail, the first is block 0 (stem)" in out
-    assert "the mean shifts: weights are not centred" in out
+    assert "the input or the stem changed" in out
+    assert "weights: stem.weight is 1.41 times the baseline's" in out
     assert "If the change is meant: pytest --spp-bless" in out
 
 
