@@ -79,8 +79,9 @@ def test_from_no_baseline_to_green_to_red(folder: Path, pytester: pytest.Pyteste
     write_model(folder, more=", weights='none'")
     code, out = run(pytester)
     assert code == 1
-    assert "FAIL PreActivationResNet: 3 of 4 blocks fail, the first is block 1 (blocks.0)" in out
-    assert "the mean shifts: weights are not centred" in out
+    assert "FAIL PreActivationResNet: 4 of 4 blocks fail, the first is block 0 (stem)" in out
+    assert "the input or the stem changed" in out
+    assert "weights: stem.weight is 1.41 times the baseline's" in out
     assert "If the change is meant: pytest --spp-bless" in out
 
 

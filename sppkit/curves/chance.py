@@ -160,11 +160,10 @@ def _scatter(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _averaged(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    averaged = np.zeros_like(values)
-    for group in np.unique(groups):
-        chosen = values[groups == group]
-        known = chosen[np.isfinite(chosen)]
-        averaged[groups == group] = known.mean() if known.size else 0.0
+    known = np.isfinite(values)
+    of = np.unique(groups, return_inverse=True)[1]
+    total, count = np.bincount(of, np.where(known, values, 0.0)), np.bincount(of, known)
+    averaged: NDArray[np.float64] = (total / np.maximum(count, 1))[of]
     return averaged
 
 

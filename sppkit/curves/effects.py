@@ -8,12 +8,13 @@ of shares, which have no size of their own.
   samples. A squared mean that grows a hundredfold and stays a hundredth of the variance changes nothing; so the squared
   mean itself is judged only where it outweighs the variance, where the share says little.
 - ``addition_gain``: (v_k - v_(k-1)) / r_k, what the addition takes of the branch's variance: s² for a branch that is
-  scaled by s and independent of the skip; log. Only where the branch is a visible part of the sum.
+  scaled by s and independent of the skip; log. Only where the sum's variance feels the change.
 - ``growth``: v_last / v_first, over the whole depth; log.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,13 +34,15 @@ if TYPE_CHECKING:
 MEAN, VARIANCE, BRANCH = "channel_squared_mean", "channel_variance", "residual_variance"
 # Stands for the logarithm of zero: far below any variance, and far above the smallest float.
 _TINY = 1e-60
-# A branch that adds less of the sum's variance is none that could be seen in it.
-_VISIBLE = 0.01
-# An addition that takes variance away (a branch that is not independent) counts as a quarter of what is visible: its
-# logarithm must be some number, and far from a visible one.
-_LEAST = _VISIBLE / 4
+# Beyond this logarithm floats end.
+_LARGEST = 700.0
+# A change of the addition that moves the sum's variance by less is none that could be felt in it.
+_FELT = 0.01
+# Of what the addition brings, as a part of the sum's variance: below it, and where the addition takes variance away (a
+# skip that is scaled down), asinh goes on where the logarithm ends.
+_LEAST = _FELT / 4
 # Where the squared mean is as large as the variance.
-_OUTWEIGHS = 0.5
+OUTWEIGHS = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Effect:
         channels: C of the matched blocks.
         prior: Standard deviation over seeds that publications lead to expect, shape (matched blocks,); None where no
             spread is known, and only paired seeds say anything.
+        shown: Means over seeds in their own units, where the logarithm's is another.
     """
 
     name: str
@@ -62,6 +66,15 @@ class Effect:
     base: Array
     channels: Array
     prior: Array | None = None
+    shown: tuple[Array, Array] | None = None
+
+    @property
+    def means(self) -> tuple[Array, Array]:
+        """What people are shown of the new run and of the base, shape (matched blocks,)."""
+        if self.shown is not None:
+            return self.shown
+        means = self.new.mean(axis=0), self.base.mean(axis=0)
+        return means if self.scale == "share" else (_exp(means[0]), _exp(means[1]))
 
 
 # docs/gate-proof.md: the squared mean scatters by sqrt(2/C).
@@ -128,19 +141,27 @@ def _iter_mean_effects(new: _Side, base: _Side) -> Iterator[Effect]:
     # dp = p (1 - p) d log(m/v); what n values and C channels have by chance of a mean that is none, they have or not.
     floor = np.maximum(mean_floor(new.signal)[new.places], mean_floor(base.signal)[base.places])
     yield Effect("mean_share", "share", shares[0], shares[1], new.channels, middle * (1 - middle) * spread + floor / 4)
-    outweighs = np.maximum(shares[0].mean(axis=0), shares[1].mean(axis=0)) >= _OUTWEIGHS
+    outweighs = np.maximum(shares[0].mean(axis=0), shares[1].mean(axis=0)) >= OUTWEIGHS
     means = [np.where(outweighs, mean, np.nan) for mean, _ in logs]
     yield Effect(MEAN, "log", means[0], means[1], new.channels, _spread((new, base), MEAN))
 
 
 def _addition(new: _Side, base: _Side) -> Effect:
     parts = [_added(side) for side in (new, base)]
-    seen = np.maximum(*(part.mean(axis=0) for part in parts)) >= _VISIBLE
-    gains = [
-        np.where(seen, np.log(np.maximum(part, _LEAST)) + side.log(VARIANCE) - side.log(BRANCH), np.nan)
-        for part, side in zip(parts, (new, base), strict=True)
+    branches = [np.clip(side.log(BRANCH) - side.log(VARIANCE), -_LARGEST, _LARGEST) for side in (new, base)]
+    gains = [part * np.exp(-branch) for part, branch in zip(parts, branches, strict=True)]
+    apart = np.abs(gains[0].mean(axis=0) - gains[1].mean(axis=0))
+    felt = apart * np.exp(np.maximum(*(branch.mean(axis=0) for branch in branches))) >= _FELT
+    logs = [
+        np.where(felt, np.arcsinh(part / (2 * _LEAST)) + math.log(_LEAST) - branch, np.nan)
+        for part, branch in zip(parts, branches, strict=True)
     ]
-    return Effect("addition_gain", "log", gains[0], gains[1], new.channels)
+    means = gains[0].mean(axis=0), gains[1].mean(axis=0)
+    return Effect("addition_gain", "log", logs[0], logs[1], new.channels, shown=means)
+
+
+def _exp(logs: Array) -> Array:
+    return np.exp(np.minimum(logs, _LARGEST))
 
 
 def _added(side: _Side) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sppkit.curves.match_blocks import Matching
     from sppkit.gate.compared import Change, Compared
     from sppkit.gate.policy import Policy
+
+
+_BEGINS = "what fails further on begins here, within its limit: every row before it is the baseline's"
 
 
 def iter_regressions(compared: Compared, policy: Policy) -> Iterator[Finding]:
@@ -37,9 +41,12 @@ def iter_regressions(compared: Compared, policy: Policy) -> Iterator[Finding]:
     for statistic in (name for name in base.statistics if name not in new.statistics):
         yield _unmeasured(base, statistic)
     yield from _iter_absent(new, base, compared.matching)
-    for change in compared.changes:
-        if not change.is_better and change.matters(policy, new.names[change.place]):
-            yield _changed(change, compared, policy)
+    changed = [item for item in compared.changes if not item.is_better and item.matters(policy, new.names[item.place])]
+    origin = compared.origin(policy)
+    if origin is not None and changed and origin.place < min(item.place for item in changed):
+        yield replace(_changed(origin, compared, policy), reason=_BEGINS)
+    for change in changed:
+        yield _changed(change, compared, policy)
 
 
 def _changed(change: Change, compared: Compared, policy: Policy) -> Finding:

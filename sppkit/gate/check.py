@@ -144,18 +144,28 @@ def _explained(
     first = Verdict(findings=tuple(ordered)).first
     for finding in ordered:
         if finding is first:
-            yield replace(finding, cause=_cause(finding, signal, reference, examination))
+            yield replace(finding, cause=_cause(ordered, finding, signal, reference, examination))
         else:
             yield finding if finding.cause else replace(finding, cause=FOLLOWS)
 
 
-def _cause(first: Finding, signal: Curves, reference: Curves | None, examination: Examination) -> str:
+def _cause(
+    findings: list[Finding], first: Finding, signal: Curves, reference: Curves | None, examination: Examination
+) -> str:
     if first.cause or first.found is None or first.kind == "exact" or first.name not in signal.names:
         return first.cause
     if first.kind != "baseline" and reference is None:
         told = [fault.cause for fault in examination.faults if fault.block == first.block]
         return told[0] if told else ""
-    return explain(signal, reference, signal.names.index(first.name), first.statistic)
+    # Where a change begins it may be too small to tell its cause: then where it first matters.
+    alike = [item for item in findings if item.kind == first.kind and item.found is not None]
+    further = [item for item in alike if item.block > first.block]
+    nearest = min(further, key=lambda item: (item.block, -item.size), default=first)
+    causes = (
+        explain(signal, reference, signal.names.index(item.name), item.statistic)
+        for item in dict.fromkeys([first, nearest])
+    )
+    return next(filter(None, causes), "")
 
 
 def _load_base(given: object) -> Baseline | None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sppkit.curves.effects import MEAN, iter_effects
+from sppkit.curves.effects import MEAN, OUTWEIGHS, iter_effects
 from sppkit.curves.match_blocks import match
 from sppkit.gate.paired import paired_effect, seeds_agree
 from sppkit.gate.pairing import pair
-from sppkit.gate.unpaired import FALSE_ALARM, unpaired_effect
+from sppkit.gate.unpaired import FALSE_ALARM, KNOWN_ALARM, unpaired_effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from sppkit.gate.policy import Policy
     from sppkit.gate.verdict import Level
 
-_LARGEST_LOG = 700.0
+
+# A change begins where it is a hundredth of what matters: 0.2 % of a variance, a hundred times what rounding does.
+_BEGINS = 0.01
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,13 @@ class Change:
     @property
     def ratio(self) -> float | None:
         """``found`` over ``expected``; None where that is no number."""
-        if self.scale == "log":
-            return math.exp(max(-_LARGEST_LOG, min(_LARGEST_LOG, self.size)))
-        return self.found / self.expected if self.expected > 0 else None
+        return self.found / self.expected if self.expected > 0 and self.found >= 0 else None
 
     @property
     def is_better(self) -> bool:
-        """Whether it is for the better: a mean that shifts less."""
-        return self.statistic in {MEAN, "mean_share"} and self.size < 0
+        """Whether it is for the better: a mean that outweighed the variance shifts less."""
+        is_less = self.statistic in {MEAN, "mean_share"} and self.size < 0
+        return is_less and (self.statistic == MEAN or self.expected >= OUTWEIGHS)
 
     def limit(self, policy: Policy, name: str) -> tuple[float, Level] | None:
         """Return the largest size that passes at the block of a name, and the level; None where there is none."""
@@ -72,6 +73,11 @@ class Change:
             return policy.change(self.statistic, name)
         allowed = policy.ratio(self.statistic, name)
         return None if allowed is None else (math.log(allowed[0]), allowed[1])
+
+    def part(self, policy: Policy, name: str) -> float:
+        """Return how large it is, as a part of its limit; 0 where there is none."""
+        limit = self.limit(policy, name)
+        return abs(self.size) / limit[0] if limit is not None and limit[0] > 0 else 0.0
 
     def matters(self, policy: Policy, name: str) -> bool:
         """Tell whether it is real and beyond its limit.
@@ -104,6 +110,22 @@ class Compared:
     changes: tuple[Change, ...]
     smallest: Array
 
+    def origin(self, policy: Policy) -> Change | None:
+        """Return the largest change at the first block that paired seeds show to have changed at all.
+
+        Returns:
+            The change; None where no pair of rows shows one.
+        """
+        names = self.new.names
+        parts = [(item, item.part(policy, names[item.place])) for item in self.changes if item.chance is None]
+        moved = [(item, part) for item, part in parts if item.is_real and part >= _BEGINS]
+        first = min((item.place for item, _ in moved), default=None)
+        return max(((part, item) for item, part in moved if item.place == first), default=(0.0, None), key=_first)[1]
+
+
+def _first(pair: tuple[float, object]) -> float:
+    return pair[0]
+
 
 def compare(new: Curves, base: Curves) -> Compared:
     """Hold two runs against each other.
@@ -135,8 +157,11 @@ class _Judged:
         self.effect = effect
         count = len(groups)
         self.is_paired = np.arange(count) < pairing.until
-        self.size, self.chance, self.smallest = unpaired_effect(effect, groups, forgets=forgets)
-        self.is_real = self.chance < FALSE_ALARM
+        unpaired = unpaired_effect(effect, groups, forgets=forgets)
+        is_known = np.arange(count) >= pairing.known
+        self.size = unpaired.size
+        self.chance = np.where(is_known, unpaired.own_chance, unpaired.chance)
+        self.is_real = self.chance < np.where(is_known, KNOWN_ALARM, FALSE_ALARM)
         if pairing.seeds:
             size, real = paired_effect(effect, pairing)
             if pairing.is_guess:
@@ -144,11 +169,11 @@ class _Judged:
                 self.is_paired |= seeds_agree(effect, pairing)
             self.size = np.where(self.is_paired, size, self.size)
             self.is_real = np.where(self.is_paired, real, self.is_real)
-        self.smallest = np.where(self.is_paired, np.nan, self.smallest)
+        self.smallest = np.where(self.is_paired, np.nan, unpaired.smallest)
 
     def iter_changes(self, matching: Matching) -> Iterator[Change]:
         """Yield the effect block by block."""
-        found, expected = (_shown(side, self.effect.scale) for side in (self.effect.new, self.effect.base))
+        found, expected = self.effect.means
         for at in np.flatnonzero(np.isfinite(self.size)):
             yield Change(
                 self.effect.name,
@@ -160,8 +185,3 @@ class _Judged:
                 bool(self.is_real[at]),
                 None if self.is_paired[at] else float(self.chance[at]),
             )
-
-
-def _shown(values: Array, scale: Literal["log", "share"]) -> Array:
-    mean: Array = values.mean(axis=0)
-    return mean if scale == "share" else np.exp(np.minimum(mean, _LARGEST_LOG))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.gate.compared import Change, Compared
+    from sppkit.gate.compared import Compared
     from sppkit.gate.policy import Policy
 
 
@@ -32,11 +33,11 @@ def small_changes(compared: Compared, policy: Policy) -> list[str]:
     if any(item.matters(policy, names[item.place]) for item in compared.changes):
         return []
     real = [item for item in compared.changes if item.is_real and item.chance is None and item.size]
-    largest = max(real, key=lambda item: _part(item, policy, names[item.place]), default=None)
+    largest = max(real, key=lambda item: item.part(policy, names[item.place]), default=None)
     if largest is None:
         return []
     first = names[min(item.place for item in real)]
-    told = f"×{largest.ratio:.3g}" if largest.scale == "log" else f"{largest.size:+.2g}"
+    told = f"{largest.size:+.2g}" if largest.scale == "share" else f"×{math.exp(largest.size):.3g}"
     what = largest.statistic.replace("_", " ")
     return [f"real but small: from {first} on, at most {told} ({what} at {names[largest.place]})"]
 
@@ -58,8 +59,3 @@ def some(names: Iterator[str], most: int = 3) -> str:
     """Return a list of names that stays short."""
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-def _part(change: Change, policy: Policy, name: str) -> float:
-    limit = change.limit(policy, name)
-    return abs(change.size) / limit[0] if limit is not None and limit[0] else 0.0

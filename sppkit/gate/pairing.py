@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sppkit.curves.effects import MEAN, VARIANCE
 from sppkit.gate.weights import are_keyed, compare_weights
-from sppkit.record.read import counts_at, mapping_at, number_at, text_at
+from sppkit.record.read import counts_at, mapping_at, number_at, option_values, text_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from sppkit.gate.weights import Weights
 
 # What rounding does to a row, relative; ``docs/gate.md`` has what was measured.
-ROUNDING = {"float64": 1e-7, "float32": 1e-5, "bfloat16": 0.03, "float16": 3e-3}
+ROUNDING = {"float64": 1e-7, "float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
 # What tells several rows of one module apart (``sppkit.joins.name``).
 _NUMBER = re.compile(r"[@#~].*")
 _TINY = 1e-60
+_NO_SEED = "no seed in common"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Pairing:
         first: The first matched block that is not; None where all are.
         until: Matched blocks from here on are unpaired.
         weights: What became of the weights; None where that is not known.
+        known: Among unpaired blocks, those from here on have weights of another distribution, or of another number.
         why: Why blocks are unpaired, in words; empty where all are paired.
+        remedy: What pairs them, in words.
         rounding: Relative difference up to which rows are equal.
     """
 
@@ -54,8 +57,10 @@ class Pairing:
     equal: NDArray[np.bool_]
     first: int | None
     until: int
+    known: int
     weights: Weights | None
     why: str
+    remedy: str
     rounding: float
 
     @property
@@ -76,7 +81,7 @@ def pair(new: Curves, base: Curves, matching: Matching) -> Pairing:
         The pairing.
     """
     seeds = [seed for seed in new.seeds if seed in set(base.seeds)]
-    apart = "no seed in common" if not seeds else _other_input(new.record, base.record)
+    apart = _NO_SEED if not seeds else _other_input(new.record, base.record)
     seeds = [] if apart else seeds
     places = tuple(np.array([side.seeds.index(seed) for seed in seeds], dtype=np.int64) for side in (new, base))
     rounding = ROUNDING.get(text_at(base.record, "dtype"), ROUNDING["float32"])
@@ -84,10 +89,20 @@ def pair(new: Curves, base: Curves, matching: Matching) -> Pairing:
     first = None if equal.all() and seeds else int(np.argmin(equal)) if len(equal) else None
     weights = compare_weights(new.record, base.record, seeds) if seeds else None
     until, why = (0, apart) if apart else _first_redrawn(new, base, matching, weights, first)
-    return Pairing(tuple(seeds), (places[0], places[1]), equal, first, until, weights, why, rounding)
+    remedy = _remedy(apart, new.record)
+    rows = [new.names[at] for at, _ in matching.pairs]
+    known = len(rows) if weights is None else _row_of(weights, weights.changed, rows)
+    return Pairing(tuple(seeds), (places[0], places[1]), equal, first, until, known, weights, why, remedy, rounding)
 
 
-def _other_input(new: Mapping[str, object], base: Mapping[str, object]) -> str:
+def _remedy(apart: str, record: Mapping[str, Any]) -> str:
+    if apart:
+        return f"{'the same seeds' if apart == _NO_SEED else 'the same batch'} on both sides would pair them"
+    keyed = option_values(record).get("reinit") == "keyed"
+    return "more --seeds show less" if keyed else "--reinit keyed pairs them, more --seeds show less"
+
+
+def _other_input(new: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     here, there = mapping_at(new, "input"), mapping_at(base, "input")
     shapes = [counts_at(item, "batch_shape") for item in (here, there)]
     batches = [number_at(item, "batches") for item in (here, there)]
@@ -132,15 +147,15 @@ def _first_redrawn(
         return first, "nothing is known of the weights"
     if not weights.redrawn:
         return count, ""
-    place = _row_of(weights, [new.names[at] for at, _ in matching.pairs])
+    place = _row_of(weights, weights.redrawn, [new.names[at] for at, _ in matching.pairs])
     if place == count:
         return count, ""
     more = len(weights.redrawn) - 1
     return max(first, place), f"other draws of {weights.redrawn[0]}" + (f" and {more} more" if more else "")
 
 
-def _row_of(weights: Weights, rows: Sequence[str]) -> int:
-    """Return the first row that weights drawn anew can reach: the first one that holds any of them.
+def _row_of(weights: Weights, names: Collection[str], rows: Sequence[str]) -> int:
+    """Return the first row that some of the weights can reach: the first one that holds any of them.
 
     One that no row holds may reach any row, unless it stands behind all that rows hold: a head.
     """
@@ -148,9 +163,9 @@ def _row_of(weights: Weights, rows: Sequence[str]) -> int:
     holders = [_holder(name, places) for name in weights.names]
     held = [index for index, place in enumerate(holders) if place is not None]
     last = max(held, default=-1)
-    redrawn, found = set(weights.redrawn), len(rows)
+    chosen, found = set(names), len(rows)
     for index, (name, place) in enumerate(zip(weights.names, holders, strict=True)):
-        if name in redrawn and (place is not None or index < last or not held):
+        if name in chosen and (place is not None or index < last or not held):
             found = min(found, place or 0)
     return found
 

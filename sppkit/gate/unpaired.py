@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,28 @@ if TYPE_CHECKING:
 FALSE_ALARM = 1e-5
 
 
-def unpaired_effect(effect: Effect, groups: NDArray[np.int64], *, forgets: bool) -> tuple[Array, Array, Array]:
+# Where weights are known to have another distribution there is a change, and chance could only make it look larger:
+# each block is a test of its own.
+KNOWN_ALARM = 0.01
+
+
+class Unpaired(NamedTuple):
+    """An effect between two sets of seeds, each of shape (matched blocks,), nan where there is nothing to judge.
+
+    Attributes:
+        size: The difference of means.
+        chance: The probability that seeds alone do this anywhere.
+        own_chance: The probability that they do it at this block.
+        smallest: The smallest difference that would be beyond chance.
+    """
+
+    size: Array
+    chance: Array
+    own_chance: Array
+    smallest: Array
+
+
+def unpaired_effect(effect: Effect, groups: NDArray[np.int64], *, forgets: bool) -> Unpaired:
     """Return an effect between two sets of seeds, its chance, and the smallest one that would be beyond chance.
 
     Args:
@@ -30,16 +51,19 @@ def unpaired_effect(effect: Effect, groups: NDArray[np.int64], *, forgets: bool)
         forgets: Whether it is known that normalizers give every block a scale of its own.
 
     Returns:
-        The difference of means, the probability that seeds alone do this anywhere, and the smallest that would be
-        found; each of shape (matched blocks,), nan where there is nothing to judge.
+        The difference and what chance has to do with it.
     """
     size = effect.new.mean(axis=0) - effect.base.mean(axis=0)
     if effect.prior is None:
         nothing = np.full_like(size, np.nan)
-        return nothing, nothing, nothing
+        return Unpaired(nothing, nothing, nothing, nothing)
     walk = accumulated_variance([effect.new, effect.base], effect.channels, forgets=forgets or effect.scale == "share")
     error, freedom = error_between(effect.new, effect.base, np.sqrt(np.maximum(effect.prior**2, walk)), groups)
     tests = int(np.isfinite(size).sum())
-    chance = np.array([chance_of(float(t), freedom, tests) for t in size / error])
-    smallest = np.where(np.isfinite(size), error * deviate_of(FALSE_ALARM, freedom, tests), np.nan)
-    return size, np.where(np.isfinite(size), chance, np.nan), smallest
+    judged = np.isfinite(size)
+    chances = [
+        np.where(judged, [chance_of(float(t), freedom, several) for t in size / error], np.nan)
+        for several in (tests, 1)
+    ]
+    smallest = np.where(judged, error * deviate_of(FALSE_ALARM, freedom, tests), np.nan)
+    return Unpaired(size, chances[0], chances[1], smallest)
