@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def check(table: object, *passes: list[np.ndarray], rel: float = 1e-4) -> None:
     rows = [np.concatenate(gradients) for gradients in zip(*passes, strict=True)]
     assert table[SECOND].tolist() == pytest.approx([(row**2).mean() for row in rows], rel=rel)
     assert table[MEAN].tolist() == pytest.approx([(row.mean((0, 2, 3)) ** 2).mean() for row in rows], rel=rel)
-    shares = [((before - after) ** 2).mean() / (after**2).mean() for before, after in zip(rows, rows[1:], strict=False)]
+    shares = [((before - after) ** 2).mean() / (after**2).mean() for before, after in pairwise(rows)]
     assert np.isnan(table[SHARE][0])
     assert table[SHARE][1:].tolist() == pytest.approx(shares, rel=rel)
 
@@ -281,6 +282,6 @@ def test_inference_mode_around_measure() -> None:
     with torch.inference_mode():
         assert sppkit.measure(net, images(), stats=STATS).equals(expected)
         made_inside = copy.deepcopy(net)
-        with pytest.raises(UsageError, match="made or loaded under torch.inference_mode"):
+        with pytest.raises(UsageError, match=r"made or loaded under torch\.inference_mode"):
             sppkit.measure(made_inside, images(), stats=STATS)
         assert sppkit.measure(made_inside, images(), stats="all")[SECOND].isna().all()

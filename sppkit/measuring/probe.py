@@ -10,11 +10,11 @@ from torch import Tensor
 from sppkit.config.parsers import parse_seed, statistics
 from sppkit.errors import UsageError
 from sppkit.joins.corrections import correct, load_corrections
+from sppkit.measuring.backward.cotangent import why_undifferentiable
+from sppkit.measuring.backward.gradients import Gradients
 from sppkit.measuring.backward.scale import read_scale
 from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
-from sppkit.measuring.backward.cotangent import why_undifferentiable
-from sppkit.measuring.backward.gradients import Gradients
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
 from sppkit.measuring.reduce import Reducer, merge_kept

@@ -190,7 +190,7 @@ class Gradients:
     def _differentiate(self, edges: list[GradientEdge | None], cotangent: Tensor) -> list[Tensor | None]:
         reached = [edge for edge in edges if edge is not None]
         try:
-            found = iter(torch.autograd.grad(reached[-1:], reached, [cotangent], allow_unused=True))  # type: ignore[arg-type]
+            found = iter(torch.autograd.grad(reached[-1:], reached, [cotangent], allow_unused=True))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # an operation without a derivative, or a value that was changed in place
