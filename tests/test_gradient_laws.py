@@ -48,7 +48,7 @@ def test_a_plain_network_multiplies_its_gradient_by_one_factor_per_layer(normali
 
 
 def blocks_of_stages(table: pd.DataFrame) -> pd.DataFrame:
-    """The blocks whose skip is an identity, with the variance in front of each and what its gradient is multiplied by."""
+    """The blocks whose skip is an identity, the variance before each, and what multiplies its gradient."""
     gradient, variance = table["gradient_second_moment"].to_numpy(), table["channel_variance"].to_numpy()
     stage = table["stage"].to_numpy()
     inside = np.flatnonzero(stage[1:] == stage[:-1]) + 1
