@@ -21,9 +21,11 @@ from sppkit.measuring.reduce import Reducer, load_statistic
 from sppkit.measuring.run import run
 from sppkit.models.addons.crossnorm import CrossNorm
 from sppkit.record.table import COLUMNS, write_csv
-from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, STATISTICS
+from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, GRADIENT_STATISTICS, STATISTICS
 
 FURTHER = list(FURTHER_STATISTICS)
+# What a forward pass alone shows.
+FORWARD = tuple(name for name in STATISTICS if name not in GRADIENT_STATISTICS)
 LAYERS = ["dead_fraction", "always_on_fraction", "elimination_distance", "stat_diff"]
 
 
@@ -130,19 +132,19 @@ def test_blocks_that_are_found_show_what_declared_ones_show(arch: str) -> None:
 
 def test_several_batches_are_one() -> None:
     model, x = small("nf-resnet"), batch(9, 3, 32, 32)
-    whole = sppkit.measure(model, x, stats="all")
-    parts = sppkit.measure(model, [x[:2], x[2:3], x[3:]], stats="all")
+    whole = sppkit.measure(model, x, stats=FORWARD)
+    parts = sppkit.measure(model, [x[:2], x[2:3], x[3:]], stats=FORWARD)
     # The signals themselves differ by float32 rounding from one batch size to another.
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-4, atol=1e-7)
 
 
 def test_a_probe_merges_the_users_own_passes() -> None:
     model, x = small("nf-resnet").double(), batch(6, 3, 32, 32).double()
-    with sppkit.Probe(model, stats="all") as probe:
+    with sppkit.Probe(model, stats=FORWARD) as probe:
         model(x[:4])
     with probe:
         model(x[4:])
-    pd.testing.assert_frame_equal(probe.table(), sppkit.measure(model, x, stats="all"), rtol=1e-10)
+    pd.testing.assert_frame_equal(probe.table(), sppkit.measure(model, x, stats=FORWARD), rtol=1e-10)
 
 
 @pytest.mark.parametrize("options", [
@@ -152,7 +154,7 @@ def test_a_probe_merges_the_users_own_passes() -> None:
     {"arch": "he-resnet", "seeds": 2},
 ], ids=lambda options: "-".join(map(str, options.values())))  # fmt: skip
 def test_streaming_gives_the_same_bytes(options: dict, tmp_path: Path) -> None:
-    size = {"stages": (2, 2), "width": 0.125, "image_size": 32, "batch_size": 4, "stats": "all"}
+    size = {"stages": (2, 2), "width": 0.125, "image_size": 32, "batch_size": 4, "stats": FORWARD}
     for streaming in ("on", "off"):
         result = run(resolve_config({**size, **options, "streaming": streaming}))
         assert result.record["streamed"] is (streaming == "on")
