@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import weakref
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def check(table: object, *passes: list[np.ndarray], rel: float = 1e-4) -> None:
     rows = [np.concatenate(gradients) for gradients in zip(*passes, strict=True)]
     assert table[SECOND].tolist() == pytest.approx([(row**2).mean() for row in rows], rel=rel)
     assert table[MEAN].tolist() == pytest.approx([(row.mean((0, 2, 3)) ** 2).mean() for row in rows], rel=rel)
-    shares = [((before - after) ** 2).mean() / (after**2).mean() for before, after in pairwise(rows)]
+    shares = [((before - after) ** 2).mean() / (after**2).mean() for before, after in itertools.pairwise(rows)]
     assert np.isnan(table[SHARE][0])
     assert table[SHARE][1:].tolist() == pytest.approx(shares, rel=rel)
 

@@ -24,9 +24,10 @@ from sppkit.record.table import COLUMNS, write_csv
 from sppkit.registry import DEFAULT_STATISTICS, FURTHER_STATISTICS, GRADIENT_STATISTICS, STATISTICS
 
 FURTHER = list(FURTHER_STATISTICS)
-# What a forward pass alone shows.
-FORWARD = tuple(name for name in STATISTICS if name not in GRADIENT_STATISTICS)
 LAYERS = ["dead_fraction", "always_on_fraction", "elimination_distance", "stat_diff"]
+
+# A backward pass sends other noise into every batch, and keeps the whole network: not for these tests.
+FORWARD = tuple(name for name in STATISTICS if name not in GRADIENT_STATISTICS)
 
 
 def batch(*shape: int, seed: int = 0) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.models.normalizers.traits import TRAITS
 from sppkit.models.replace import Kept, Replaced
+from sppkit.registry import NORMALIZERS
 
-EVERYWHERE = sorted(name for name in TRAITS if TRAITS[name].everywhere)
+EVERYWHERE = sorted(name for name, entry in NORMALIZERS.items() if entry.everywhere)
 
 
 class Users(nn.Module):

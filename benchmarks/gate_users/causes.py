@@ -6,15 +6,15 @@ import re
 
 # Concept to the words that name it. Text that only says what is seen (a factor) is no cause.
 CONCEPTS = {
-    "mean": r"mean shifts|the mean\b(?! is gone)|shift together|squared mean",
-    "mean gone": r"mean is gone",
+    "mean": r"\bmean\b(?! is gone)|shift together",
+    "mean gone": r"mean is gone|weights are centred",
     "bias": r"\bbias",
     "activation": r"activation|\bReLU\b|GELU",
     "gain": r"\bgain\b(?! of 0)",
     "weights": r"weights|initialization|fan-(in|out)",
     "centred": r"not centred|centring",
     "scale": r"\bscaled?\b",
-    "factor": r"a factor|factor 2",
+    "factor": r"\bfactor\b",
     "normalizer": r"normalizer|BatchNorm",
     "eval": r"eval mode|stored statistics",
     "alpha": r"\balpha\b|skip gain|LayerScale",
@@ -30,7 +30,11 @@ CONCEPTS = {
 
 
 def concepts_in(cause: str) -> set[str]:
-    return {concept for concept, words in CONCEPTS.items() if re.search(words, cause)}
+    """Return what a sentence names: behind its colon, where it has one, as what stands before says what is seen."""
+    seen, _, offered = cause.partition(": ")
+    named = {concept for concept, words in CONCEPTS.items() if re.search(words, offered or seen)}
+    # These are named before the colon, and are causes in themselves.
+    return named | {concept for concept in ("stem", "input", "dead", "overflow") if re.search(CONCEPTS[concept], seen)}
 
 
 def judge_cause(cause: str, allowed: tuple[str, ...]) -> str:

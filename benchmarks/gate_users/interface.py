@@ -14,7 +14,7 @@ import sppkit
 import sppkit.measuring.run as measuring
 from benchmarks.gate_users.factory import Plant, planted
 from benchmarks.gate_users.networks.network import Network
-from sppkit.config.options import resolve_config
+from sppkit.config.resolve import resolve_config
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 from sppkit.inputs.gaussian import draw_batch

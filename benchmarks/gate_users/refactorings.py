@@ -156,7 +156,8 @@ KEEPS = [
     Refactoring("the addition as torch.add", _join(lambda skip, branch: torch.add(branch, skip, alpha=1.0))),
     # Without a normalizer in front, what stands first in a block is the skip itself.
     Refactoring("activations in place", _inplace, unless=("norm-free",)),
-    Refactoring("another head", _other_head),
+    # Where nothing adds, the head is a row of the table.
+    Refactoring("another head", _other_head, unless=("plain", "VGG")),
     Refactoring("channels_last", _channels_last),
     Refactoring("torch.compile", _compiled),
     Refactoring("built without gradients", _without_gradients),

@@ -62,10 +62,11 @@ def _told(rows: list[Row]) -> str:
     caught = [row for row in rows if _caught(row)]
     placed = [row for row in caught if row["located"] is not None]
     located = _share([row for row in placed if row["located"]], placed)
+    begun = _share([row for row in placed if row["begins"]], placed)
     right, wrong = (_share([row for row in caught if row["explained"] == word], caught) for word in ("right", "wrong"))
     return (
-        f"{len(rows)} trials, {_share(caught, rows)} caught; of these {located} located, cause right {right}, "
-        f"wrong {wrong}"
+        f"{len(rows)} trials, {_share(caught, rows)} caught; of these {located} located, {begun} with the first "
+        f"changed row named, cause right {right}, wrong {wrong}"
     )
 
 

@@ -101,9 +101,16 @@ def _judged(new: Measured, base: Measured, fault: Fault) -> dict[str, Any]:
         "statistic": "" if first is None else first.statistic,
         "cause": "" if first is None else first.cause,
         "located": None if first is None or changed is None or fault.redraws else changed <= first.block <= changed + 1,
+        "begins": None if changed is None or fault.redraws else _names(verdict, new.table, changed),
         "explained": "" if first is None else judge_cause(first.cause, fault.concepts),
         "seconds": round(seconds, 4),
     }
+
+
+def _names(verdict: Any, table: pd.DataFrame, row: int) -> bool:
+    """Say whether the verdict names the row as the one from which on sides differ, where it holds findings or not."""
+    names = list(dict.fromkeys(table["name"]))
+    return row < len(names) and any(f" {names[row]} " in text for text in verdict.tests)
 
 
 def first_changed(new: pd.DataFrame, base: pd.DataFrame) -> int | None:

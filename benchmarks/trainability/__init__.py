@@ -1,7 +1,9 @@
 """Does the verdict agree with training? Small networks, half of them sick, each really trained.
 
     python -m benchmarks.trainability train      # resumable: results.jsonl holds one line per run
-    python -m benchmarks.trainability verdicts   # every network judged at initialization, held against its training
+    python -m benchmarks.trainability longer     # what has learnt nothing by then has more steps
+    python -m benchmarks.trainability measure    # tables at initialization, one file
+    python -m benchmarks.trainability verdicts   # every table judged, held against training
 
 A verdict sees a network before its first step and none of its data, so every case is sick or sound by itself: no
 learning-rate schedule, no augmentation, no label is at fault.

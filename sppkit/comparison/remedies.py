@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sppkit.models.spec import DEFAULT_ALPHA
+from sppkit.registry import normalizer_facts, weight_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +44,8 @@ def _centre_and_scale(spec: ModelSpec) -> Changes:
 
 def _normalize_behind_relu(spec: ModelSpec) -> Changes | None:
     # The order's own initialization: with 2/fan_in its residual variance would be 2.
-    return {"arch": "relu-bn-conv", "init": None} if spec.arch == "bn-relu-conv" and spec.norm != "none" else None
+    takes_mean = normalizer_facts(spec.norm).removes in {"channel", "several"}
+    return {"arch": "relu-bn-conv", "init": None} if spec.arch == "bn-relu-conv" and takes_mean else None
 
 
 def _normalize(spec: ModelSpec) -> Changes | None:
@@ -65,7 +67,9 @@ def _standardize(spec: ModelSpec) -> Changes | None:
 
 
 def _exact_gain(spec: ModelSpec) -> Changes | None:
-    return {"init": "lecun", "gain": "exact"} if spec.weights in {"scaled-ws", "centered-ws"} else None
+    filters = weight_facts(spec.weights)
+    keep = filters.centred and filters.squares in {"drawn", "c"}
+    return {"init": "lecun", "gain": "exact"} if keep else None
 
 
 def _he_weights(spec: ModelSpec) -> Changes | None:
@@ -81,7 +85,7 @@ def _unit_skip_gain(spec: ModelSpec) -> Changes | None:
 
 
 def _no_pool(spec: ModelSpec) -> Changes | None:
-    carries_mean = spec.weights == "none" and spec.norm == "none"
+    carries_mean = weight_facts(spec.weights).centred is False and spec.norm == "none"
     return {"stem": "no-pool"} if carries_mean and spec.stem == "imagenet" else None
 
 

@@ -58,7 +58,7 @@ def block_factors(curves: Curves) -> Factors | None:
     """
     network, count = curves.network, len(curves.variance)
     scale = network.branch_scale
-    if not (network.scaled and network.stages and network.weights not in {"", "none"} and scale is not None):
+    if not (network.scaled and network.stages and network.centred and scale is not None):
         return None
     beta_squared = np.array(network.expected_input_variance()[:count])
     positions = np.array(stage_positions(network.stages)[:count])

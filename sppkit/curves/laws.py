@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.curves.factors import kept_taps
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
+from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,17 +212,22 @@ def measured(curves: Curves, quantity: str) -> Quantity | None:
 
 def _healthy_branch(curves: Curves) -> Array:
     network, size = curves.network, curves.values("residual_variance").shape
-    activation = HEALTHY_VARIANCE.get(network.activation or "relu")
+    activation = activation_facts(network.activation or "relu").variance
     gate = 0.25 if network.se else 1.0
     if network.arch == "nf-resnet":
         return _scaled_branch(curves)
     if network.expected_residual is not None:
-        return np.full(size, network.expected_residual)
-    if network.arch == "relu-bn-conv":
-        return np.full(size, gate)
-    if network.arch == "bn-relu-conv" and activation is not None:
-        return np.full(size, gate * 2 * activation)
-    return np.full(size, np.nan)
+        healthy = network.expected_residual
+    elif network.arch == "relu-bn-conv":
+        healthy = gate
+    elif network.arch == "bn-relu-conv" and activation is not None:
+        healthy = gate * 2 * activation
+    else:
+        return np.full(size, np.nan)
+    level = np.full(size, healthy)
+    # No normalizer follows a basic block's last convolution, whose taps the border takes away.
+    level[:, curves.judged] *= kept_taps(curves)
+    return level
 
 
 def _scaled_branch(curves: Curves) -> Array:

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sppkit.config.options import RunConfig
-from sppkit.models.normalizers.traits import TRAITS, Traits
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.record.read import counts_at, mapping_at, number_at, text_at
+from sppkit.registry import activation_facts, normalizer_facts, weight_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CENTRED = frozenset({"centered-ws", "scaled-ws"})
-# f(a x) = a f(x) for a > 0: what such an activation does to a variance does not depend on the variance.
-_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
-# These subtract a mean of several channels, and leave each channel the rest of its own.
-_MEAN_OF_CHANNELS = frozenset({"ln", "gn"})
 # What to do about a normalizer in eval mode whose running statistics are not this signal's.
 CALIBRATE = "run more batches in train mode first (--warmup 50), or measure with --mode train"
 # Convolutions of a block's branch.
@@ -97,12 +92,12 @@ class Network:
     @property
     def stored(self) -> bool:
         """Whether the normalizer divides by what it has stored instead of by this signal's statistics."""
-        return self.mode == "eval" and self.normalized and TRAITS.get(self.norm, Traits()).running
+        return self.mode == "eval" and self.normalized and normalizer_facts(self.norm).running
 
     @property
     def centring(self) -> bool:
         """Whether the normalizer takes each channel's own mean out, which layer and group normalization do not."""
-        return self.normalized and self.norm not in _MEAN_OF_CHANNELS
+        return self.normalized and normalizer_facts(self.norm).removes == "channel"
 
     @property
     def takes_mean_out(self) -> bool:
@@ -121,12 +116,22 @@ class Network:
     @property
     def centred(self) -> bool:
         """Whether every filter's weights sum to zero."""
-        return self.weights in CENTRED
+        return weight_facts(self.weights).centred is True
+
+    @property
+    def leaves_means(self) -> bool:
+        """Whether the normalizer takes out a mean of several channels, and leaves each the rest of its own."""
+        return normalizer_facts(self.norm).removes == "several"
+
+    @property
+    def unit_weights(self) -> bool:
+        """Whether every weight has unit variance, so that a convolution multiplies the variance by its fan-in."""
+        return weight_facts(self.weights).squares == "fan-in"
 
     @property
     def homogeneous(self) -> bool:
         """Whether what the activation does to a variance is the same for every variance."""
-        return self.activation in _HOMOGENEOUS
+        return activation_facts(self.activation).slopes is not None
 
     @property
     def far_from_gaussian(self) -> bool:
@@ -196,7 +201,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
         stochastic_depth=_or(number_at(network, "stochastic_depth"), 0.0),
         silent=initial and (number_at(network, "skip_gain") == 0 or network.get("silent") is True),
         averaging=text_at(network, "variant") != "",
-        post=norm == "ibn-b" or "@post" in text_at(network, "add_on"),
+        post=_follows_addition(norm) or "@post" in text_at(network, "add_on"),
         add_on=text_at(network, "add_on"),
         initial=initial,
         mode=mode,
@@ -236,6 +241,11 @@ def _is_trained(record: Mapping[str, Any]) -> bool:
     keywords = mapping_at(mapping_at(record, "model"), "kw")
     pretrained = any(keywords.get(name) not in (None, False) for name in ("pretrained", "weights"))
     return given is not None or record.get("checkpoint") is not None or pretrained
+
+
+def _follows_addition(norm: str) -> bool:
+    placement = normalizer_facts(norm).placement
+    return placement is not None and placement.place == "addition"
 
 
 def _expected(record: Mapping[str, Any]) -> float | None:

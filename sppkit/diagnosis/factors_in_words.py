@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sppkit.curves.healthy_variance import HEALTHY_VARIANCE
 from sppkit.curves.laws import starts
+from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sppkit.diagnosis.expectation import Comparison
 
+# Var relu(z), z ~ N(0,1): 1/2 - 1/(2 pi).
+_RELU = 0.340845
 # Factors this close, as logarithms, are one: narrow networks and small maps move a branch by as much.
 _NEAR = 0.12
 # Two causes whose factors are as close as this, as logarithms, can't be told apart, and both are named.
@@ -73,7 +75,7 @@ def _iter_factors(seen: Comparison, row: int) -> Iterator[_Factor]:
         )
     if not network.scaled:
         return
-    passed = HEALTHY_VARIANCE.get(network.activation or "relu", HEALTHY_VARIANCE["relu"])
+    passed = activation_facts(network.activation or "relu").variance or _RELU
     for count in (1, 2, 3):
         times = "in every convolution" if count == 3 else ("once", "twice")[count - 1]
         yield _Factor(passed**count, f"the activation's gain is missing {times}")

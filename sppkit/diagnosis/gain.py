@@ -69,7 +69,7 @@ def find_wrong_gain(curves: Curves) -> Diagnosis | None:
 
 def _can_be_wrong(network: Network) -> bool:
     # The exact gain of an activation that is not homogeneous is right for a variance of 1 and for no other.
-    return network.homogeneous or network.gain is not None or network.init == "he" or network.weights == "ws"
+    return network.homogeneous or network.gain is not None or network.init == "he" or network.unit_weights
 
 
 def _per_layer(curves: Curves, factors: Factors) -> Array:
@@ -111,9 +111,9 @@ def _agree(a: float, b: float) -> bool:
 
 
 def _explain(network: Network, error: float) -> tuple[str, str]:
-    if network.weights == "ws":
+    if network.unit_weights:
         return (
-            "published weight standardization gives every weight unit variance, so that a convolution multiplies the "
+            f"--weights {network.weights} gives every weight unit variance, so that a convolution multiplies the "
             "variance by its fan-in",
             "take scaled-ws, which divides by the fan-in",
         )

@@ -71,7 +71,7 @@ def holds_mean_at_zero(network: Network) -> bool:
     Returns:
         True for centred weights, and for a normalizer of each channel after the activation.
     """
-    if network.weights in {"centered-ws", "scaled-ws", "ws"}:
+    if network.centred:
         return True
     return network.centring and network.norm_first is False
 
@@ -112,7 +112,7 @@ def _severity(curves: Curves, begins: int, worst: int, *, serious: bool) -> Seve
 
 
 def _keeps_means(network: Network) -> bool:
-    return network.normalized and not network.centring and network.norm_first is True
+    return network.leaves_means and network.norm_first is True
 
 
 def _is_by_border(curves: Curves, begins: int) -> bool:

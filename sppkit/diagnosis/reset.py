@@ -45,11 +45,14 @@ def find_no_reset(curves: Curves) -> Diagnosis | None:
 
     Returns:
         An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
-        ``find_wrong_reset`` judges, for one without any scale of its own, which can only explode or not, and for
-        published weight standardization, where every stage starts higher because its fan-in is larger.
+        ``find_wrong_reset`` judges or whose weights shift the mean, for one without any scale of its own, which can
+        only explode or not, and for weights of unit variance, where every stage starts higher because its fan-in is
+        larger.
     """
     network = curves.network
-    if block_factors(curves) is not None or network.unscaled or network.weights == "ws" or curves.appending:
+    # The mean that uncentred weights hand on is no scale of the shortcut's.
+    shifts = network.scaled and not network.centred
+    if block_factors(curves) is not None or network.unscaled or network.unit_weights or curves.appending or shifts:
         return None
     return _diagnose(curves, _generic_limits(curves))
 

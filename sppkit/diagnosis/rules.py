@@ -9,6 +9,8 @@ from sppkit.diagnosis.border import find_border_sag
 from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
 from sppkit.diagnosis.exploding import find_exploding
 from sppkit.diagnosis.gain import find_wrong_gain
+from sppkit.diagnosis.gradient_growth import find_gradient_growth
+from sppkit.diagnosis.identical_samples import find_identical_samples
 from sppkit.diagnosis.layers import find_exploding_layers, find_layers_mean_shift, find_vanishing_layers
 from sppkit.diagnosis.mean_shift import find_mean_shift
 from sppkit.diagnosis.nonfinite import find_nonfinite
@@ -38,9 +40,18 @@ _FINDERS = (
     find_mean_shift,
     find_unexpected_branch,
     find_border_sag,
+    find_identical_samples,
+    find_gradient_growth,
 )
 # Of networks without residual joins.
-_LAYER_FINDERS = (find_nonfinite, find_vanishing_layers, find_exploding_layers, find_layers_mean_shift)
+_LAYER_FINDERS = (
+    find_nonfinite,
+    find_identical_samples,
+    find_vanishing_layers,
+    find_exploding_layers,
+    find_layers_mean_shift,
+    find_gradient_growth,
+)
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
 })  # fmt: skip
@@ -87,6 +98,6 @@ def _explains(curves: Curves, earlier: Diagnosis, later: Diagnosis) -> bool:
     same_fault = later.remedy == earlier.remedy
     # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
     # beside an explosion it does not matter.
-    if curves.layered and earlier.name in {"vanishing-variance", "exploding-variance"}:
+    if curves.layered and earlier.name in {"vanishing-variance", "exploding-variance", "identical-samples"}:
         return True
     return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))

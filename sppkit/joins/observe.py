@@ -51,6 +51,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One forward pass, seen operation by operation; of signals, nothing is kept but shapes and origins.
 
     Attributes:
+        before_each: Called before each operation, when autograd knows where the values so far come from.
         take: Called with every signal at the moment it is made, before anything can overwrite it.
         frames: The module calls that are open, the model's own first.
         candidates: Sums and concatenations of signals, in order.
@@ -63,7 +64,6 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, take: Take) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.take = take
-        # Called before each operation, when autograd has noted where the values so far come from.
         self.before_each: Callable[[], None] | None = None
         self.frames: list[Frame] = [Frame("", 1, None, internal=False, first=0)]
         self.candidates: list[Candidate] = []
@@ -76,8 +76,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # The base class would import the compiler, which takes seconds, to keep it from what runs in here. Whoever uses
-        # this class keeps compiled code from running at all.
+        # The base class would import the compiler, which takes seconds. Who uses this class keeps compiled code out.
         return False
 
     def start(self, inputs: object) -> None:
@@ -123,11 +122,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return
 
     def finish(self, output: object) -> None:
-        """Note that the model returned.
-
-        Args:
-            output: What it returned.
-        """
+        """Note what the model returned."""
         del self.frames[1:]
         self._note_output(self.frames[0], output)
 

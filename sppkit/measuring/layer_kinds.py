@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from sppkit.models.layers import ScaledActivation
-from sppkit.models.normalizers.batch_channel import BatchChannelNorm
-from sppkit.models.normalizers.estimated_batch import EstimatedBatchNorm
-from sppkit.models.normalizers.instance_batch import InstanceBatchNorm
+from sppkit.models.normalizers.affine import own_layers
 
 # Sigmoid and its like are left out: in today's networks they are gates, which are positive by design.
 _ACTIVATIONS = (
@@ -22,7 +20,6 @@ _ACROSS = (nn.LayerNorm, nn.RMSNorm)
 _NORMALIZERS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, *_ACROSS),
-    *(BatchChannelNorm, EstimatedBatchNorm, InstanceBatchNorm),
 )
 
 
@@ -36,7 +33,7 @@ def is_activation(module: nn.Module) -> bool:
 
 def is_normalizer(module: nn.Module) -> bool:
     """Return whether a module is a normalizer of torch or of this library, or a class made of one of them."""
-    return isinstance(module, _NORMALIZERS)
+    return isinstance(module, (*_NORMALIZERS, *own_layers()))
 
 
 def usual_axis(module: nn.Module, axes: int) -> int:

@@ -14,12 +14,12 @@ from sppkit.models.build import build_from_spec, lay_out
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.transfer import load_weights
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
-from sppkit.models.normalizers.traits import TRAITS, groups_note
+from sppkit.models.normalizers.settings import groups_note
 from sppkit.models.places import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
 from sppkit.models.streaming import streamed
 from sppkit.prediction.predict import borderless_residual_variance
-from sppkit.registry import GRADIENT_STATISTICS
+from sppkit.registry import GRADIENT_STATISTICS, normalizer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,9 @@ class NamedArchitecture:
         yield from self._notes
         if self._streamed and self._config.streaming == "auto":
             yield "the weights do not fit into the free memory together, so one block's were held at a time."
-        uncalibrated = self._checkpoint is None and self._config.warmup == 0 and TRAITS[self.spec.norm].running
+        uncalibrated = (
+            self._checkpoint is None and self._config.warmup == 0 and normalizer_facts(self.spec.norm).running
+        )
         if self._config.mode == "eval" and uncalibrated:
             yield "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50."
         note = groups_note(self.spec.norm, self.spec.norm_kw, self.spec.stem_channels)
@@ -145,4 +147,4 @@ def _with_warmup(resolved: Resolved, spec: ModelSpec) -> Resolved:
     if resolved.sources["warmup"] != "default":
         return resolved
     # What normalizes by running estimates is shown with estimates that mean something.
-    return replace(resolved, config=replace(resolved.config, warmup=TRAITS[spec.norm].warmup))
+    return replace(resolved, config=replace(resolved.config, warmup=normalizer_facts(spec.norm).warmup))

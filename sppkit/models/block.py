@@ -18,7 +18,7 @@ from sppkit import registry
 from sppkit.models.addons.settings import positions, read_add_on_settings
 from sppkit.models.layers import Convolution, ScalarBias, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
-from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.normalizers.settings import read_settings
 from sppkit.models.places import KERNELS
 from sppkit.models.regnet import GROUP, SE_RATIO
 
@@ -97,6 +97,11 @@ class ResidualBlock(nn.Module):
         for name, settings in read_add_on_settings(spec.add_on, spec.add_on_kw).items():
             size = channels[0] if self.positions[name] == "pre" else channels[-1]
             self.add_module(name, registry.resolve("add-on", name)(size, **settings))
+
+    @staticmethod
+    def beside() -> tuple[object, ...]:
+        """Return what one forward pass carries from block to block beside the signal: nothing."""
+        return ()
 
     def reset_parameters(self) -> None:
         """Set the skip gain to its initial value."""

@@ -36,6 +36,11 @@ class KalmanBlock(ResidualBlock):
     The skip connection adds its moments to those of the branch as if the two were independent.
     """
 
+    @staticmethod
+    def beside() -> tuple[object, ...]:
+        """Return the side channel of one forward pass."""
+        return (SideChannel(),)
+
     def forward(self, x: Tensor, channel: SideChannel | None = None) -> Tensor:
         """Add the scaled branch to the shortcut, and carry the moments along.
 

@@ -14,7 +14,7 @@ from sppkit import registry
 from sppkit.config import parsers
 from sppkit.errors import UsageError
 from sppkit.models.normalizers.affine import carry_affine, channels_of, groups_of, is_known
-from sppkit.models.normalizers.traits import TRAITS, read_settings
+from sppkit.models.normalizers.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def replace_normalizers(
 
 def _check(norm: str, settings: dict[str, object]) -> dict[str, object]:
     registry.check_name("normalizer", norm, registry.NORMALIZERS)
-    if not TRAITS[norm].everywhere:
+    if not registry.NORMALIZERS[norm].everywhere:
         raise UsageError(
             f"{norm} is more than a normalizer in the place of another: it belongs to the named architectures.\n"
             f"Try sppkit.build_model('bn-relu-conv', depth=50, norm={norm!r})."
@@ -181,8 +181,9 @@ def _describe(module: nn.Module) -> str:
         return f"{_describe(module[0])} with its activation"
     if isinstance(module, nn.Identity):
         return "Identity"
-    groups = groups_of(module)
-    return f"{type(module).__name__}({channels_of(module)}{f', {groups} groups' if groups else ''})"
+    channels, groups = channels_of(module), groups_of(module)
+    sizes = f"({channels}{f', {groups} groups' if groups else ''})" if channels is not None else ""
+    return f"{type(module).__name__}{sizes}"
 
 
 def _found(kept: list[Kept]) -> str:

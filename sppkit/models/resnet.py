@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from sppkit.models.activations import activation_gain, load_activation
 from sppkit.models.block import ResidualBlock, build_convolution
-from sppkit.models.kalman_block import KalmanBlock, SideChannel
 from sppkit.models.layers import ScaledActivation
 from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places, stride_of
 from sppkit.models.scaling import iter_expected_variance
+from sppkit.registry import load, normalizer_facts
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class PreActivationResNet(nn.Module):
         kernel, stride = STEMS[spec.stem]
         self.stem = build_convolution(spec, INPUT_CHANNELS, spec.stem_channels, kernel, stride)
         self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
+        self.block_class = _block_class(spec)
         self.blocks = nn.ModuleList(_iter_blocks(spec))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ class PreActivationResNet(nn.Module):
             Shape (N, C, H', W').
         """
         x = self.stem_pool(self.stem(x))
-        beside = (SideChannel(),) if self.spec.norm == "bkn" else ()
+        beside = self.block_class.beside()
         for block in self.blocks:
             x = block(x, *beside)
         return x
@@ -64,13 +65,18 @@ class PreActivationResNet(nn.Module):
         return sites
 
 
+def _block_class(spec: ModelSpec) -> type[ResidualBlock]:
+    own = normalizer_facts(spec.norm).block
+    return ResidualBlock if own is None else cast("type[ResidualBlock]", load(own))
+
+
 def _iter_blocks(spec: ModelSpec) -> Iterator[ResidualBlock]:
     total = sum(spec.stages)
     variances = iter_expected_variance(spec.stages, spec.alpha)
     activation = load_activation(spec.activation)
     gain = activation_gain(activation) if spec.gain == "exact" else float(spec.gain)
     convolutions = len(KERNELS[spec.block])
-    kind = KalmanBlock if spec.norm == "bkn" else ResidualBlock
+    kind = _block_class(spec)
     for index, (stage, position, channels) in enumerate(iter_places(spec)):
         beta = next(variances) ** 0.5 if spec.scaled else 1.0
         # beta is what the input's standard deviation should be: only the first activation sees the input.

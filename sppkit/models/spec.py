@@ -14,7 +14,7 @@ from sppkit.config.options import MOST_BLOCKS, ModelOptions, options, parse_valu
 from sppkit.errors import MeaninglessOptionError, UsageError
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
-from sppkit.models.normalizers.traits import read_settings
+from sppkit.models.normalizers.settings import read_settings
 from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
@@ -82,9 +82,6 @@ FIXUP = Architecture(norm="none", fixup=True)
 # The words of --order, and those of its values where the normalizer comes before the activation.
 _OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
 _NORM_FIRST = frozenset({"ic-conv-relu"})
-# For equi-normalization: normalizers with one scale for each channel, and activations with f(d x) = d f(x) for d > 0.
-_SCALED_PER_CHANNEL = frozenset({"bn", "gn", "ic", "in", "ln", "noise-aware-bn"})
-_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +149,8 @@ class ModelSpec:
     @property
     def clean_training(self) -> bool:
         """Whether train mode has no noise, so that running statistics are those of the clean network."""
-        settings = read_settings(self.norm, self.norm_kw)
-        return self.norm == "noise-aware-bn" and settings.get("statistics") == "frozen"
+        noiseless = registry.normalizer_facts(self.norm).noiseless
+        return noiseless is not None and noiseless in read_settings(self.norm, self.norm_kw).items()
 
     @property
     def textbook(self) -> bool:
@@ -316,13 +313,14 @@ def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, obje
 
 
 def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
-    if chosen.order is not None and norm != "ic":
-        raise MeaninglessOptionError(
-            "order", f"--order means nothing for the normalizer {norm}; it belongs to --norm ic."
-        )
-    if norm == "bkn" and (chosen.se or chosen.add_on):
+    facts = registry.normalizer_facts(norm)
+    if chosen.order is not None and not facts.order:
+        owners = ", ".join(name for name, entry in registry.NORMALIZERS.items() if entry.order)
+        reason = f"--order means nothing for the normalizer {norm}; it belongs to --norm {owners}."
+        raise MeaninglessOptionError("order", reason)
+    if facts.refuses_gates and (chosen.se or chosen.add_on):
         gate = "--se" if chosen.se else "--add-on"
-        raise UsageError(f"--norm bkn predicts moments through convolutions and not through gates: leave out {gate}.")
+        raise UsageError(f"--norm {norm} {facts.refuses_gates}: leave out {gate}.")
     if chosen.noise_kind is not None and not chosen.noise:
         raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
 
@@ -344,11 +342,13 @@ def refuse_rescaling(spec: ModelSpec) -> None:
         UsageError: If it is one; the text is the reason alone.
     """
     scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
-    homogeneous = isinstance(spec.activation, str) and spec.activation in _HOMOGENEOUS
+    one_scale = registry.normalizer_facts(spec.norm).one_scale
+    lacks = "has not" if one_scale is False else "is not known to have"
+    homogeneous = registry.activation_facts(spec.activation).slopes is not None
     reasons = (
         (spec.weights != "none", f"--weights {spec.weights} gives every filter a scale of its own"),
         (spec.add_on is not None or (spec.se and spec.norm == "none"), "a gate sees the scale of what it gates"),
-        (spec.norm not in {"none", *_SCALED_PER_CHANNEL}, f"{spec.norm} has not one scale for every channel"),
+        (spec.norm != "none" and not one_scale, f"{spec.norm} {lacks} one scale for every channel"),
         (spec.fixup, "fixup's scalar biases are shared by all units of a layer"),
         (spec.operations[-1] != "conv", f"in the order {spec.order} no scale precedes a convolution"),
         (not scale_behind and not homogeneous, f"{_name(spec.activation)} does not commute with scaling, as relu does"),

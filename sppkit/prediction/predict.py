@@ -14,6 +14,7 @@ from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec
 from sppkit.record.table import STATISTIC_COLUMNS, build_table
+from sppkit.registry import activation_facts, normalizer_facts, weight_facts
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.expectation import expected_residual_variance
 from sppkit.theory.hermite import Smooth
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from sppkit.theory.grid import Floats
     from sppkit.theory.network import Expected
 
-# Slopes above and below 0 (torch's leaky ReLU has 0.01): with their closed forms nothing needs torch.
-_SLOPES = {"relu": (1.0, 0.0), "leaky_relu": (1.0, 0.01), "identity": (1.0, 1.0)}
 # Batch normalization's epsilon, as in models.normalizers.batch.
 _EPSILON = 1e-5
 # Columns of each statistic's prediction, and of its standard deviation from seed to seed.
@@ -206,9 +205,12 @@ def why_unpredicted(spec: ModelSpec, setting: Setting) -> str | None:
         return "the recursion knows no add-ons, noise, fixup, nf-regnet, or settings and orders of normalizers"
     if setting.kind != "gaussian":
         return "the recursion starts from Gaussian input, not from the covariance of real input"
-    if spec.norm not in {"bn", "none"}:
+    theory, filters = normalizer_facts(spec.norm).theory, weight_facts(spec.weights)
+    if theory is None:
         return f"the recursion knows batch normalization and none, not {spec.norm}"
-    if spec.norm == "bn" and setting.mode == "eval" and setting.warmup:
+    if filters.centred is None or filters.squares is None:
+        return f"the recursion does not know what the weights {spec.weights} make of a filter"
+    if theory == "batch" and setting.mode == "eval" and setting.warmup:
         return "running statistics behind a warm-up depend on its random batches"
     try:
         _activation_of(spec)
@@ -255,7 +257,8 @@ def borderless_residual_variance(spec: ModelSpec) -> float | None:
 def _iter_rows(spec: ModelSpec, setting: Setting) -> Iterator[dict[str, object]]:
     stages = [stage for stage, blocks in enumerate(spec.stages, 1) for _ in range(blocks)]
     channels = [spec.stem_channels, *(places[-1] for _, _, places in iter_places(spec))]
-    network = describe_network(spec, normalizes=spec.norm == "bn" and setting.mode == "train")
+    acts = normalizer_facts(spec.norm).theory == "batch" and setting.mode == "train"
+    network = describe_network(spec, normalizes=acts)
     batch = Batch(setting.samples, setting.batches)
     # A signal that leaves the floats has no prediction from there on.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -282,15 +285,7 @@ def _cells(expected: Expected) -> dict[str, float | None]:
 
 
 def describe_network(spec: ModelSpec, *, normalizes: bool) -> Network:
-    """Return what the recursion needs of a network.
-
-    Args:
-        spec: The network.
-        normalizes: Whether its normalizers act; running statistics of 0 and 1 do nothing.
-
-    Returns:
-        The network.
-    """
+    """Describe a network to the recursion; ``normalizes`` is false where running statistics are 0 and 1."""  # noqa: DOC201
     activation, gain = _activation_of(spec)
     kernel, stride = STEMS[spec.stem]
     return Network(
@@ -328,8 +323,9 @@ def _iter_blocks(spec: ModelSpec, gain: float) -> Iterator[Block]:
 
 
 def _activation_of(spec: ModelSpec) -> tuple[Activation, float]:
-    if spec.activation in _SLOPES:
-        known = TwoSlopes(*_SLOPES[spec.activation])
+    slopes = activation_facts(spec.activation).slopes
+    if slopes is not None:  # with their closed forms nothing needs torch
+        known = TwoSlopes(*slopes)
         of_unit, _ = known.transform(np.ones((1, 1)), {})
         exact = 1 / math.sqrt((of_unit.second - of_unit.mean**2).item())
         return known, exact if spec.gain == "exact" else float(spec.gain)

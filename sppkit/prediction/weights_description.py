@@ -13,6 +13,7 @@ from sppkit.errors import UsageError
 from sppkit.models import layers as ours
 from sppkit.models.activations import Activation as NamedActivation
 from sppkit.models.activations import load_activation
+from sppkit.registry import ACTIVATIONS
 from sppkit.theory import weights_propagation as theory
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
 # torch's elementwise modules whose defaults are a registered activation.
 _ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.CELU: "celu", nn.ELU: "elu", nn.Hardsigmoid: "hardsigmoid", nn.Hardswish: "hardswish", nn.Hardtanh: "hardtanh",
-    nn.LeakyReLU: "leaky_relu", nn.LogSigmoid: "log-sigmoid", nn.Mish: "mish", nn.ReLU: "relu", nn.ReLU6: "relu6",
-    nn.SELU: "selu", nn.SiLU: "silu", nn.Sigmoid: "sigmoid", nn.Softplus: "softplus", nn.Softsign: "softsign",
-    nn.Tanh: "tanh", nn.Tanhshrink: "tanhshrink", nn.GELU: "gelu",
-}  # fmt: skip
+    getattr(nn, entry.module): name for name, entry in ACTIVATIONS.items() if entry.module is not None
+}
 
 
 class Description(NamedTuple):

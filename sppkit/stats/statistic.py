@@ -19,8 +19,8 @@ class Reduction(Generic[A]):
     """A way to keep of a signal what statistics need; several of them may share one.
 
     Attributes:
-        reduce: From a signal of shape (N, C, *space), of any floating type, or a pair of them, to what is kept of it,
-            in float64 or whole numbers, without waiting for the device.
+        reduce: From a signal of shape (N, C, *space), of any floating type, to what is kept of it, in float64 or whole
+            numbers, without waiting for the device; or from several signals that belong together.
         merge: What would have been kept of both signals together.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sppkit.registry import normalizer_facts, weight_facts
 from sppkit.theory.closed_forms import (
     residual_variance_behind_norm,
     residual_variance_normalizer_free,
@@ -50,9 +51,11 @@ def expected_residual_variance(
         the skip connection leaves; published weight standardization makes it depend on fan_in.
     """
     gate = 1.0 if se_factor is None else squeeze_excite_factor(se_factor)
-    if norm == "bn" and weights != "ws":
+    filters = weight_facts(weights)
+    # Removing the mean leaves c (1 - 1/fan_in) of what was drawn, which is c in the limit of many channels.
+    if normalizer_facts(norm).theory == "batch" and filters.squares in {"drawn", "c"}:
         return gate * residual_variance_behind_norm(activation, norm_first=norm_first, gain=gain, c=c)
-    if scaled and whole_branch and weights in {"centered-ws", "scaled-ws"}:
+    if scaled and whole_branch and filters.centred and filters.squares in {"drawn", "c"}:
         value = residual_variance_normalizer_free(
             activation, gain=gain, c=c, largest_variance=largest_variance, pooled=pooled
         )

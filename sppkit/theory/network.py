@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sppkit.registry import weight_facts
 from sppkit.theory.grid import REACH, Axis
 from sppkit.theory.pool import max_pool
 from sppkit.theory.signal import mean_over_positions, squared_mean_and_variance
@@ -86,7 +87,7 @@ class Network:
     @property
     def resets(self) -> bool:
         """Whether a normalizer or centred filters take the channels' means away."""
-        return self.normalizes or self.weights != "none"
+        return self.normalizes or weight_facts(self.weights).centred is True
 
 
 class Curve(NamedTuple):

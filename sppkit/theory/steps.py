@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.errors import UsageError
+from sppkit.registry import weight_facts
 from sppkit.theory.activation import arc_cosine, correlation
 from sppkit.theory.grid import Grid
 from sppkit.theory.scatter import Response, behind_convolution
@@ -62,21 +64,26 @@ def filters(parametrization: str, *, c: float, fan_in: int) -> Filters:
     c (1 - 1/N) times their unbiased variance. ``scaled-ws`` makes the sum of squares c exactly, ``ws`` N - 1.
 
     Args:
-        parametrization: ``none``, ``centered-ws``, ``scaled-ws`` or ``ws``.
+        parametrization: A registered name.
         c: Weight variance times fan_in.
         fan_in: Number of weights of a filter.
 
     Returns:
         The distribution.
+
+    Raises:
+        UsageError: If it is not known.
     """
+    known = weight_facts(parametrization)
+    if known.squares is None or known.centred is None:
+        raise UsageError(f"the recursion does not know what {parametrization} makes of a filter's weights.")
     scale = {
-        "none": c,
-        "centered-ws": c * (1 - 1 / fan_in),
-        "scaled-ws": c,
-        "ws": (fan_in - 1) / (1 + _WS_EPSILON * math.sqrt(fan_in / c)) ** 2,
-    }[parametrization]
-    of_one_length = parametrization in {"scaled-ws", "ws"} and fan_in > 2
-    return Filters(scale, parametrization != "none", fan_in, -2 / (fan_in - 1) if of_one_length else 0.0)
+        "drawn": c * (1 - 1 / fan_in) if known.centred else c,
+        "c": c,
+        "fan-in": (fan_in - 1) / (1 + _WS_EPSILON * math.sqrt(fan_in / c)) ** 2,
+    }[known.squares]
+    of_one_length = known.squares != "drawn" and fan_in > 2
+    return Filters(scale, known.centred, fan_in, -2 / (fan_in - 1) if of_one_length else 0.0)
 
 
 def white_noise(rows: Axis, columns: Axis) -> Signal:

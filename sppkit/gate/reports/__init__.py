@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 from sppkit.gate.reports.safe import safe
-from sppkit.registry import Entry, check_name
+from sppkit.registry import check_name
+from sppkit.registry.entries import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

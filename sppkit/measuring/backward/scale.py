@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from sppkit.errors import UsageError
@@ -27,7 +28,7 @@ def read_scale(scale: Any) -> Callable[[], float] | None:
         return None
     if callable(getattr(scale, "get_scale", None)):
         return lambda: float(scale.get_scale())
-    number = float(scale) if isinstance(scale, (int, float)) and not isinstance(scale, bool) else math.nan
-    if not 0 < number < math.inf:
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not 0 < float(scale) < math.inf:
         raise UsageError(f"loss_scale must be a number of more than 0 or a GradScaler, not {scale!r:.60}.")
+    number = float(scale)
     return lambda: number

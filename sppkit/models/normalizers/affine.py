@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import cast
+import functools
 
 import torch
 from torch import Tensor, nn
 
 from sppkit.models.normalizers.batch_channel import BatchChannelNorm
 from sppkit.models.normalizers.estimated_batch import EstimatedBatchNorm
-from sppkit.models.normalizers.group import GroupNorm
-from sppkit.models.normalizers.independent_component import IndependentComponent
 from sppkit.models.normalizers.instance_batch import InstanceBatchNorm
-from sppkit.models.normalizers.kalman import BatchKalmanNorm
-from sppkit.models.normalizers.noise_aware import NoiseAwareBatchNorm
+from sppkit.registry import NORMALIZERS, load
 
 # Exactly these: a subclass may do anything in its forward.
 _TORCHS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
-_OURS = (
-    *(BatchChannelNorm, BatchKalmanNorm, EstimatedBatchNorm, GroupNorm),
-    *(IndependentComponent, InstanceBatchNorm, NoiseAwareBatchNorm),
-)
+
+
+def own_layers() -> tuple[type[nn.Module], ...]:
+    """Return the classes of this library's own normalizers."""
+    return _load_all(tuple(dict.fromkeys(entry.layer for entry in NORMALIZERS.values() if entry.layer is not None)))
+
+
+@functools.cache
+def _load_all(targets: tuple[str, ...]) -> tuple[type[nn.Module], ...]:
+    # Every module of a network is asked whether it is one of them.
+    return tuple(load(target) for target in targets)
 
 
 def is_known(module: nn.Module) -> bool:
@@ -30,19 +34,20 @@ def is_known(module: nn.Module) -> bool:
         module: Any module.
 
     Returns:
-        True for torch's own classes and this library's, False for their subclasses.
+        True for torch's own classes and this library's, False for their subclasses, and for one that keeps no number of
+        channels.
     """
-    return type(module) in {*_TORCHS, *_OURS}
+    return type(module) in {*_TORCHS, *own_layers()} and channels_of(module) is not None
 
 
-def channels_of(module: nn.Module) -> int:
+def channels_of(module: nn.Module) -> int | None:
     """Return the number of channels that a normalizer normalizes.
 
     Args:
         module: A normalizer.
 
     Returns:
-        C.
+        C, or None where it keeps no such number.
     """
     if isinstance(module, InstanceBatchNorm):
         return sum(module.sizes)
@@ -50,7 +55,8 @@ def channels_of(module: nn.Module) -> int:
         return module.channel.channels
     if isinstance(module, EstimatedBatchNorm):
         return module.weight.numel()
-    return int(module.num_channels if isinstance(module, nn.GroupNorm) else cast("nn.BatchNorm2d", module).num_features)
+    kept = (getattr(module, name, None) for name in ("num_channels", "num_features"))
+    return next((channels for channels in kept if isinstance(channels, int)), None)
 
 
 def groups_of(module: nn.Module) -> int | None:
@@ -78,7 +84,7 @@ def carry_affine(old: nn.Module, new: nn.Module) -> None:
         return
     for index, part in _scaled_parts(new):
         for name in ("weight", "bias"):
-            _copy(_gather(_scaled_parts(old), name), getattr(part, name), index)
+            _copy(_gather(_scaled_parts(old), name), getattr(part, name, None), index)
     for index, part in _running_parts(new):
         for name in ("running_mean", "running_var"):
             _copy(_gather(_running_parts(old), name), getattr(part, name), index)
@@ -118,9 +124,9 @@ def _gather(parts: list[tuple[slice, nn.Module]], name: str) -> Tensor | None:
 
 
 @torch.no_grad()
-def _copy(source: Tensor | None, target: Tensor, index: slice) -> None:
+def _copy(source: Tensor | None, target: object, index: slice) -> None:
     # Half of an IBN layer has no running statistics: then there are not as many as channels.
-    if source is not None and source[index].shape == target.shape:
+    if source is not None and isinstance(target, Tensor) and source[index].shape == target.shape:
         target.copy_(source[index])
         target.requires_grad_(source.requires_grad)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from sppkit.models.normalizers.batch import EPSILON, batch_norm
 from sppkit.models.normalizers.estimated_batch import RATE, EstimatedBatchNorm
 from sppkit.models.normalizers.group import check_group_size
-from sppkit.models.normalizers.traits import GROUPS
+from sppkit.models.normalizers.settings import GROUPS
 
 Affine = Literal["group", "channel"]
 

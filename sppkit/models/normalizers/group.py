@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 
 from sppkit.models.normalizers.batch import EPSILON
-from sppkit.models.normalizers.traits import GROUPS
+from sppkit.models.normalizers.settings import GROUPS
 
 
 class GroupNorm(nn.GroupNorm):

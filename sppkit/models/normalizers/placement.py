@@ -6,9 +6,7 @@ tell what is seen rather than how it looks.
 
 from __future__ import annotations
 
-# IBN-a keeps stage 4 as it is, IBN-b stages 3 and 4; stages count from 0.
-_IBN_A_STAGES = 3
-_IBN_B_STAGES = 2
+from sppkit.registry import normalizer_facts
 
 
 def branch_norm(norm: str, stage: int, index: int) -> str:
@@ -26,9 +24,10 @@ def branch_norm(norm: str, stage: int, index: int) -> str:
     >>> [branch_norm("ibn-a", stage, 1) for stage in range(4)], branch_norm("ibn-a", 0, 0), branch_norm("gn", 3, 0)
     (['ibn-a', 'ibn-a', 'ibn-a', 'bn'], 'bn', 'gn')
     """
-    if norm == "ibn-b" or (norm == "ibn-a" and not (index == 1 and stage < _IBN_A_STAGES)):
-        return "bn"
-    return norm
+    placement = normalizer_facts(norm).placement
+    if placement is None or (placement.place == "second" and index == 1 and stage < placement.stages):
+        return norm
+    return placement.elsewhere
 
 
 def normalizes_output(norm: str, stage: int, *, closes_stage: bool) -> bool:
@@ -42,4 +41,5 @@ def normalizes_output(norm: str, stage: int, *, closes_stage: bool) -> bool:
     Returns:
         True for ``ibn-b`` at the end of stages 1 and 2.
     """
-    return norm == "ibn-b" and closes_stage and stage < _IBN_B_STAGES
+    placement = normalizer_facts(norm).placement
+    return placement is not None and placement.place == "addition" and closes_stage and stage < placement.stages

@@ -1,0 +1,84 @@
+"""Every statistic, and where it is measured."""
+
+from __future__ import annotations
+
+from sppkit.registry.entries import StatisticEntry
+
+_HOME = "sppkit.stats"
+STATISTICS: dict[str, StatisticEntry] = {
+    "channel_squared_mean": StatisticEntry(
+        f"{_HOME}.spp:CHANNEL_SQUARED_MEAN",
+        "mean over channels of the squared channel mean, at the block output",
+        "block_output",
+        default=True,
+    ),
+    "channel_variance": StatisticEntry(
+        f"{_HOME}.spp:CHANNEL_VARIANCE",
+        "mean over channels of the channel variance, at the block output",
+        "block_output",
+        default=True,
+    ),
+    "residual_variance": StatisticEntry(
+        f"{_HOME}.spp:CHANNEL_VARIANCE",
+        "the same variance at the end of the residual branch",
+        "residual_branch",
+        default=True,
+    ),
+    "dead_fraction": StatisticEntry(
+        f"{_HOME}.dead_fraction:DEAD_FRACTION", "channels that are never positive, behind activations", "activation"
+    ),
+    "always_on_fraction": StatisticEntry(
+        f"{_HOME}.always_on_fraction:ALWAYS_ON_FRACTION",
+        "channels that are always positive, behind activations",
+        "activation",
+    ),
+    "elimination_distance": StatisticEntry(
+        f"{_HOME}.elimination_distance:ELIMINATION_DISTANCE",
+        "how far units are from being off for all data, before activations",
+        "activation_input",
+    ),
+    "stat_diff": StatisticEntry(
+        f"{_HOME}.stat_diff:STAT_DIFF",
+        "spread of the channel means in standard deviations, before normalizers",
+        "normalizer_input",
+    ),
+    "instance_style_share": StatisticEntry(
+        f"{_HOME}.instance_style_share:INSTANCE_STYLE_SHARE",
+        "share of the variance that lies between samples, at the block output",
+        "block_output",
+    ),
+    "channel_correlation": StatisticEntry(
+        f"{_HOME}.channel_correlation:CHANNEL_CORRELATION",
+        "mean absolute correlation of two channels, at the block output",
+        "block_output",
+    ),
+    "gradient_second_moment": StatisticEntry(
+        f"{_HOME}.gradient:GRADIENT_SECOND_MOMENT",
+        "mean square of the gradient with respect to the block output",
+        "block_gradient",
+    ),
+    "gradient_squared_mean": StatisticEntry(
+        f"{_HOME}.gradient:GRADIENT_SQUARED_MEAN",
+        "mean over channels of its squared channel mean",
+        "block_gradient",
+    ),
+    "branch_gradient_share": StatisticEntry(
+        f"{_HOME}.gradient:BRANCH_GRADIENT_SHARE",
+        "what comes back through the branch over the gradient at the block output",
+        "branch_gradient",
+    ),
+    "enorm_gap": StatisticEntry(
+        f"{_HOME}.enorm_gap:ENORM_GAP", "how far the weights are from equi-normalized ones", "weights"
+    ),
+}
+# What a run measures unless it is told otherwise: the three of a Signal Propagation Plot.
+DEFAULT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.default)
+FURTHER_STATISTICS = tuple(name for name, entry in STATISTICS.items() if not entry.default)
+# What a backward pass is for.
+GRADIENT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.role.endswith("_gradient"))
+# Names for several at once.
+STATISTIC_GROUPS: dict[str, tuple[str, ...]] = {
+    "spp": DEFAULT_STATISTICS,
+    "gradient": GRADIENT_STATISTICS,
+    "all": tuple(STATISTICS),
+}
