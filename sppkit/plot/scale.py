@@ -41,9 +41,7 @@ LINEAR_RANGE = (1e-280, 1e300)
 EXPONENTS = (-323.3, 308.25)
 
 
-def scale_y(
-    axes: Axes, values: Values, *, reference: float = 0.0, headroom: bool = False, log: bool = False
-) -> None:
+def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: bool = False, log: bool = False) -> None:
     """Set scale, limits and ticks of the y axis for non-negative values.
 
     A linear axis starts at 0, so that a nearly constant curve looks constant; a logarithmic one spans the positive
