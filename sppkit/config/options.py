@@ -257,7 +257,7 @@ class RunConfig(ModelOptions):
         parsers.statistics,
         "NAME,...",
         _RUN,
-        "Statistics to measure (sppkit list statistics); spp stands for the first three, all for all of them.",
+        "Statistics to measure (sppkit list statistics); spp: the first three; gradient: those of it; all.",
         (*registry.STATISTIC_GROUPS, *registry.STATISTICS),
     )
     theory: bool = _option(

@@ -12,6 +12,7 @@ from sppkit.curves.comparability import iter_incomparable, iter_notices
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import site_notices, small_changes
 from sppkit.gate.tested import iter_tests
+from sppkit.registry import GRADIENT_STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Difference:
             told.append(_line("gone", names))
         places = self._rows(every=every)
         if places:
-            told.append(self._tabulate(places))
+            told += self._tabulate(places)
         told.append(Text(self._conclusion(len(places))))
         return told
 
@@ -88,11 +89,17 @@ class Difference:
         far = {change.place for change in self._changes if id(change) in self._far}
         return [place for place in places if place in far]
 
-    def _tabulate(self, places: Sequence[int]) -> Table:
+    def _tabulate(self, places: Sequence[int]) -> list[Table]:
+        # Forward and backward apart: one table would be wider than a terminal.
+        statistics = list(dict.fromkeys(change.statistic for change in self._changes))
+        backward = [name for name in statistics if name in GRADIENT_STATISTICS]
+        forward = [name for name in statistics if name not in backward]
+        return [self._tabulate_these(group, places) for group in (forward, backward) if group]
+
+    def _tabulate_these(self, statistics: Sequence[str], places: Sequence[int]) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("block", justify="right")
         table.add_column("name", overflow="fold")
-        statistics = list(dict.fromkeys(change.statistic for change in self._changes))
         for statistic in statistics:
             table.add_column(_HEADINGS.get(statistic, statistic.replace("_", " ")), justify="right")
             table.add_column("ratio", justify="right")

@@ -59,7 +59,9 @@ def measure(
             or a list or other iterable of batches; statistics are those of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
         batches: Take at most this many batches; all of them where it is None.
-        stats: Statistics to take, or the name of one; the three of a Signal Propagation Plot where it is None.
+        stats: Statistics to take, or the name of one or of a group (``spp``, ``gradient``, ``all``); the three of a
+            Signal Propagation Plot where it is None. For those of the gradient, white noise is sent back from the last
+            row's value, one backward pass per batch.
         seed: Seed of whatever is random inside the model, and the table's ``seed`` column.
         device: Where to run; where the model is, if None. The model is moved back afterwards.
         warmup: Batches that are run first, in train mode and unmeasured, so that running statistics mean something; in

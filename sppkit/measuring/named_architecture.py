@@ -19,7 +19,7 @@ from sppkit.models.places import INPUT_CHANNELS
 from sppkit.models.spec import build_spec, describe
 from sppkit.models.streaming import streamed
 from sppkit.prediction.predict import borderless_residual_variance
-from sppkit.registry import normalizer_facts
+from sppkit.registry import GRADIENT_STATISTICS, normalizer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,10 +135,11 @@ class NamedArchitecture:
     def _decide_streaming(self, inputs: Inputs) -> bool:
         config = self._config
         itemsize = getattr(torch, config.dtype).itemsize
-        streaming = config.streaming == "on"
-        if config.streaming == "auto" and self._checkpoint is None and config.sites is None:
+        streaming, backward = config.streaming == "on", bool(set(config.stats) & set(GRADIENT_STATISTICS))
+        # A gradient comes back through all the blocks, whose graph holds their weights.
+        if config.streaming == "auto" and self._checkpoint is None and config.sites is None and not backward:
             streaming = sum(needed_bytes(self.spec, inputs.shape, itemsize=itemsize)) > available_bytes()
-        check_fits(self.spec, inputs.shape, itemsize=itemsize, streamed=streaming)
+        check_fits(self.spec, inputs.shape, itemsize=itemsize, streamed=streaming, differentiated=backward)
         return streaming
 
 

@@ -70,7 +70,8 @@ class Probe:
 
         Args:
             model: A network. Where it declares no sites, its residual joins are found in the first forward pass.
-            stats: Statistics to take, or the name of one; the three of a Signal Propagation Plot where it is None.
+            stats: Statistics to take, or the name of one or of a group (``spp``, ``gradient``, ``all``); the three of a
+                Signal Propagation Plot where it is None.
             seed: What the table's ``seed`` column says.
             on_site: Called after each site, for instance to show progress.
             single: Promise that there is one forward pass: the statistics of a site are then kept instead of the

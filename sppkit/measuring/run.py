@@ -14,6 +14,7 @@ import torch
 
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.joins.corrections import load_corrections
+from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
 from sppkit.measuring.measure import find_joins, run_probe
@@ -22,6 +23,7 @@ from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
 from sppkit.record.table import further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
+from sppkit.registry import GRADIENT_STATISTICS
 from sppkit.streams import STREAM_NAME
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class _Measured(NamedTuple):
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
+    # Why there is no gradient where one was asked for.
+    no_gradient: str | None
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
@@ -87,12 +91,14 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
+    if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
+        record["gradient"] = {"cotangent": "N(0, 1), stream cotangent/<batch>", "absent": seeds[-1].no_gradient}
     weights = merge_digests([seed.weights for seed in seeds])
     if weights:
         record["weights"] = weights
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return Run(table, record, tuple(_iter_warnings(source, resolved.config, inputs, table)))
+    return Run(table, record, tuple(_iter_warnings(source, resolved.config, seeds[-1], table)))
 
 
 def find(resolved: Resolved) -> Findings:
@@ -184,7 +190,11 @@ def _measure(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     found = None if probe.findings is None else probe.findings.summary
-    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True), weights)
+    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True), weights, _reason(probe))
+
+
+def _reason(probe: Probe) -> str | None:
+    return None if probe.gradients is None else probe.gradients.reason
 
 
 def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
@@ -202,11 +212,14 @@ def _seeds(config: RunConfig) -> range:
     return range(config.seed, config.seed + config.seeds)
 
 
-def _iter_warnings(source: Source, config: RunConfig, inputs: Inputs, table: pd.DataFrame) -> Iterator[str]:
+def _iter_warnings(source: Source, config: RunConfig, seed: _Measured, table: pd.DataFrame) -> Iterator[str]:
     yield from source.iter_warnings()
+    yield from iter_gradient_notices(table, seed.no_gradient, getattr(torch, config.dtype))
+    explained = GRADIENT_STATISTICS if seed.no_gradient is not None else ()
     for name in further_statistics(table):
-        if not is_measured(table, name):
+        if name not in explained and not is_measured(table, name):
             yield f"{name} is empty: there are {why_empty(name)} in the blocks of this network."
+    inputs = seed.inputs
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # Beside the weights a forward pass holds a few activations of the widest block: its input, its prepared input, the
 # branch, the shortcut and the sum, and the convolution's own workspace.
 _LIVE_ACTIVATIONS = 6
+# For the backward pass every block keeps, in units of its output: that itself and its prepared form, five signals of
+# the bottleneck's quarter of the channels, the end of the branch, and its gradient until all are there (6 to 8 measured
+# on networks of 101 layers).
+_KEPT_ACTIVATIONS = 7
 # What a block takes beside its weights: modules, sites, statistics (40 to 70 kB measured at width 1).
 _STRUCTURE_BYTES = 70_000
 # A stage's first block projects, its last may end in a normalizer, and those between are alike.
@@ -47,7 +51,12 @@ def count_parameters(spec: ModelSpec) -> int:
 
 
 def needed_bytes(
-    spec: ModelSpec, input_shape: tuple[int, ...] = (), *, itemsize: int = 4, streamed: bool = False
+    spec: ModelSpec,
+    input_shape: tuple[int, ...] = (),
+    *,
+    itemsize: int = 4,
+    streamed: bool = False,
+    differentiated: bool = False,
 ) -> tuple[int, int]:
     """Estimate the memory that building and running a network takes.
 
@@ -56,17 +65,26 @@ def needed_bytes(
         input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
         itemsize: Bytes of one number; weights are drawn in float32 whatever they are cast to.
         streamed: Whether one block's weights are held at a time.
+        differentiated: Whether a backward pass follows, for which every block's activations are kept.
 
     Returns:
         Bytes for the weights with the modules that hold them, and bytes for the activations.
     """
     held = max(_short_sizes(spec)) if streamed else count_parameters(spec)
     weights = max(4, itemsize) * held + _STRUCTURE_BYTES * sum(spec.stages)
-    return weights, _live_values(spec, input_shape) * itemsize if input_shape else 0
+    if not input_shape:
+        return weights, 0
+    kept = _kept_values(spec, input_shape) if differentiated else 0
+    return weights, (_live_values(spec, input_shape) + kept) * itemsize
 
 
 def check_fits(
-    spec: ModelSpec, input_shape: tuple[int, ...] = (), *, itemsize: int = 4, streamed: bool = False
+    spec: ModelSpec,
+    input_shape: tuple[int, ...] = (),
+    *,
+    itemsize: int = 4,
+    streamed: bool = False,
+    differentiated: bool = False,
 ) -> None:
     """Refuse a network that would not fit into the memory that is free.
 
@@ -75,6 +93,7 @@ def check_fits(
         input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
         itemsize: Bytes of one number.
         streamed: Whether one block's weights are held at a time.
+        differentiated: Whether a backward pass follows.
 
     Raises:
         UsageError: If it can't be held one block at a time.
@@ -85,12 +104,15 @@ def check_fits(
             "--enorm balances the weights of all layers together, so they must fit into memory together; "
             "one block's at a time can't be."
         )
-    weights, activations = needed_bytes(spec, input_shape, itemsize=itemsize, streamed=streamed)
+    weights, activations = needed_bytes(
+        spec, input_shape, itemsize=itemsize, streamed=streamed, differentiated=differentiated
+    )
     available = available_bytes()
     if weights + activations > available:
         raise DoesNotFitError(
             f"this network needs about {_gib(weights)} for its weights and {_gib(activations)} for its activations; "
-            f"{_gib(available)} are free.\nTry a smaller --width, --depth, --batch-size or --image-size."
+            f"{_gib(available)} are free.\nTry a smaller --width, --depth, --batch-size or --image-size"
+            f"{', or leave the gradient out of --stats' if differentiated else ''}."
         )
 
 
@@ -120,12 +142,24 @@ def _short_sizes(spec: ModelSpec) -> list[int]:
 
 def _live_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
     samples, channels, height, width = input_shape
+    stem, block = _outputs(spec, input_shape)
+    return samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block)
+
+
+def _kept_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
+    stem, block = _outputs(spec, input_shape)
+    # From stage to stage twice the channels on a quarter of the positions.
+    return 2 * stem + sum(_KEPT_ACTIVATIONS * block * blocks >> stage for stage, blocks in enumerate(spec.stages))
+
+
+def _outputs(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many values the stem makes, and how many a block of the first stage, which is the largest."""
+    samples, _, height, width = input_shape
     stride = 1 if spec.stem == "cifar" else 2
     positions = samples * (height // stride + 1) * (width // stride + 1)
     stem = positions * spec.stem_channels
-    # The first stage is the largest: each later one has twice the channels on a quarter of the positions.
     block = (positions // 4 if spec.stem == "imagenet" else positions) * spec.stem_channels * EXPANSION[spec.block]
-    return samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block)
+    return stem, block
 
 
 def _gib(size: int) -> str:

@@ -35,6 +35,8 @@ STAGE_FONT = 7.5
 PLAIN = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # behind text, where stage lines would cross it
 # What a linear axis should show besides 0: a branch that preserves variance has 1.
 REFERENCE = {"residual_variance": 1.0}
+# What is multiplied from block to block, so that equal factors are equal steps of a logarithmic axis.
+MULTIPLIED = {"gradient_second_moment"}
 
 
 def check_table(table: pd.DataFrame) -> None:
@@ -168,7 +170,8 @@ def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relat
     values, leaves_out = span([table for index, table in enumerate(tables) if index not in off], statistic)
     lost = any(has_lost(table, statistic) for table in tables)
     leaves_out |= bool(off)
-    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=lost or leaves_out)
+    headroom = lost or leaves_out
+    scale_y(axes, values, reference=REFERENCE.get(statistic, 0.0), headroom=headroom, log=statistic in MULTIPLIED)
     starts = [stage_starts(table) for table in tables]
     # One stage is none to tell apart.
     if len(starts[0]) > 1 and all(other == starts[0] for other in starts) and not relative:

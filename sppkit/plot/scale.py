@@ -41,7 +41,7 @@ LINEAR_RANGE = (1e-280, 1e300)
 EXPONENTS = (-323.3, 308.25)
 
 
-def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: bool = False) -> None:
+def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: bool = False, log: bool = False) -> None:
     """Set scale, limits and ticks of the y axis for non-negative values.
 
     A linear axis starts at 0, so that a nearly constant curve looks constant; a logarithmic one spans the positive
@@ -52,13 +52,14 @@ def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: boo
         values: Everything that will be drawn; what is not finite is ignored.
         reference: A value that a linear axis shows too, unless the curve is so small that it would lie flat.
         headroom: Whether to leave room for a line of text under the top edge.
+        log: Whether the axis is logarithmic however little the values span, as long as one of them is positive.
     """
     finite = values[np.isfinite(values)]
     margin = HEADROOM if headroom else MARGIN
     if finite.size == 0:
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_locator(NullLocator())
-    elif needs_log(finite):
+    elif needs_log(finite) or (log and bool((finite > 0).any())):
         _scale_log(axes, finite[finite > 0], margin)
     else:
         _scale_linear(axes, _linear_top(float(finite.max()), reference), min(0.0, float(finite.min())), margin)
@@ -139,8 +140,8 @@ def _format_decade(value: float, _position: int | None = None) -> str:
 
 def _scale_log(axes: Axes, positive: Values, margin: float) -> None:
     low, high = np.log10([positive.min(), positive.max()])
-    if high - low < 1:  # beyond LINEAR_RANGE: two whole decades, so that there are ticks
-        low, high = low - 1, high + 1
+    if high - low < 1:  # as much as makes two whole decades, so that there are ticks
+        low, high = math.floor(low), math.floor(high) + 1
     bottom, top = np.clip([low - MARGIN * (high - low), high + margin * (high - low)], *EXPONENTS)
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(10.0**bottom, 10.0**top)

@@ -227,4 +227,6 @@ def _mean_label(table: pd.DataFrame, panels: Sequence[tuple[Axes, str]]) -> str:
     geometric = [name.replace("_", " ") for axes, name in panels if is_geometric(axes, table, name)]
     if len(geometric) == len(panels):
         return f"geometric mean of {seeds} seeds"
-    return f"mean of {seeds} seeds" + (f" (geometric: {', '.join(geometric)})" if geometric else "")
+    if len(geometric) > 1:  # their names would be longer than the figure
+        return f"mean of {seeds} seeds (geometric on logarithmic axes)"
+    return f"mean of {seeds} seeds" + (f" (geometric: {geometric[0]})" if geometric else "")
