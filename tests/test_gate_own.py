@@ -197,7 +197,7 @@ def test_a_signal_that_vanishes_without_joins_fails() -> None:
     code, out, _ = run("check", *given)
     assert (code, "identical-samples" in out) == (1, True), out
     code, out, _ = run("check", *given, "--kw", "number=16")
-    assert (code, "vanishing-variance" in out) == (0, True), out
+    assert (code, out.startswith("WARN")) == (0, True), out
 
 
 def test_a_transformer() -> None:

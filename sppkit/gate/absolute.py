@@ -35,9 +35,11 @@ def iter_own_findings(curves: Curves, limits: Limits, examination: Examination) 
     failing = [excess for excess in examination.excesses if excess.level == "error"]
     first = min((int(curves.blocks[excess.row]) for excess in failing), default=None)
     own = limits_of(curves)
-    for fault in examination.faults:
+    # An error is told also where a warning stands at its block or before.
+    for fault in sorted(examination.faults, key=lambda item: item.severity != "error"):
         law = JUDGED_BY.get(fault.name, fault.statistic)
-        told = any(curves.blocks[excess.row] == fault.block for excess in failing or examination.excesses)
+        telling = failing if fault.severity == "error" else failing or examination.excesses
+        told = any(curves.blocks[excess.row] == fault.block for excess in telling)
         if limits.get(law) == own.get(law) and not told and (first is None or fault.block < first):
             yield _of_fault(curves, fault, "error" if fault.severity == "error" or failing else "warn")
             return
