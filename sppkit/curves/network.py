@@ -237,9 +237,10 @@ def _word(record: Mapping[str, Any], key: str) -> str:
 
 def _is_trained(record: Mapping[str, Any]) -> bool:
     given = mapping_at(mapping_at(record, "options"), "checkpoint").get("value")
-    # What timm and torchvision call it.
+    # What timm and torchvision call it; torchvision's names are those of an enumeration: DEFAULT, IMAGENET1K_V2.
     keywords = mapping_at(mapping_at(record, "model"), "kw")
-    pretrained = any(keywords.get(name) not in (None, False) for name in ("pretrained", "weights"))
+    published = str(keywords.get("weights")).rpartition(".")[2].isupper()
+    pretrained = published or keywords.get("pretrained") not in (None, False)
     return given is not None or record.get("checkpoint") is not None or pretrained
 
 

@@ -33,7 +33,8 @@ def find_identical_samples(curves: Curves) -> Diagnosis | None:
     if network.known or not network.initial or not len(variance):
         return None
     total = variance + mean
-    share = np.divide(variance, total, out=np.zeros_like(variance), where=total > 0)
+    # A table may hold no means; a signal that is 0 is alike everywhere.
+    share = np.divide(variance, total, out=np.where(total == 0, 0.0, np.nan), where=total > 0)
     differs = np.flatnonzero(~(share < _LOST))
     begins = int(differs[-1]) + 1 if len(differs) else 0
     if begins >= len(share) - (0 if total[-1] > 0 else _ZERO_HEAD):

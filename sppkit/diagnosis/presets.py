@@ -110,6 +110,7 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
             Limit(
                 min=1e-6, level="warn", reason="below it the epsilon of normalizers (1e-5) is larger than the signal"
             ),
+            Limit(min=1e-38, reason="float32 holds no smaller number in full (1.2e-38): nothing is left"),
             *(limit for limit in _COMMON["channel_variance"] if limit.ratio is not None),
         ),
         "mean_shift": (
