@@ -19,13 +19,6 @@ def keyed_generator(seed: int, name: str) -> np.random.Generator:
     """Return the generator of one (seed, name) pair.
 
     PCG64 seeded with the SHA-256 digest of ``"<seed>/<name>"``, read as a big-endian integer.
-
-    Args:
-        seed: The run's seed.
-        name: A parameter's qualified name, or ``input/<batch>``.
-
-    Returns:
-        A NumPy generator at the start of its stream.
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
@@ -36,12 +29,6 @@ def fill_normal(out: np.ndarray, seed: int, name: str, std: float = 1.0) -> None
 
     Drawn in float32 and scaled in place, so no second array is held. NumPy releases the interpreter's lock while it
     draws: several arrays can be filled by threads, with the same result for any number of them.
-
-    Args:
-        out: C-contiguous float32 array of any shape; overwritten.
-        seed: The run's seed.
-        name: The stream's name.
-        std: Standard deviation of the draws.
 
     >>> a = np.empty((2, 2), np.float32)
     >>> fill_normal(a, seed=0, name="stem.weight")
@@ -56,14 +43,7 @@ def fill_normal(out: np.ndarray, seed: int, name: str, std: float = 1.0) -> None
 
 
 def fill_uniform(out: np.ndarray, seed: int, name: str, bound: float) -> None:
-    """Overwrite an array with draws from [-bound, bound) of one stream, in C order.
-
-    Args:
-        out: C-contiguous float32 array of any shape; overwritten.
-        seed: The run's seed.
-        name: The stream's name.
-        bound: Half of the width.
-    """
+    """Overwrite an array with draws from [-bound, bound) of one stream, in C order."""
     keyed_generator(seed, name).random(dtype=np.float32, out=out)
     out *= np.float32(2 * bound)
     out -= np.float32(bound)

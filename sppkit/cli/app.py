@@ -46,12 +46,7 @@ class Program(TyperGroup):
     """The group of commands, saying what was mistyped the way the commands themselves say it."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the program and exit.
-
-        Args:
-            *arguments: As typer's own.
-            **options: As typer's own.
-        """
+        """Run the program and exit."""
         try:
             code = super().main(*arguments, **{**options, "standalone_mode": False})
         except Exception as error:

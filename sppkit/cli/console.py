@@ -38,32 +38,17 @@ _ASCII = str.maketrans({"→": "->", "×": "x", "–": "-", "·": "-", "…": ".
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print results to standard output: plain, without trailing blanks, and each text on one line when piped.
-
-    Args:
-        *renderables: Texts or rich renderables, one after the other.
-    """
+    """Print results to standard output: plain, without trailing blanks, and each text on one line when piped."""
     _print(sys.stdout, *renderables)
 
 
 def warn(message: str) -> None:
-    """Print a warning to standard error.
-
-    Args:
-        message: What the user should know.
-    """
+    """Print a warning to standard error."""
     _print(sys.stderr, Text.assemble(("warning: ", "yellow"), _lines(message)), unbroken=True)
 
 
 def ask(question: str) -> str | None:
-    """Ask the user a question in the terminal.
-
-    Args:
-        question: What is asked.
-
-    Returns:
-        The answer; None where there is no terminal to ask in.
-    """
+    """Ask the user a question in the terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         return None
     _print(sys.stderr, Text(question, style="bold"))
@@ -76,19 +61,7 @@ class _RequestToEnd(SystemExit):
 
 @contextmanager
 def reporting_errors(*, debug: bool) -> Iterator[None]:
-    """Show a failure as one clear line and exit with its code.
-
-    Args:
-        debug: Show the traceback as well.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        Exit: On any failure.
-        Abort: Passed on.
-        _RequestToEnd: Passed on.
-    """
+    """Show a failure as one clear line and exit with its code."""
     try:
         yield
     except SppkitError as error:
@@ -108,23 +81,12 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
 
 
 def end(code: int) -> NoReturn:
-    """End the program.
-
-    Args:
-        code: The exit code.
-
-    Raises:
-        Exit: Always.
-    """
+    """End the program."""
     raise typer.Exit(code)
 
 
 def explain_usage(error: Any) -> None:
-    """Show a mistake that typer has found in the command line as one clear line and where to read more.
-
-    Args:
-        error: A ``ClickException``, whichever package it comes from (typer has its own copy of click since 0.26).
-    """
+    """Show a mistake that typer has found in the command line as one clear line and where to read more."""
     message = error.format_message()
     if hasattr(error, "possibilities"):
         close = get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=0)
@@ -144,14 +106,7 @@ def end_cleanly_on_signals() -> None:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show how far the work is and how long it will take; only in a terminal.
-
-    Args:
-        quiet: Show nothing.
-
-    Yields:
-        A function of (task, done, total), or None where nothing is shown.
-    """
+    """Show how far the work is and how long it will take; only in a terminal."""
     console = _console(sys.stderr)
     if quiet or sys.stderr is None or not console.is_terminal:
         yield None
@@ -199,15 +154,7 @@ class _Safe:
         self._renderable = renderable
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """Yield the renderable's segments, each of its texts made printable.
-
-        Args:
-            console: Where it is printed.
-            options: How wide it is.
-
-        Yields:
-            Segments.
-        """
+        """Yield the renderable's segments, each of its texts made printable."""
         for segment in console.render(self._renderable, options):
             yield segment if segment.control else segment._replace(text=_lines(segment.text))
 

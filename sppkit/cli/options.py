@@ -36,13 +36,6 @@ def with_options(
 
     The command's first parameter receives the options that were typed, as ``{name: value}``; its others stay as they
     are.
-
-    Args:
-        names: Names of options of ``RunConfig``.
-        defaults: Defaults that the help screen shows where the command has its own.
-
-    Returns:
-        The decorator.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -64,31 +57,19 @@ def with_options(
 
 
 def run_options() -> tuple[str, ...]:
-    """Return the names of all options of a run, the network first.
-
-    Returns:
-        Option names.
-    """
+    """Return the names of all options of a run, the network first."""
     names = tuple(config.options(config.RunConfig))
     network = ("arch", *config.OWN_MODEL)
     return (*network, *[name for name in names if name not in network])
 
 
 def model_options() -> tuple[str, ...]:
-    """Return the names of the options that decide the network.
-
-    Returns:
-        Option names.
-    """
+    """Return the names of the options that decide the network."""
     return ("arch", *config.options(config.ModelOptions))
 
 
 def found_options() -> tuple[str, ...]:
-    """Return the names of the options that decide a network of the user's own and what is seen in it.
-
-    Returns:
-        Option names.
-    """
+    """Return the names of the options that decide a network of the user's own and what is seen in it."""
     inputs = ("input", "vocab", "shape", "batch_size", "image_size")
     return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
 

@@ -14,16 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -> tuple[Path, list[str]]:
-    """Return where the files of a comparison go.
-
-    Args:
-        flags: Options as typed.
-        file: A TOML file of options, or None.
-        default: The pictures' name without ``--name``.
-
-    Returns:
-        The folder, and the pictures' file names.
-    """
+    """Return where the files of a comparison go."""
     from sppkit.config.resolve import load_toml, resolve_config
 
     output = {"out", "name", "format"}
@@ -33,11 +24,7 @@ def choose_pictures(flags: Mapping[str, Any], file: Path | None, default: str) -
 
 
 def warn_once(runs: Sequence[Measured]) -> None:
-    """Print the warnings of the runs, each once, with the networks that it is about.
-
-    Args:
-        runs: What was measured or read.
-    """
+    """Print the warnings of the runs, each once, with the networks that it is about."""
     about: dict[str, list[str]] = {}
     for run in runs:
         for warning in run.warnings:
@@ -47,16 +34,7 @@ def warn_once(runs: Sequence[Measured]) -> None:
 
 
 def list_written(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> list[str]:
-    """Return what to say of the files.
-
-    Args:
-        runs: What was measured or read.
-        folder: Where the files are.
-        pictures: The pictures' file names.
-
-    Returns:
-        One line per network that was measured, and one per picture.
-    """
+    """Return what to say of the files."""
     tables = [f"wrote {folder / run.stem}.csv and .json" for run in runs if run.is_new]
     return [*tables, *(f"wrote {folder / name}" for name in pictures)]
 
@@ -64,14 +42,7 @@ def list_written(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]
 def write_comparison(
     runs: Sequence[Measured], folder: Path, pictures: Sequence[str], *, title: str | None = None
 ) -> None:
-    """Write tables and records of the new runs and a picture of all; all files or none.
-
-    Args:
-        runs: What was measured or read.
-        folder: Where the files go.
-        pictures: The pictures' file names.
-        title: Of the pictures; what the networks have in common if nothing else is said.
-    """
+    """Write tables and records of the new runs and a picture of all; all files or none."""
     from sppkit.comparison.summary import common_subtitle, common_title
     from sppkit.machine.files import all_or_nothing
     from sppkit.plot.comparison import plot_comparison

@@ -118,7 +118,7 @@ def _render(table: pd.DataFrame) -> Table:
 
 
 def _cell(row: pd.Series[Any], statistic: str) -> str:
-    """Show a prediction and its spread from seed to seed."""  # noqa: DOC201
+    """Show a prediction and its spread from seed to seed."""
     value, spread = row[f"predicted_{statistic}"], row[f"predicted_{statistic}_spread"]
     if value != value:
         return ""

@@ -25,14 +25,7 @@ _DEFINITION = (
 
 
 def render_healthy(untreated: Outcome) -> list[RenderableType]:
-    """Say that there is nothing to mend.
-
-    Args:
-        untreated: The network as it is.
-
-    Returns:
-        Renderables to print one after the other.
-    """
+    """Say that there is nothing to mend."""
     told = Text.assemble(
         ("ok  ", "green"), " The signal is healthy as it is: ", _told(untreated.score), ". There is nothing to mend."
     )
@@ -40,14 +33,7 @@ def render_healthy(untreated: Outcome) -> list[RenderableType]:
 
 
 def render_advice(outcomes: Sequence[Outcome]) -> list[RenderableType]:
-    """Return the ranked table of what was tried, and what to type.
-
-    Args:
-        outcomes: Of the network as it is, first, and of its trials.
-
-    Returns:
-        Renderables to print one after the other.
-    """
+    """Return the ranked table of what was tried, and what to type."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("network", no_wrap=True)
     table.add_column("changes")

@@ -47,14 +47,7 @@ class KeyFigures:
 
 
 def key_figures(table: pd.DataFrame) -> KeyFigures:
-    """Return a run's key figures.
-
-    Args:
-        table: As measured or read.
-
-    Returns:
-        The figures. A table without stages counts as one stage.
-    """
+    """Return a run's key figures."""
     rows = Curves(table, {}).averaged.table
     lost = rows.loc[rows["nonfinite"] > 0, "block"]
     blocks = rows[rows["block"] > 0] if (rows["block"] > 0).any() else rows
@@ -91,14 +84,6 @@ def parting(reference: pd.DataFrame, table: pd.DataFrame) -> tuple[int, str] | N
 
     Channel variance and residual variance differ by their ratio; squared means by their difference as a share of the
     larger variance, since a squared mean near zero is noise.
-
-    Args:
-        reference: The run to compare with.
-        table: A run with as many blocks.
-
-    Returns:
-        The block and the statistic that differs most there; None where they stay together, or have no common blocks to
-        compare.
     """
     # Block 0 belongs to no block: its scale is the stem's, which a normalizer then takes away.
     one, other = (_averaged_blocks(frame) for frame in (reference, table))

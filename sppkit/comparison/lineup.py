@@ -62,21 +62,7 @@ class Lineup:
 
 
 def line_up(texts: Sequence[str], flags: Mapping[str, object], file: Path | None = None) -> Lineup:
-    """Read and check the networks of a comparison.
-
-    Args:
-        texts: SPECs as typed. Without any, those of the file (key ``specs``), or the architecture that flags or file
-            name, with ``all`` for one of its options.
-        flags: Options that all networks share, as typed; a SPEC's own win over them. One that means nothing for some
-            of the networks is used for the others.
-        file: A TOML file of shared options, or None; flags win.
-
-    Returns:
-        At least two networks with distinct names.
-
-    Raises:
-        UsageError: For anything that can't be read, built or told apart.
-    """
+    """Read and check the networks of a comparison."""
     shared = {**(load_toml(file) if file else {}), **flags}
     specs = [parse_spec(text) for text in _texts(texts, flags, shared, file)]
     _check_shared(flags, specs)
@@ -124,21 +110,7 @@ def _check_shared(flags: Mapping[str, object], specs: Iterable[Spec]) -> None:
 def resolve_meaningful(
     own: Mapping[str, object], flags: Mapping[str, object], file: Path | None, ignored: Collection[str] = ()
 ) -> tuple[Resolved, frozenset[str]]:
-    """Resolve a network's own options together with shared ones, and leave out what means nothing for it.
-
-    Args:
-        own: Its own options as typed.
-        flags: Shared options as typed.
-        file: A TOML file of further shared options, or None.
-        ignored: Shared options, of flags and file, that are left out in any case.
-
-    Returns:
-        The configuration, and the shared options that mean nothing for the network.
-
-    Raises:
-        UsageError: If the network can't be built.
-        MeaninglessOptionError: If one of its own options means nothing for it.
-    """
+    """Resolve a network's own options together with shared ones, and leave out what means nothing for it."""
     unused: set[str] = set()
     while True:
         skipped = {*ignored, *unused, *_said_otherwise(own)}

@@ -44,18 +44,7 @@ class Measured:
 
 
 def target_names(members: Iterable[Member], folder: Path) -> list[str]:
-    """Return the files that the measured networks will be written to.
-
-    Args:
-        members: The networks.
-        folder: Where the files will go.
-
-    Returns:
-        File names.
-
-    Raises:
-        UsageError: If one of them is a saved run that is to be read.
-    """
+    """Return the files that the measured networks will be written to."""
     members = list(members)
     names = [f"{member.stem}.{suffix}" for member in members if member.resolved for suffix in ("csv", "json")]
     saved = {member.saved.resolve() for member in members if member.saved}
@@ -68,20 +57,7 @@ def target_names(members: Iterable[Member], folder: Path) -> list[str]:
 
 
 def iter_measured(members: Sequence[Member], progress: Progress | None = None) -> Iterator[Measured]:
-    """Measure or read the networks, one after the other; of each only the table is kept.
-
-    Args:
-        members: The networks.
-        progress: Called as the work goes on.
-
-    Yields:
-        What was measured, in the order of the networks.
-
-    Raises:
-        UsageError: If an option can't be used, or a saved run can't be read.
-        MeasurementError: If a forward pass fails.
-        DoesNotFitError: If a network would not fit into memory.
-    """
+    """Measure or read the networks, one after the other; of each only the table is kept."""
     # Saved runs first: a broken file is said before minutes of work, not behind them.
     saved = {member.label: _read(member.saved) for member in members if member.saved}
     for number, member in enumerate(members, 1):

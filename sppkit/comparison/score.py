@@ -37,14 +37,7 @@ class Score:
 
 
 def score_table(table: pd.DataFrame) -> Score:
-    """Return how far a run's signal is from a healthy one.
-
-    Args:
-        table: As measured or read; several seeds are averaged.
-
-    Returns:
-        The score; infinite where the signal was lost or died.
-    """
+    """Return how far a run's signal is from a healthy one."""
     figures = key_figures(table)
     if figures.nonfinite is not None or math.isnan(figures.ratio):
         return Score(math.inf, math.inf, math.inf)

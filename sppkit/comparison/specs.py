@@ -50,16 +50,6 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """Read a SPEC; its options' values are checked later, together with those that all networks share.
 
-    Args:
-        text: For instance ``nf-resnet:weights=none,alpha=1`` or ``spp/nf-resnet-600.csv``. The options of a network
-            follow its last colon; ``name=TEXT`` is what legend and files call it.
-
-    Returns:
-        The network.
-
-    Raises:
-        UsageError: If it has none of the forms of a SPEC.
-
     >>> parse_spec("nf-resnet:stages=1,2,weights=none").options
     {'arch': 'nf-resnet', 'stages': '1,2', 'weights': 'none'}
     """
@@ -131,15 +121,7 @@ def _with_arguments(own: Mapping[str, object]) -> dict[str, object]:
 
 
 def iter_all(spec: Spec, shared: Mapping[str, object]) -> Iterator[Spec]:
-    """Replace every ``all`` by one network for each name; several of them multiply.
-
-    Args:
-        spec: A network.
-        shared: Options that all networks share. One that means nothing for this architecture is left alone.
-
-    Yields:
-        Networks without ``all`` in their own options; just this one if there was none.
-    """
+    """Replace every ``all`` by one network for each name; several of them multiply."""
     if spec.options.get("arch") == ALL:
         for arch in CHOICES["arch"]:
             text = arch + spec.text.removeprefix(ALL) if spec.text.startswith(ALL) else f"{spec.text} {arch}"

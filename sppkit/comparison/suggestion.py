@@ -57,18 +57,7 @@ class Outcome:
 
 
 def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:
-    """Return the network that remedies are tried on.
-
-    Args:
-        flags: Options as typed.
-        file: A TOML file of options, or None.
-
-    Returns:
-        The network, checked.
-
-    Raises:
-        UsageError: If it can't be built, or is not one of the named architectures.
-    """
+    """Return the network that remedies are tried on."""
     shared = {**(load_toml(file) if file else {}), **flags}
     if "model" in shared and "arch" not in flags:
         raise UsageError(
@@ -84,15 +73,7 @@ def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:
 
 
 def iter_trials(flags: Mapping[str, object], file: Path | None = None) -> Iterator[Trial]:
-    """Yield the network with each remedy that is legal for it and changes it.
-
-    Args:
-        flags: Options as typed.
-        file: A TOML file of options, or None.
-
-    Yields:
-        Trials in the order of ``REMEDIES``, no two of them the same network.
-    """
+    """Yield the network with each remedy that is legal for it and changes it."""
     base = _resolved(untreated(flags, file))
     known = [build_spec(base.config.arch, base.given())]
     for remedy in REMEDIES:
@@ -110,40 +91,17 @@ def iter_trials(flags: Mapping[str, object], file: Path | None = None) -> Iterat
 
 
 def judge(run: Measured, trial: Trial | None = None) -> Outcome:
-    """Return what was measured with its score.
-
-    Args:
-        run: What was measured.
-        trial: The remedy in it, if any.
-
-    Returns:
-        The outcome.
-    """
+    """Return what was measured with its score."""
     return Outcome(run, score_table(run.table), trial)
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return outcomes with the healthiest signal first; equal ones in the given order.
-
-    Args:
-        outcomes: Any.
-
-    Returns:
-        All of them.
-    """
+    """Return outcomes with the healthiest signal first; equal ones in the given order."""
     return sorted(outcomes, key=lambda outcome: outcome.score.total)
 
 
 def best(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """Return the remedy to advise.
-
-    Args:
-        outcomes: Of the network as it is, and of its trials.
-
-    Returns:
-        The trial with the lowest score among those that may be recommended, if it is lower than the score of the
-        network as it is; else None.
-    """
+    """Return the remedy to advise."""
     for outcome in ranked(outcomes):
         if outcome.trial is None:
             return None
@@ -154,12 +112,6 @@ def best(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 def command(member: Member) -> str:
     """Return what to type to plot a network.
-
-    Args:
-        member: A network to measure.
-
-    Returns:
-        A command line.
 
     >>> command(untreated({"arch": "nf-resnet", "depth": "50", "se": True}))
     'sppkit plot --arch nf-resnet --depth 50 --se'
@@ -172,14 +124,7 @@ def command(member: Member) -> str:
 
 
 def changes_typed(trial: Trial) -> str:
-    """Return what a remedy changes, as flags.
-
-    Args:
-        trial: A remedy to be tried.
-
-    Returns:
-        Flags; what goes back to its default is named so.
-    """
+    """Return what a remedy changes, as flags."""
     resolved = _resolved(trial.member)
     given = [_typed(name, getattr(resolved.config, name)) for name in trial.changed
              if resolved.sources[name] != "default"]  # fmt: skip

@@ -31,14 +31,7 @@ _UNBROKEN = 40
 
 
 def common_title(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the networks have in common: their size and the options given to all of them.
-
-    Args:
-        records: One per network; an empty one has nothing in common with any other.
-
-    Returns:
-        One line, for instance ``depth 600, alpha 1``.
-    """
+    """Return what the networks have in common: their size and the options given to all of them."""
     sizes = {_size(record) for record in records}
     parts = [title(record).split(", ")[1:] for record in records]
     shared = [part for part in parts[0] if all(part in other for other in parts) and part not in sizes]
@@ -46,27 +39,13 @@ def common_title(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def common_subtitle(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return how the networks were measured, as far as it is the same for all.
-
-    Args:
-        records: One per network.
-
-    Returns:
-        One line.
-    """
+    """Return how the networks were measured, as far as it is the same for all."""
     parts = [subtitle(record).split(" · ") for record in records]
     return " · ".join(part for part in parts[0] if all(part in other for other in parts))
 
 
 def render_comparison(runs: Sequence[Measured]) -> list[RenderableType]:
-    """Return the summary of a comparison.
-
-    Args:
-        runs: What was measured, at least one.
-
-    Returns:
-        Renderables to print one after the other.
-    """
+    """Return the summary of a comparison."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     fits = all(len(run.label) <= _UNBROKEN for run in runs)
     table.add_column(_HEADINGS[0], no_wrap=fits, overflow="fold")

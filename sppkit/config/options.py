@@ -273,30 +273,12 @@ class RunConfig(ModelOptions):
 
 
 def options(of: type) -> dict[str, Option]:
-    """Return the options of a dataclass of this module.
-
-    Args:
-        of: ``ModelOptions`` or ``RunConfig``.
-
-    Returns:
-        Option by name, in the order of their definition.
-    """
+    """Return the options of a dataclass of this module."""
     return {item.name: item.metadata["option"] for item in fields(of)}
 
 
 def parse_values(of: type, given: Mapping[str, object]) -> dict[str, Any]:
-    """Check and convert given values.
-
-    Args:
-        of: The dataclass that lists the legal options.
-        given: Option name to a value as typed, from a flag, a TOML file or Python.
-
-    Returns:
-        The converted values of the given options.
-
-    Raises:
-        UsageError: For an unknown option or an illegal value.
-    """
+    """Check and convert given values."""
     known = options(of)
     for name in given:
         if name not in known:

@@ -27,12 +27,6 @@ _SHOWN = 60
 def flag_of(name: str) -> str:
     """Return an option's flag.
 
-    Args:
-        name: The option's name.
-
-    Returns:
-        The flag as it is typed.
-
     >>> flag_of("batch_size")
     '--batch-size'
     """
@@ -77,7 +71,7 @@ def one_of(*choices: str) -> Callable[[str, object], str]:
 
 
 def keyed(name: str, value: object) -> str:
-    """Take ``keyed``, in capitals or not."""  # noqa: DOC201
+    """Take ``keyed``, in capitals or not."""
     return one_of("keyed")(name, value.lower() if isinstance(value, str) else value)
 
 
@@ -91,14 +85,14 @@ def registered(kind: str) -> Callable[[str, object], str]:
 
 
 def text(name: str, value: object) -> str:
-    """Take any text that is not empty."""  # noqa: DOC201, DOC501
+    """Take any text that is not empty."""
     if not isinstance(value, str) or not value:
         raise UsageError(f"{flag_of(name)} must be a text that is not empty, not {_shown(value)}.")
     return value
 
 
 def folder(name: str, value: object) -> str:
-    """Take a folder's path."""  # noqa: DOC201, DOC501
+    """Take a folder's path."""
     path = text(name, value)
     if not as_utf8(path).isprintable():
         raise UsageError(f"{flag_of(name)} must be a folder without control characters in it, not {_shown(path)}.")
@@ -106,7 +100,7 @@ def folder(name: str, value: object) -> str:
 
 
 def file_stem(name: str, value: object) -> str:
-    """Take a file name without a folder in it."""  # noqa: DOC201, DOC501
+    """Take a file name without a folder in it."""
     stem = text(name, value)
     if not as_utf8(stem).isprintable():
         raise UsageError(f"{flag_of(name)} must be a file name without control characters, not {_shown(stem)}.")
@@ -116,7 +110,7 @@ def file_stem(name: str, value: object) -> str:
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """Take true or false, Python's or NumPy's."""  # noqa: DOC201, DOC501
+    """Take true or false, Python's or NumPy's."""
     if type(value).__name__ not in {"bool", "bool_"}:
         raise UsageError(f"{flag_of(name)} must be true or false, not {_shown(value)}.")
     return bool(value)
@@ -155,7 +149,7 @@ def names_of(kind: str, known: Iterable[str]) -> Callable[[str, object], tuple[s
 
 
 def statistics(name: str, value: object) -> tuple[str, ...]:
-    """Take names of statistics, and of groups of them, as a comma-separated text or a list."""  # noqa: DOC201
+    """Take names of statistics, and of groups of them, as a comma-separated text or a list."""
     groups = registry.STATISTIC_GROUPS
     words = names_of("statistic", [*groups, *registry.STATISTICS])(name, value)
     return tuple(dict.fromkeys(item for word in words for item in groups.get(word, (word,))))
@@ -173,7 +167,7 @@ def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
 
 
 def settings(name: str, value: object) -> str:
-    """Take settings as ``key=value,key=value``, or as a mapping; return them in one spelling."""  # noqa: DOC201, DOC501
+    """Take settings as ``key=value,key=value``, or as a mapping; return them in one spelling."""
     pairs = [(str(key), _plain(item)) for key, item in value.items()] if isinstance(value, Mapping) else None
     if pairs is None:
         pairs = split_settings(name, text(name, value))
@@ -184,18 +178,7 @@ def settings(name: str, value: object) -> str:
 
 
 def split_settings(name: str, value: str) -> list[tuple[str, str]]:
-    """Split ``key=value,key=value`` into pairs.
-
-    Args:
-        name: The option's name, for the message.
-        value: The text.
-
-    Returns:
-        Keys, with dashes, and values.
-
-    Raises:
-        UsageError: If it is not of this form.
-    """
+    """Split ``key=value,key=value`` into pairs."""
     pairs = [tuple(part.strip() for part in item.partition("=")[::2]) for item in value.split(",")]
     if not all(key and item for key, item in pairs):
         raise UsageError(f"{flag_of(name)} must be settings as in groups=16,affine=channel, not {_shown(value)}.")
@@ -219,7 +202,7 @@ def placed(kind: str, places: tuple[str, ...], default: str) -> Callable[[str, o
 
 
 def name_or_callable(name: str, value: object) -> Any:
-    """Take a registered activation's name, or any callable from Python."""  # noqa: DOC201
+    """Take a registered activation's name, or any callable from Python."""
     return value if callable(value) else registered("activation")(name, value)
 
 
@@ -228,7 +211,7 @@ def keywords(name: str, value: object) -> dict[str, Any]:
 
     >>> keywords("kw", ["depth=3", "size=(4, 4)", "bias=false", "act=gelu"])
     {'depth': 3, 'size': (4, 4), 'bias': False, 'act': 'gelu'}
-    """  # noqa: DOC201, DOC501
+    """
     written = value if isinstance(value, (list, tuple)) else [value]
     given = dict(value) if isinstance(value, Mapping) else dict(map(_split_keyword, written))
     for key, item in given.items():

@@ -25,38 +25,18 @@ class Resolved:
     sources: dict[str, str]
 
     def given(self) -> dict[str, Any]:
-        """Return the model options that were set by a file or a flag.
-
-        Returns:
-            Option name to value.
-        """
+        """Return the model options that were set by a file or a flag."""
         values = asdict(self.config)
         return {name: values[name] for name in options(ModelOptions) if self.sources[name] != "default"}
 
     def described(self) -> dict[str, dict[str, object]]:
-        """Return every option's value and source, JSON-ready.
-
-        Returns:
-            Option name to ``{"value": ..., "source": ...}``.
-        """
+        """Return every option's value and source, JSON-ready."""
         values = {name: getattr(self.config, name) for name in self.sources}
         return {name: {"value": _plain(value), "source": self.sources[name]} for name, value in values.items()}
 
 
 def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ignored: Collection[str] = ()) -> Resolved:
-    """Merge defaults, a TOML file and flags, the later ones winning.
-
-    Args:
-        flags: Options given on the command line, as typed.
-        file: A TOML file of options, or None.
-        ignored: Keys of the file that are not for this run, with underscores.
-
-    Returns:
-        The configuration, every value with its source.
-
-    Raises:
-        UsageError: If the file can't be read or holds an unknown key, or a value is illegal.
-    """
+    """Merge defaults, a TOML file and flags, the later ones winning."""
     from_file = load_toml(file) if file else {}
     from_file = {key: value for key, value in from_file.items() if key not in ignored}
     if "specs" in from_file:
@@ -119,17 +99,7 @@ def _refuse_streaming(values: Mapping[str, Any]) -> None:
 
 
 def load_toml(file: Path) -> dict[str, object]:
-    """Read a TOML file of options, unchecked.
-
-    Args:
-        file: The file.
-
-    Returns:
-        Option name, with underscores, to value.
-
-    Raises:
-        UsageError: If it can't be read, is not TOML, or gives an option in both spellings.
-    """
+    """Read a TOML file of options, unchecked."""
     try:
         loaded = tomllib.loads(read_text(file, "configuration", "Give --config a TOML file of options."))
     except tomllib.TOMLDecodeError as error:

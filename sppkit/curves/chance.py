@@ -53,30 +53,13 @@ class Estimate:
 
 
 def estimate(values: NDArray[np.float64], groups: NDArray[np.int64], prior: NDArray[np.float64]) -> Estimate:
-    """Return the mean logarithm of a quantity and how well it is known.
-
-    Args:
-        values: Shape (seeds, blocks), not negative; nan where there is nothing to judge.
-        groups: Shape (blocks,): blocks whose spreads are alike, so that their estimates are averaged.
-        prior: Shape (blocks,): published standard deviation of the logarithm, seed to seed.
-
-    Returns:
-        The estimate; a block where any seed is nan is nan.
-    """
+    """Return the mean logarithm of a quantity and how well it is known."""
     logs = np.log(np.maximum(values, _TINY))
     return Estimate(logs.mean(axis=0), _variance(logs, groups), prior**2, len(values))
 
 
 def t_against(found: Estimate, log: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Return the t-statistic of a quantity against fixed numbers.
-
-    Args:
-        found: The quantity.
-        log: Logarithms to hold it against, shape (blocks,).
-
-    Returns:
-        t, shape (blocks,), and its degrees of freedom.
-    """
+    """Return the t-statistic of a quantity against fixed numbers, shape (blocks,)."""
     freedom = _PRIOR_FREEDOM + found.seeds - 1
     variance = (_PRIOR_FREEDOM * found.prior + (found.seeds - 1) * found.variance) / freedom
     return (found.log - log) / _root(variance / found.seeds), freedom
@@ -89,15 +72,6 @@ def error_between(
 
     A fault may make seeds scatter, too: a block that lost its normalizer does. Then the new run's own spread would hide
     it, and counts no more than twice what the base and the published spread say.
-
-    Args:
-        new: Of the new run, shape (seeds, blocks).
-        base: Of the base, shape (its seeds, blocks).
-        prior: Published standard deviation over seeds, shape (blocks,).
-        groups: Shape (blocks,): blocks whose spreads are alike, so that their estimates are averaged.
-
-    Returns:
-        The error, shape (blocks,), and its degrees of freedom.
     """
     freedoms = len(new) - 1, len(base) - 1
     own, its = (_averaged(_scatter(side), groups) for side in (new, base))
@@ -113,14 +87,6 @@ def deviate_of(chance: float, freedom: float, tests: int) -> float:
 
     The inverse of ``chance_of``.
 
-    Args:
-        chance: The probability.
-        freedom: Degrees of freedom.
-        tests: How many tests are made.
-
-    Returns:
-        t.
-
     >>> round(deviate_of(0.05, 10, 1), 2)
     2.23
     """
@@ -133,14 +99,6 @@ def chance_of(t: float, freedom: float, tests: int) -> float:
     """Return how probable it is that any of several tests is so far off, either way, by chance alone.
 
     Student's t as a normal deviate (Wallace 1959), and Bonferroni's bound for several tests.
-
-    Args:
-        t: The t-statistic.
-        freedom: Its degrees of freedom.
-        tests: How many tests were made.
-
-    Returns:
-        A probability.
 
     >>> round(chance_of(2.228, 10, 1), 3)
     0.05

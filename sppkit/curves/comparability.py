@@ -27,16 +27,7 @@ _SHOWN, _BEFORE = 60, 10
 
 
 def iter_incomparable(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what makes two runs different questions.
-
-    Args:
-        new: The record of one run.
-        base: The record of the other.
-
-    Yields:
-        One phrase each, as ``mode: eval here, train in the baseline``; nothing where either record is empty, or was
-        written without the field.
-    """
+    """Yield what makes two runs different questions."""
     for name in ("arch", "mode", "dtype"):
         yield from _iter_unlike(name, text_at(new, name), text_at(base, name))
     inputs = mapping_at(new, "input"), mapping_at(base, "input")
@@ -48,15 +39,7 @@ def iter_incomparable(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterat
 
 
 def iter_notices(new: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what differs between two runs that can be compared all the same.
-
-    Args:
-        new: The record of one run.
-        base: The record of the other.
-
-    Yields:
-        One phrase each.
-    """
+    """Yield what differs between two runs that can be compared all the same."""
     shapes = [counts_at(mapping_at(record, "input"), "batch_shape")[:1] for record in (new, base)]
     yield from _iter_unlike("batch size", *(str(shape[0]) if shape else "" for shape in shapes))
     yield from _iter_unlike("seeds", *(_listed(counts_at(record, "seeds")) for record in (new, base)))

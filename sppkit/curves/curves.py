@@ -82,14 +82,7 @@ class Curves:
         return [name for name in found if self.table[name].notna().any() and not (self.table[name] < 0).any()]
 
     def values(self, column: str) -> Array:
-        """Return a column.
-
-        Args:
-            column: Its name.
-
-        Returns:
-            Shape (S, B); nan where it is absent.
-        """
+        """Return a column, shape (S, B)."""
         if column not in self._columns:
             found = np.full((len(self.seeds), len(self.blocks)), np.nan)
             if column in self.table.columns:
@@ -107,14 +100,7 @@ class Curves:
         return pd.factorize(self.table["seed"])[0], pd.factorize(self.table["block"])[0]
 
     def seed_mean(self, column: str) -> Array:
-        """Return a column's arithmetic mean over seeds, as on a linear axis.
-
-        Args:
-            column: Its name.
-
-        Returns:
-            Shape (B,); nan or infinite where a seed broke.
-        """
+        """Return a column's arithmetic mean over seeds, as on a linear axis, shape (B,)."""
         with np.errstate(over="ignore", invalid="ignore"):
             mean: Array = self.values(column).mean(axis=0)
         return mean
@@ -184,14 +170,7 @@ class Curves:
         return self.network.normalized
 
     def spread(self, statistic: str) -> Array:
-        """Return the published spread of a statistic's logarithm.
-
-        Args:
-            statistic: Its name.
-
-        Returns:
-            Shape (B,).
-        """
+        """Return the published spread of a statistic's logarithm, shape (B,)."""
         return log_spread(statistic, self.channels, self.per_channel, normalized=self.normalized)
 
     def _size(self, column: str, absent: float) -> Array:
@@ -254,48 +233,20 @@ class Curves:
         return np.concatenate(([True], stage[1:] != stage[:-1])) if len(stage) else np.zeros(0, dtype=bool)
 
     def prediction(self, statistic: str) -> tuple[Array, Array]:
-        """Return what theory predicts for every judged row.
-
-        Args:
-            statistic: A column of the table.
-
-        Returns:
-            Predictions, and the standard deviations of an average over this many seeds; nan where there is none.
-        """
+        """Return what theory predicts for every judged row."""
         values, spreads = (self.seed_mean(f"{PREDICTED}{statistic}{suffix}")[self.judged] for suffix in ("", "_spread"))
         return values, spreads / np.sqrt(max(1, len(self.seeds)))
 
     def at(self, place: int) -> str:
-        """Return how a sentence names a judged row.
-
-        Args:
-            place: Its index among the judged rows.
-
-        Returns:
-            For instance ``block 23 (blocks.22)``.
-        """
+        """Return how a sentence names a judged row."""
         return self.named(int(self.judged[place]))
 
     def number(self, place: int) -> int:
-        """Return a judged row's number in the table.
-
-        Args:
-            place: Its index among the judged rows.
-
-        Returns:
-            The number.
-        """
+        """Return a judged row's number in the table."""
         return int(self.blocks[self.judged[place]])
 
     def named(self, row: int) -> str:
-        """Return how a sentence names a row.
-
-        Args:
-            row: Its index among all rows.
-
-        Returns:
-            For instance ``block 23 (blocks.22)``, ``the stem``.
-        """
+        """Return how a sentence names a row."""
         number, name = int(self.blocks[row]), self.names[row]
         return f"{self.unit} {number}" + ("" if name == str(number) else f" ({name})")
 

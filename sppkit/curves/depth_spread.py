@@ -27,16 +27,7 @@ _STEP = 2.5
 
 
 def accumulated_variance(sides: Sequence[Array], channels: Array, *, forgets: bool) -> Array:
-    """Return the variance over seeds that the model above gives each block.
-
-    Args:
-        sides: Values of each run, shape (its seeds, blocks); nan where there is nothing to judge.
-        channels: C, shape (blocks,).
-        forgets: Whether it is known that blocks forget, should no run have two seeds.
-
-    Returns:
-        Shape (blocks,).
-    """
+    """Return the variance over seeds that the model above gives each block, shape (blocks,)."""
     freedom = sum(len(side) - 1 for side in sides)
     if freedom == 0:
         return np.zeros(len(channels)) if forgets else np.cumsum(_STEP / channels)

@@ -96,11 +96,7 @@ class _Side:
         return logs
 
     def before(self) -> Array:
-        """The logarithm of the variance of the block before, in the whole run; nan at the first, and at a new width.
-
-        Returns:
-            Shape (seeds, matched blocks).
-        """
+        """The logarithm of the variance of the block before, in the whole run; nan at the first, and at a new width."""
         logs = np.log(np.maximum(self.signal.values(VARIANCE), _TINY))
         before = np.concatenate([np.full((len(logs), 1), np.nan), logs[:, :-1]], axis=1)
         size = np.stack([self.signal.channels, self.signal.per_channel, self.signal.stages])
@@ -109,16 +105,7 @@ class _Side:
 
 
 def iter_effects(new: Curves, base: Curves, matching: Matching) -> Iterator[Effect]:
-    """Yield what two runs are compared by.
-
-    Args:
-        new: One run.
-        base: The other.
-        matching: Which block is which; at least one pair.
-
-    Yields:
-        Effects.
-    """
+    """Yield what two runs are compared by."""
     places, base_places = (np.array(side, dtype=np.int64) for side in zip(*matching.pairs, strict=True))
     sides = _Side(new, places), _Side(base, base_places)
     common = [name for name in new.statistics if name in base.statistics]

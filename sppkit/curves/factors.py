@@ -47,15 +47,7 @@ class Factors:
 
 
 def block_factors(curves: Curves) -> Factors | None:
-    """Return what each block of a scaled network does to the variance.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The factors, or None where the network does not scale its signal, its weights leave a mean that would take part
-        of the variance, or its layout is unknown.
-    """
+    """Return what each block of a scaled network does to the variance."""
     network, count = curves.network, len(curves.variance)
     scale = network.branch_scale
     if not (network.scaled and network.stages and network.centred and scale is not None):
@@ -91,12 +83,6 @@ def kept_taps(curves: Curves) -> Array:
 
     Of a row of n positions each outer one lacks one of three taps. Where the stride is 2, only the first one does.
     A normalizer makes up for all but what the last convolution loses.
-
-    Args:
-        curves: The sizes of the maps and what is known of the network.
-
-    Returns:
-        One share per residual block.
     """
     network, basic = curves.network, curves.network.convolutions == _BASIC
     full = kept_by_filter(curves.map_sizes)
@@ -111,13 +97,6 @@ def kept_taps(curves: Curves) -> Array:
 
 
 def kept_by_filter(sizes: Array) -> Array:
-    """Return the share of a 3x3 filter's taps that lie inside of a map, on average over its positions.
-
-    Args:
-        sizes: Height and width along the first axis; twice as much where the stride is 2 and only one side loses.
-
-    Returns:
-        (1 - 2/(3 height)) (1 - 2/(3 width)).
-    """
+    """Return the share of a 3x3 filter's taps that lie inside of a map, on average over its positions."""
     kept: Array = np.prod(1 - 2 / (3 * sizes), axis=0)
     return kept

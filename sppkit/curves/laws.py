@@ -42,16 +42,7 @@ class Quantity:
 
 
 def mean_floor(curves: Curves, *, independent: bool = False) -> Array:
-    """Return the squared mean, as a share of the variance, that noise alone can have.
-
-    Args:
-        curves: The curves.
-        independent: Count all positions of a picture as one value: what a mean may have in a healthy network, whatever
-            the pictures show. Two runs on the same pictures differ by less.
-
-    Returns:
-        Shape (B,).
-    """
+    """Return the squared mean, as a share of the variance, that noise alone can have, shape (B,)."""
     values = curves.independent if independent else curves.per_channel
     floor: Array = _PER_VALUE / values + _PER_CHANNEL / curves.channels
     return floor
@@ -61,12 +52,6 @@ def mean_shift(curves: Curves) -> Array:
     """Return the squared mean over the variance, above what noise has; not for block 0, which a pool may have shifted.
 
     Nor for leaf modules: a pool among them averages noise away, and what it leaves is the mean.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B); at least 1e-6.
     """
     share = _divide(curves.values("channel_squared_mean"), curves.values("channel_variance"))
     share = share - mean_floor(curves, independent=True)
@@ -74,29 +59,17 @@ def mean_shift(curves: Curves) -> Array:
 
 
 def growth(curves: Curves) -> Array:
-    """Return the variance over what linear growth from the first block on would have: v_k / (k v_1).
+    """Return the variance over what linear growth from the first block on would have: v_k / (k v_1), shape (S, B).
 
     Branches of one strength add up: v_k is at most k v_1. A signal that doubles in every block has 2^(k-1)/k.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B).
     """
     return variance_kept(curves) / np.maximum(curves.blocks, 1)
 
 
 def variance_kept(curves: Curves) -> Array:
-    """Return the variance over that of the first residual block: v_k / v_1.
+    """Return the variance over that of the first residual block: v_k / v_1, shape (S, B).
 
     Leaf modules are no blocks: each has a scale of its own, and nothing adds up.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B).
     """
     variance = curves.values("channel_variance")
     first = variance[:, curves.blocks == 1]
@@ -106,16 +79,10 @@ def variance_kept(curves: Curves) -> Array:
 
 
 def reset(curves: Curves) -> Array:
-    """Return, at each stage's first block, its variance over that of the first stage's first block.
+    """Return, at each stage's first block, its variance over that of the first stage's first block, shape (S, B).
 
     A transition projects its shortcut from a signal whose scale is known, so that each stage starts where the first
     one did, and not where the one before it ended.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B).
     """
     later = starts(curves) & (curves.stages > 1)
     return np.where(later, variance_kept(curves), np.nan)
@@ -125,12 +92,6 @@ def addition(curves: Curves) -> Array:
     """Return what an addition has over what it should have: v_k / (v_(k-1) + s² r_k), within a stage.
 
     Skip and branch are independent, so their variances add up; s is alpha times skip gain.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B); nan where s is not known, or drawn by stochastic depth.
     """
     variance, branch = curves.values("channel_variance"), curves.values("residual_variance")
     inside = (curves.blocks > 0) & ~starts(curves) & np.append(False, np.diff(curves.blocks) == 1)
@@ -138,33 +99,20 @@ def addition(curves: Curves) -> Array:
 
 
 def added_scale(curves: Curves) -> float:
-    """Return what an addition multiplies the branch's variance by; nan where it is unknown, or drawn anew each time.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        (alpha · skip gain)².
-    """
+    """Return what an addition multiplies the branch's variance by; nan where it is unknown, or drawn anew each time."""
     network = curves.network
     drawn = network.stochastic_depth and network.mode != "eval"
     return np.nan if drawn or network.branch_scale is None else network.branch_scale
 
 
 def branch_level(curves: Curves) -> Array:
-    """Return the residual variance over what a healthy branch of this kind has.
+    """Return the residual variance over what a healthy branch of this kind has, shape (S, B).
 
     After a normalizer a healthy branch ends with 2 Var f(z) (BN-ReLU-Conv, He's weights: 0.68 for ReLU) or 1
     (ReLU-BN-Conv), z ~ N(0,1); where the record says what theory expects of its init and gain, with that. In an
     NF-ResNet it ends with v / beta² times the taps that zero padding leaves, whatever gain was asked for: 1 but for the
     sag of v, its input's variance, below beta² (Brock et al. 2021, sections 3 and 4). Squeeze-and-excite takes a
     quarter of it, but for the factor 2 of NF-ResNets.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (S, B); nan where no such number exists, and for gates that average few values.
     """
     level = _divide(curves.values("residual_variance"), _healthy_branch(curves))
     few = curves.network.se & (curves.per_channel < _VALUES)
@@ -172,14 +120,7 @@ def branch_level(curves: Curves) -> Array:
 
 
 def starts(curves: Curves) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return which blocks are the first of their stage, the stem among them.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Shape (B,).
-    """
+    """Return which blocks are the first of their stage, the stem among them, shape (B,)."""
     return np.append(True, np.diff(curves.stages) != 0)
 
 
@@ -194,15 +135,7 @@ QUANTITIES: dict[str, Quantity] = {
 
 
 def measured(curves: Curves, quantity: str) -> Quantity | None:
-    """Return how a quantity is computed from these curves.
-
-    Args:
-        curves: The curves.
-        quantity: A key of ``QUANTITIES``, or a statistic's name.
-
-    Returns:
-        The quantity; None where the table has no such column.
-    """
+    """Return how a quantity is computed from these curves."""
     if quantity in QUANTITIES:
         return QUANTITIES[quantity]
     if quantity not in curves.statistics:

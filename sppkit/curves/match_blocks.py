@@ -35,15 +35,7 @@ _Key = tuple[str, float, int]
 
 
 def match(new: Curves, base: Curves) -> Matching:
-    """Match the blocks of two runs.
-
-    Args:
-        new: One run.
-        base: The other.
-
-    Returns:
-        The matching.
-    """
+    """Match the blocks of two runs."""
     sites = [list(zip(side.names, map(float, side.channels), strict=True)) for side in (new, base)]
     return match_sites(*sites)
 
@@ -53,13 +45,6 @@ def match_sites(new: Sequence[Site], base: Sequence[Site]) -> Matching:
 
     In one pass over either run: a run may have 100,000 blocks. A name that the other run has, too, is no other block's
     new name.
-
-    Args:
-        new: Name and channels of every block of the new run, in order.
-        base: The same of the run it is compared with.
-
-    Returns:
-        The matching. A block whose width changed is another block.
     """
     places = {key: place for place, key in enumerate(_keys(base))}
     partners = {place: places[key] for place, key in enumerate(_keys(new)) if key in places}

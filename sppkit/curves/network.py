@@ -150,34 +150,18 @@ class Network:
         return min(abs(self.alpha * self.skip_gain), 1e100) ** 2
 
     def expected_input_variance(self) -> list[float]:
-        """Return the variance that each block of a scaled network divides by: beta squared.
-
-        Returns:
-            One per block; empty where the network is not scaled.
-        """
+        """Return the variance that each block of a scaled network divides by: beta squared."""
         return list(iter_expected_variance(self.stages, min(abs(self.alpha), 1e100))) if self.scaled else []
 
     def kept_samples(self) -> list[float]:
-        """Return the share of samples whose branch is kept, per block.
-
-        Returns:
-            1 per block without stochastic depth.
-        """
+        """Return the share of samples whose branch is kept, per block."""
         total = sum(self.stages)
         rate = self.stochastic_depth if self.mode != "eval" else 0.0
         return [1 - rate * index / total for index in range(total)]
 
 
 def read_network(record: Mapping[str, Any], blocks: int) -> Network:
-    """Collect what a record says.
-
-    Args:
-        record: The run's record, or an empty mapping; a field of another type than ours counts as missing.
-        blocks: How many residual blocks the table has; a layout of another number is not this network's.
-
-    Returns:
-        The facts.
-    """
+    """Collect what a record says."""
     network = mapping_at(record, "network")
     mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _is_trained(record)
     stages = tuple(counts_at(network, "stages"))
@@ -216,12 +200,6 @@ def read_network(record: Mapping[str, Any], blocks: int) -> Network:
 
 def stage_positions(stages: tuple[int, ...]) -> list[int]:
     """Return each block's place in its stage, from 0, which projects its shortcut.
-
-    Args:
-        stages: Blocks per stage.
-
-    Returns:
-        One per block.
 
     >>> stage_positions((1, 3))
     [0, 0, 1, 2]

@@ -43,16 +43,7 @@ _FREE = {
 def log_spread(
     statistic: str, channels: NDArray[np.float64], values: NDArray[np.float64], *, normalized: bool
 ) -> NDArray[np.float64]:
-    """Return the standard deviation, seed to seed, of the logarithm of a statistic.
-
-    Args:
-        statistic: A statistic; one that is not known scatters like the residual variance.
-        channels: C, shape (blocks,).
-        values: n, batch times space, shape (blocks,).
-        normalized: Whether normalizers give every block a scale of its own.
-
-    Returns:
-        Shape (blocks,).
+    """Return the standard deviation, seed to seed, of the logarithm of a statistic, shape (blocks,).
 
     >>> bool(0.08 < log_spread("channel_squared_mean", np.array([256.0]), np.array([1e5]), normalized=True) < 0.1)
     True

@@ -29,14 +29,7 @@ _EXPLODES = 2.0
 
 
 def predicted_statistics(curves: Curves) -> list[str]:
-    """Return the statistics that the table holds a prediction of.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        Their names.
-    """
+    """Return the statistics that the table holds a prediction of."""
     return [name for name in curves.statistics if np.isfinite(curves.values(PREDICTED + name)).any()]
 
 
@@ -46,12 +39,6 @@ def why_not_judged(curves: Curves) -> str | None:
     Without a normalizer every block hands on, multiplied, what the blocks before it got wrong; only filters of one
     length (``scaled-ws``) on a signal that does not explode keep that small. Elsewhere theory's spread is a lower bound
     (docs/theory.md), and one seed is easily off by two.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        The reason in a few words, or None where it is.
     """
     if not predicted_statistics(curves):
         return "this run holds no prediction"
@@ -70,15 +57,7 @@ def _explodes(curves: Curves) -> bool:
 
 
 def iter_off_theory(curves: Curves, limits: Limits) -> Iterator[Excess]:
-    """Yield where a statistic differs from its prediction by more than the tolerance and by more than chance.
-
-    Args:
-        curves: The curves.
-        limits: By quantity; ``predicted_<statistic>`` holds the tolerance.
-
-    Yields:
-        What is off.
-    """
+    """Yield where a statistic differs from its prediction by more than the tolerance and by more than chance."""
     for statistic in [] if why_not_judged(curves) else predicted_statistics(curves):
         floor = _floor(curves) if statistic == _MEAN else np.zeros(len(curves.blocks))
         expected = _first(curves.values(PREDICTED + statistic)) + floor

@@ -53,15 +53,7 @@ class Excess:
 
 
 def iter_beyond(curves: Curves, limits: Limits) -> Iterator[Excess]:
-    """Yield what passes a bound by more than chance.
-
-    Args:
-        curves: The curves.
-        limits: By quantity.
-
-    Yields:
-        Limit by limit.
-    """
+    """Yield what passes a bound by more than chance."""
     yield from _iter_nonfinite(curves, limits)
     for quantity, several in limits.items():
         for limit in several:
@@ -70,28 +62,13 @@ def iter_beyond(curves: Curves, limits: Limits) -> Iterator[Excess]:
 
 
 def first_of(excesses: list[Excess]) -> Excess | None:
-    """Return the one at the first bad block, the largest of several there; warnings only where there is no error.
-
-    Args:
-        excesses: Any.
-
-    Returns:
-        The first.
-    """
+    """Return the one at the first bad block, the largest of several there; warnings only where there is no error."""
     failing = [excess for excess in excesses if excess.level == "error"] or excesses
     return min(failing, key=lambda excess: (excess.row, -excess.size), default=None)
 
 
 def is_absent(curves: Curves, quantity: str) -> bool:
-    """Return whether these curves do not hold what a quantity takes.
-
-    Args:
-        curves: The curves.
-        quantity: A law or a statistic.
-
-    Returns:
-        Whether it has no value at any block.
-    """
+    """Return whether these curves do not hold what a quantity takes."""
     found = measured(curves, quantity)
     return found is None or not np.isfinite(found.of(curves)).any()
 

@@ -16,25 +16,12 @@ _MOST_LISTED = 6
 
 
 def all_finite(values: pd.Series[float]) -> bool:
-    """Return whether every value is a finite number.
-
-    Args:
-        values: Means of a statistic.
-
-    Returns:
-        Whether none is nan or infinite.
-    """
+    """Return whether every value is a finite number."""
     return bool(np.isfinite(values.to_numpy(dtype=float)).all())
 
 
 def listed(values: Iterable[float]) -> str:
     """Return numbers as they stand in a sentence.
-
-    Args:
-        values: One per stage.
-
-    Returns:
-        Three digits each; of a long list both ends.
 
     >>> listed([1, 2.0625, 1e9])
     '1, 2.06, 1e+09'

@@ -22,12 +22,6 @@ def find_border_sag(curves: Curves) -> Diagnosis | None:
 
     Freed of the taps that padding removes and of what earlier blocks lost, every stage's branches keep their variance
     (at least 0.9 of it): what is missing is missing at the border.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        A remark, or None.
     """
     healthy = curves.network.expected_residual
     if not curves.network.zero_padding or healthy is None:

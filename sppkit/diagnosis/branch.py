@@ -27,15 +27,7 @@ _MOST = 0.75
 
 
 def find_dead_branch(curves: Curves) -> Diagnosis | None:
-    """Find blocks whose branch adds less than a millionth of their output's variance.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        A warning; a remark where an initialization means it so: at least half of the branches add nothing, or those
-        that add nothing are alive, so that a factor before the addition is 0; or None.
-    """
+    """Find blocks whose branch adds less than a millionth of their output's variance."""
     added = _added_or_nothing(curves)
     dead = _dead(curves)
     if not len(dead):
@@ -62,15 +54,7 @@ def find_dead_branch(curves: Curves) -> Diagnosis | None:
 
 
 def adds_nothing(curves: Curves) -> bool:
-    """Return whether no branch adds anything, as SkipInit and Fixup start.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        Whether there are branches and all are dead that can tell: where their scale is unknown, those of blocks whose
-        shortcut may be plain.
-    """
+    """Return whether no branch adds anything, as SkipInit and Fixup start."""
     telling = np.isfinite(curves.branch)
     dead = np.isin(np.arange(len(telling)), _dead(curves))
     if curves.network.branch_scale is None:
@@ -95,15 +79,6 @@ def find_dominant_branch(curves: Curves, *, few: bool) -> Diagnosis | None:
 
     In a block without projection the branch's share is what the variance grew by; where the scale of the branch is
     known, it is also that scale times the residual variance. Where something works on the sum, neither tells.
-
-    Args:
-        curves: The curves and what is known of the network.
-        few: Look only for a fault of some blocks (True), which would explain what comes after, or only for one that
-            half of the blocks or more have (False), which may itself follow from an exploding variance.
-
-    Returns:
-        A warning; a remark where nothing is known of the network and the branch is as strong as others, so that what
-        comes before it is weak; or None.
     """
     if curves.network.post:
         return None

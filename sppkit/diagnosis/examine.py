@@ -70,13 +70,6 @@ def examine(curves: Curves, limits: Limits) -> Examination:
 
     Where both see a fault, they see one: the rule's, if it begins no later than the first limit that is passed. A fault
     that begins later follows from it, and is told only where it is an error.
-
-    Args:
-        curves: The curves.
-        limits: By quantity.
-
-    Returns:
-        The examination.
     """
     excesses = [*iter_beyond(curves, limits), *iter_off_theory(curves, limits)]
     found = [_with_cause(curves, diagnosis) for diagnosis in apply_rules(curves)]
@@ -91,14 +84,7 @@ def examine(curves: Curves, limits: Limits) -> Examination:
 
 
 def is_fault(diagnosis: Diagnosis) -> bool:
-    """Return whether a diagnosis says that something is wrong.
-
-    Args:
-        diagnosis: Any.
-
-    Returns:
-        Whether it is no remark.
-    """
+    """Return whether a diagnosis says that something is wrong."""
     return diagnosis.severity != "remark"
 
 

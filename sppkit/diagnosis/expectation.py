@@ -123,29 +123,12 @@ class Comparison:
 
 
 def share(mean: Array, variance: Array) -> Array:
-    """Return the squared mean's share of the second moment: how alike unrelated samples are.
-
-    Args:
-        mean: Squared means.
-        variance: Variances.
-
-    Returns:
-        m / (m + v).
-    """
+    """Return the squared mean's share of the second moment: how alike unrelated samples are."""
     return _over(mean, mean + variance)
 
 
 def compare(curves: Curves, base: Curves | None, row: int) -> Comparison | None:
-    """Hold curves against what they should be.
-
-    Args:
-        curves: The curves.
-        base: A baseline's, or None for theory, and for the laws of the network's kind where theory says nothing.
-        row: The row that is asked about: what is apart before it is no news there.
-
-    Returns:
-        The comparison; None where nothing is expected.
-    """
+    """Hold curves against what they should be."""
     own = _columns(curves, "")
     if base is not None:
         expected = _of_base(curves, base)

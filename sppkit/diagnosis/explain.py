@@ -31,17 +31,7 @@ _RELU_SHARE, _RELU_VARIANCE = 0.3183, 0.3408
 
 
 def explain(curves: Curves, base: Curves | None, place: int, statistic: str) -> str:
-    """Return the likely cause of what is seen at a block.
-
-    Args:
-        curves: The run that is judged.
-        base: The baseline's, or None: then theory says what to expect, or the laws of the network's kind.
-        place: The block's index among the curves' rows.
-        statistic: The statistic or law that showed it.
-
-    Returns:
-        Words; nothing where nothing is expected there, or what is seen has no cause that the numbers imply.
-    """
+    """Return the likely cause of what is seen at a block."""
     if statistic == "nonfinite" or curves.nonfinite[:, place].any():
         return explain_loss(curves, curves.names[place], is_stem=bool(curves.blocks[place] == 0))[0]
     if base is None and curves.network.stored:

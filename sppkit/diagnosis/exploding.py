@@ -31,13 +31,6 @@ def find_exploding(curves: Curves) -> Diagnosis | None:
     v is the variance after the first block, where nothing is known of the network at least 1 and at least that of its
     first two branches (attention and MLP of a transformer); ``step`` is (alpha skip_gain)², at least 1. In a network
     that has neither normalizer nor beta the factor is 1.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        An error, for trained weights and for growth that ends before 3e6 in a network that is not known a warning; or
-        None.
     """
     variance, network = curves.variance, curves.network
     if not len(variance) or not variance[0] > 0:
@@ -71,15 +64,7 @@ def find_exploding(curves: Curves) -> Diagnosis | None:
 
 
 def growth_per_block(curves: Curves, last: int) -> float:
-    """Return by which factor the variance changes from block to block, the first one left out.
-
-    Args:
-        curves: The curves.
-        last: Index of the last residual block to look at.
-
-    Returns:
-        The geometric mean; nan where the variance is not positive.
-    """
+    """Return by which factor the variance changes from block to block, the first one left out."""
     first, found = curves.variance[0], curves.variance[last]
     return float((found / first) ** (1 / max(1, last))) if first > 0 and found > 0 else float("nan")
 

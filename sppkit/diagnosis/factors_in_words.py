@@ -29,15 +29,7 @@ class _Factor(NamedTuple):
 
 
 def name_factor(seen: Comparison, row: int) -> str:
-    """Return what multiplies a branch's variance by the factor that is seen.
-
-    Args:
-        seen: The comparison.
-        row: The row.
-
-    Returns:
-        The causes of a known factor, and everything else that scales a branch.
-    """
+    """Return what multiplies a branch's variance by the factor that is seen."""
     factor = float(seen.branch_factor[row])
     if not factor > 0:
         return "its last gain or weight is 0"

@@ -28,12 +28,6 @@ def find_wrong_gain(curves: Curves) -> Diagnosis | None:
     """Find a scaled network each of whose layers multiplies the variance by more than 1.3 or less than 1/1.3.
 
     Shortcut and branch must tell the same story: q and q^n for the n convolutions of a branch.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The diagnosis, or None.
     """
     factors = block_factors(curves)
     if factors is None or not _can_be_wrong(curves.network):
@@ -79,16 +73,7 @@ def _per_layer(curves: Curves, factors: Factors) -> Array:
 
 
 def trusted(curves: Curves, factors: Factors, values: Array) -> Array:
-    """Return factors where they tell a gain: for activations that are not homogeneous, at an input of variance near 1.
-
-    Args:
-        curves: The curves and what is known of the network.
-        factors: Its factors.
-        values: One per block.
-
-    Returns:
-        The values, nan where they tell nothing.
-    """
+    """Return factors where they tell a gain: for inhomogeneous activations, at an input of variance near 1."""
     if curves.network.homogeneous:
         return values
     # The activation stands before the division by beta, so that it sees the input as it is.

@@ -28,13 +28,6 @@ def find_gradient_growth(curves: Curves) -> Diagnosis | None:
 
     The sensitivity of a row is its gradient's second moment times its variance times its values: what a change of the
     signal by a given share of itself does to the end. It does not depend on the scale of the row.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        An error or a warning, of a network that is not known and has its initial values; None where no gradient was
-        measured.
     """
     if curves.network.known or not curves.network.initial or _GRADIENT not in curves.table:
         return None

@@ -30,15 +30,7 @@ _NEAR_BOUND = 0.6
 
 
 def iter_descriptions(curves: Curves, told: Collection[str]) -> Iterator[str]:
-    """Describe the curves.
-
-    Args:
-        curves: The curves and what is known of the network.
-        told: Statistics that a diagnosis has told about already.
-
-    Yields:
-        One sentence for each statistic that was measured, is finite, and is not in ``told``.
-    """
+    """Describe the curves."""
     residual = curves.averaged.table.iloc[curves.judged]
     measured = {name for name in ("channel_squared_mean", "channel_variance") if _is_whole(residual, name)}
     # The mean is told as a share of the variance: beside a variance that is lost it means nothing.

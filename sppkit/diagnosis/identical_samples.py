@@ -21,14 +21,7 @@ _ZERO_HEAD = 2
 
 
 def find_identical_samples(curves: Curves) -> Diagnosis | None:
-    """Find where the variance over samples is less than 1e-13 of the second moment, to the end.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        An error, of a network that is not known and has its initial values; or None.
-    """
+    """Find where the variance over samples is less than 1e-13 of the second moment, to the end."""
     network, variance, mean = curves.network, curves.variance, curves.mean
     if network.known or not network.initial or not len(variance):
         return None

@@ -44,14 +44,7 @@ _INITIALIZE = "draw weights of variance 1/(fan_in E f²), 2/fan_in for ReLU (tor
 
 
 def find_vanishing_layers(curves: Curves) -> Diagnosis | None:
-    """Find from which layer on a thousandth of the variance is left or less, to the end.
-
-    Args:
-        curves: The curves of layers.
-
-    Returns:
-        A warning, where nothing is left an error; or None.
-    """
+    """Find from which layer on a thousandth of the variance is left or less, to the end."""
     found = _lasting_change(curves, -1)
     if found is None:
         return None
@@ -73,14 +66,7 @@ def find_vanishing_layers(curves: Curves) -> Diagnosis | None:
 
 
 def find_exploding_layers(curves: Curves) -> Diagnosis | None:
-    """Find from which layer on the variance is a thousand times the first one's or more, to the end.
-
-    Args:
-        curves: The curves of layers.
-
-    Returns:
-        A warning, or from a million on an error; or None.
-    """
+    """Find from which layer on the variance is a thousand times the first one's or more, to the end."""
     found = _lasting_change(curves, 1)
     if found is None:
         return None
@@ -106,14 +92,7 @@ _STORED = ", or normalizers that divide by stored statistics, which are not this
 
 
 def find_layers_mean_shift(curves: Curves) -> Diagnosis | None:
-    """Find from which layer on the squared mean stays above the variance, to the end.
-
-    Args:
-        curves: The curves of layers.
-
-    Returns:
-        A remark, or a warning where it is a hundred times the variance; or None.
-    """
+    """Find from which layer on the squared mean stays above the variance, to the end."""
     end, limit = body(curves), _ALIKE + mean_floor(curves, independent=True)[curves.judged]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.where(curves.variance > 0, curves.mean / curves.variance, np.nan)[:end]
@@ -141,14 +120,7 @@ def find_layers_mean_shift(curves: Curves) -> Diagnosis | None:
 
 
 def takes_mean_out(ratio: Array) -> bool:
-    """Return whether a normalizer takes the mean out again, in the second half of the layers.
-
-    Args:
-        ratio: Squared mean over variance, one per layer.
-
-    Returns:
-        Whether it falls below a tenth.
-    """
+    """Return whether a normalizer takes the mean out again, in the second half of the layers."""
     return bool((ratio[len(ratio) // 2 :] < _TAKEN_OUT).any())
 
 
@@ -165,12 +137,6 @@ def body(curves: Curves) -> int:
     """Return how many layers pass the signal on: those before a global pooling, else all but the last.
 
     A classifier has a scale of its own, and after a global pooling the variance is that of averages.
-
-    Args:
-        curves: The curves of layers.
-
-    Returns:
-        The number of layers, from the first on.
     """
     positions = curves.map_sizes.prod(axis=0)
     channels = curves.channels[curves.judged]

@@ -36,30 +36,15 @@ class Limit:
     reason: str = ""
 
     def covers(self, name: str) -> bool:
-        """Return whether a block is judged by this limit.
-
-        Args:
-            name: The block's name.
-
-        Returns:
-            Whether any pattern matches it.
-        """
+        """Return whether a block is judged by this limit."""
         return not self.sites or any(fnmatchcase(name, pattern) for pattern in self.sites)
 
     def limits_something(self) -> bool:
-        """Return whether there is any bound.
-
-        Returns:
-            Whether a value could fail.
-        """
+        """Return whether there is any bound."""
         return any(bound is not None for bound in (self.max, self.min, self.ratio, self.change))
 
     def bounds(self) -> list[tuple[Bound, float]]:
-        """Return the absolute bounds.
-
-        Returns:
-            Pairs of ``max`` or ``min`` and the bound.
-        """
+        """Return the absolute bounds."""
         pairs = (("max", self.max), ("min", self.min))
         return [(cast("Bound", kind), bound) for kind, bound in pairs if bound is not None]
 
@@ -70,17 +55,7 @@ Limits: TypeAlias = "Mapping[str, tuple[Limit, ...]]"
 def tolerance(
     limits: Limits, quantity: str, block: str, kind: Literal["ratio", "change"] = "ratio"
 ) -> tuple[float, Level] | None:
-    """Return how far a statistic may be from what is expected at a block.
-
-    Args:
-        limits: By quantity.
-        quantity: The statistic, or ``predicted_`` and its name.
-        block: The block's name.
-        kind: Whether it is a factor or a difference.
-
-    Returns:
-        The factor or the difference, and the level, of the last limit that covers the block; None where there is none.
-    """
+    """Return how far a statistic may be from what is expected at a block."""
     bounds = [(getattr(limit, kind), limit.level) for limit in limits.get(quantity, ()) if limit.covers(block)]
     fitting = [(cast("float", bound), cast("Level", level)) for bound, level in bounds if bound is not None]
     return fitting[-1] if fitting else None

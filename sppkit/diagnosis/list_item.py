@@ -33,15 +33,7 @@ class ListItem:
         return Text.assemble((self.mark, self.style), " ", self.text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield the lines, those after the first one indented.
-
-        Args:
-            console: Where it is printed.
-            options: How wide it is.
-
-        Yields:
-            One text per line.
-        """
+        """Yield the lines, those after the first one indented."""
         before = Text.assemble((self.mark, self.style), " ")
         for line in self.text.wrap(console, max(1, options.max_width - len(before))):
             line.rstrip()

@@ -35,17 +35,7 @@ _SMALL_MAP = 8
 
 
 def find_mean_shift(curves: Curves) -> Diagnosis | None:
-    """Find where the squared mean passes the variance, or a tenth of it where the architecture keeps it at zero.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        An error where it passes the variance (five times, where nothing is known of the network, and of few values only
-        a warning), a warning where it passes a tenth; a remark where a normalizer takes it out again in the next block
-        or leaves channels their means by design, where small maps explain it, where no branch adds anything yet, and
-        for trained weights; or None.
-    """
+    """Find where the squared mean passes the variance, or a tenth of it where the architecture keeps it at zero."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.where(curves.variance > 0, curves.mean / curves.variance, np.nan)
     floor = mean_floor(curves, independent=True)[curves.judged]
@@ -63,14 +53,7 @@ def find_mean_shift(curves: Curves) -> Diagnosis | None:
 
 
 def holds_mean_at_zero(network: Network) -> bool:
-    """Return whether a network's last operation before the addition leaves no mean, at large width.
-
-    Args:
-        network: What is known of the network.
-
-    Returns:
-        True for centred weights, and for a normalizer of each channel after the activation.
-    """
+    """Return whether a network's last operation before the addition leaves no mean, at large width."""
     if network.centred:
         return True
     return network.centring and network.norm_first is False

@@ -19,14 +19,7 @@ _NEAR = 100.0
 
 
 def find_nonfinite(curves: Curves) -> Diagnosis | None:
-    """Find the first block that holds nan or infinite values; the limit is none at all.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The diagnosis, or None.
-    """
+    """Find the first block that holds nan or infinite values; the limit is none at all."""
     blocks = curves.averaged.table
     broken = blocks[blocks["nonfinite"].fillna(0) > 0]
     if broken.empty:
@@ -52,16 +45,7 @@ def find_nonfinite(curves: Curves) -> Diagnosis | None:
 
 
 def explain_loss(curves: Curves, name: str, *, is_stem: bool) -> tuple[str, str]:
-    """Return why values were lost, and what to do.
-
-    Args:
-        curves: The curves.
-        name: The first block that lost some.
-        is_stem: Whether it is the stem.
-
-    Returns:
-        Cause and remedy.
-    """
+    """Return why values were lost, and what to do."""
     (size, growth), dtype = _last_size(curves), curves.network.dtype
     largest = _LARGEST.get(dtype)
     if largest is not None and size * growth > largest / _NEAR:

@@ -137,12 +137,6 @@ PRESETS["nf-regnet"] = {name: limits for name, limits in PRESETS["nf-resnet"].it
 def preset_of(arch: str) -> str:
     """Return the preset of an architecture.
 
-    Args:
-        arch: A registered architecture, or anything else.
-
-    Returns:
-        Its own preset, or ``any``.
-
     >>> preset_of("nf-resnet"), preset_of("")
     ('nf-resnet', 'any')
     """
@@ -150,27 +144,12 @@ def preset_of(arch: str) -> str:
 
 
 def limits_of(curves: Curves) -> Limits:
-    """Return the limits of the kind of network that these curves are of.
-
-    Args:
-        curves: The curves, with their record.
-
-    Returns:
-        Those of its architecture's preset, as far as they hold for its normalizer, activation and weights.
-    """
+    """Return the limits of the kind of network that these curves are of."""
     return fit(PRESETS[preset_of(curves.network.arch)], curves)
 
 
 def fit(limits: Limits, curves: Curves) -> Limits:
-    """Return limits without what a preset states for another normalizer, activation or weights than the record's.
-
-    Args:
-        limits: By quantity; what differs from the architecture's preset was stated by somebody, and stays.
-        curves: The curves, with their record.
-
-    Returns:
-        By quantity.
-    """
+    """Return limits without what a preset states for another normalizer, activation or weights than the record's."""
     own, fitting = PRESETS[preset_of(curves.network.arch)], dict(_iter_fitting(curves))
     return {
         name: fitting.get(name, several) if several == own.get(name) else several for name, several in limits.items()

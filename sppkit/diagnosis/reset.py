@@ -39,15 +39,6 @@ def find_no_reset(curves: Curves) -> Diagnosis | None:
     stage before it started (Brock et al. 2021, section 3), instead of one block's growth above where that one ended.
     What is halfway between, in ratios, decides; where the branch's part is known, the shortcut's is judged, by two
     thirds of the way.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        An error, or, where nothing is known of the network, a remark; or None. None also for a scaled network, which
-        ``find_wrong_reset`` judges or whose weights shift the mean, for one without any scale of its own, which can
-        only explode or not, and for weights of unit variance, where every stage starts higher because its fan-in is
-        larger.
     """
     network = curves.network
     # The mean that uncentred weights hand on is no scale of the shortcut's.
@@ -62,12 +53,6 @@ def find_wrong_reset(curves: Curves) -> Diagnosis | None:
 
     The shortcut's variance is 1 with a reset, and its input's, beta² times as much, without one; halfway between, in
     ratios, decides. A beta that is not reset shows in the branches alone.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The diagnosis, or None.
     """
     factors = block_factors(curves)
     if factors is None:

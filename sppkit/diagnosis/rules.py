@@ -71,14 +71,7 @@ _CONSEQUENCES: dict[str, frozenset[str]] = {
 
 
 def apply_rules(curves: Curves) -> list[Diagnosis]:
-    """Return what the rules find.
-
-    Args:
-        curves: The curves.
-
-    Returns:
-        From the fault that explains most to the one that explains least, without what follows from another one.
-    """
+    """Return what the rules find."""
     finders = _LAYER_FINDERS if curves.layered else _FINDERS
     found = [diagnosis for find in finders if (diagnosis := find(curves)) is not None]
     return _without_consequences(curves, found)

@@ -25,12 +25,6 @@ def find_missing_factor(curves: Curves) -> Diagnosis | None:
     """Find a scaled network with squeeze-and-excite whose branches are a quarter of what they should be.
 
     The branch factor is between 1/8 and 1/2, halfway in ratios to the neighbours of 1/4, and the shortcuts are sound.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The diagnosis, or None.
     """
     factors = block_factors(curves)
     if factors is None or not curves.network.se:

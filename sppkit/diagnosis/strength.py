@@ -30,12 +30,6 @@ def find_unexpected_branch(curves: Curves) -> Diagnosis | None:
 
     Compared with the table's prediction where it has one (and five of its standard deviations, if those are more); else
     in a scaled network with the share that a block keeps of its input; else with the closed form of the record.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        The diagnosis, or None.
     """
     expected, spread = curves.prediction("residual_variance")
     predicted = bool(np.isfinite(expected).any())

@@ -37,15 +37,7 @@ _MOST_LAYERS = 30
 
 
 def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[RenderableType]:
-    """Return the summary of a run.
-
-    Args:
-        table: As measured or read; several seeds are averaged (arithmetic means).
-        record: The run's record, or an empty mapping.
-
-    Returns:
-        Renderables to print one after the other.
-    """
+    """Return the summary of a run."""
     curves = Curves(table, record)
     return [*_iter_tables(curves), *_iter_findings(curves)]
 

@@ -29,12 +29,6 @@ def find_vanishing(curves: Curves) -> Diagnosis | None:
     Compared with the larger of the stem's and the first block's; with the first block's alone where a normalizer gives
     the blocks a scale of their own, and where nothing is known of the network. Where shortcuts may average positions,
     what is left is multiplied by the positions that the map has lost, each of which may have been independent.
-
-    Args:
-        curves: The curves and what is known of the network.
-
-    Returns:
-        An error; a remark where averaging shortcuts explain it; or None.
     """
     variance, stem, network = curves.variance, curves.stem_variance, curves.network
     if not len(variance) or not np.isfinite(variance[0]):

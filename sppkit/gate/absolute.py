@@ -20,16 +20,7 @@ if TYPE_CHECKING:
 
 
 def iter_own_findings(curves: Curves, limits: Limits, examination: Examination) -> Iterator[Finding]:
-    """Yield what is wrong with a run without a baseline.
-
-    Args:
-        curves: The curves.
-        limits: The policy's, by quantity.
-        examination: What was found under these limits.
-
-    Yields:
-        Findings, limit by limit; then that of the first diagnosis, where no limit is passed at its block or before.
-    """
+    """Yield what is wrong with a run without a baseline."""
     for excess in examination.excesses:
         yield _of_excess(curves, excess)
     failing = [excess for excess in examination.excesses if excess.level == "error"]
@@ -46,15 +37,7 @@ def iter_own_findings(curves: Curves, limits: Limits, examination: Examination) 
 
 
 def unjudged(curves: Curves, limits: Limits) -> list[str]:
-    """Return what a policy limits and these curves do not hold.
-
-    Args:
-        curves: The curves.
-        limits: By quantity.
-
-    Returns:
-        At most one line.
-    """
+    """Return what a policy limits and these curves do not hold."""
     bounded = [name for name, several in limits.items() if any(limit.bounds() for limit in several)]
     missing = [name for name in bounded if name != "nonfinite" and is_absent(curves, name)]
     return [f"{', '.join(missing)} (this run does not hold what it takes)"] if missing else []

@@ -27,13 +27,6 @@ def iter_regressions(compared: Compared, policy: Policy) -> Iterator[Finding]:
     """Yield what differs from a baseline, is real, and is more than the tolerance.
 
     A mean that shifts less is no regression; ``notices`` tells of it.
-
-    Args:
-        compared: The run and the baseline's.
-        policy: Its ratios and changes are the tolerances.
-
-    Yields:
-        Findings; blocks that vanished first.
     """
     new, base = compared.new, compared.base
     for place in compared.matching.vanished:
@@ -72,15 +65,7 @@ def _changed(change: Change, compared: Compared, policy: Policy) -> Finding:
 
 
 def iter_inexact(new: Curves, base: Curves) -> Iterator[Finding]:
-    """Yield every value that is not the baseline's, to the nine digits that both hold.
-
-    Args:
-        new: The run.
-        base: The baseline's; the same seeds.
-
-    Yields:
-        Findings, one per statistic and block.
-    """
+    """Yield every value that is not the baseline's, to the nine digits that both hold."""
     matching = match(new, base)
     for place in matching.vanished:
         yield _vanished(base, place)

@@ -26,17 +26,7 @@ _PATHS = ("input", "checkpoint")
 
 
 def check_reference(against: str) -> str:
-    """Return the commit that ``--against`` names.
-
-    Args:
-        against: ``git:`` and a branch, tag or commit.
-
-    Returns:
-        The commit's full name.
-
-    Raises:
-        UsageError: If it is not of this form, this is no repository, or it has no such commit.
-    """
+    """Return the commit that ``--against`` names."""
     reference = against.removeprefix(PREFIX)
     if not against.startswith(PREFIX) or not reference:
         raise UsageError(f"--against must be git: and a commit, as in git:origin/main, not {against!r:.60}.")
@@ -48,20 +38,12 @@ def check_reference(against: str) -> str:
 
 
 def is_dirty() -> bool:
-    """Return whether files under version control differ from their last commit.
-
-    Returns:
-        Whether this side is more than a commit.
-    """
+    """Return whether files under version control differ from their last commit."""
     return bool(_git("status", "--porcelain", "--untracked-files=no").stdout.strip())
 
 
 def current_commit() -> str:
-    """Return the commit that is checked out.
-
-    Returns:
-        Its short name; empty outside of a repository.
-    """
+    """Return the commit that is checked out."""
     try:
         found = _git("rev-parse", "--short=12", "HEAD")
     except UsageError:
@@ -73,16 +55,6 @@ def measure_at(commit: str, resolved: Resolved) -> SavedRun:
     """Measure a configuration as another commit has it.
 
     The same command runs in a temporary worktree, so that a model given as a path or a module is that commit's.
-
-    Args:
-        commit: The commit.
-        resolved: The configuration.
-
-    Returns:
-        The run.
-
-    Raises:
-        UsageError: If the worktree can't be made, or the run fails there.
     """
     with _worktree(commit) as folder, tempfile.TemporaryDirectory(prefix="spp-against-") as out:
         place = folder / Path.cwd().relative_to(_root())

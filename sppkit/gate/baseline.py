@@ -61,18 +61,7 @@ class Baseline:
 
 
 def baseline_path(key: str, folder: Path = FOLDER) -> Path:
-    """Return where a baseline lies.
-
-    Args:
-        key: What it is called.
-        folder: The folder of baselines.
-
-    Returns:
-        The path.
-
-    Raises:
-        UsageError: If the key is no file name.
-    """
+    """Return where a baseline lies."""
     if not key or key in {".", ".."} or "/" in key or "\\" in key or not as_utf8(key).isprintable():
         raise UsageError(f"a baseline's name must be a file name, not {key!r:.60}.")
     return folder / f"{key}.json"
@@ -81,40 +70,14 @@ def baseline_path(key: str, folder: Path = FOLDER) -> Path:
 def write_baseline(
     key: str, table: pd.DataFrame, record: Mapping[str, Any], path: Path, *, reason: str, commit: str = ""
 ) -> None:
-    """Write a run as a baseline; whole or not at all.
-
-    Args:
-        key: What it is called.
-        table: The run's table.
-        record: The run's record; may be empty.
-        path: The file to create or replace.
-        reason: Why it is accepted.
-        commit: The commit it was accepted at.
-
-    Raises:
-        UsageError: If the run holds values that are not finite, or the file can't be written.
-    """
+    """Write a run as a baseline; whole or not at all."""
     text = render_baseline(key, table, record, reason=reason, commit=commit)
     with replacing(path, _ELSEWHERE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *, reason: str, commit: str = "") -> str:
-    """Return a baseline's text: sorted keys, one line per block.
-
-    Args:
-        key: What it is called.
-        table: The run's table.
-        record: The run's record; may be empty.
-        reason: Why it is accepted.
-        commit: The commit it was accepted at.
-
-    Returns:
-        JSON.
-
-    Raises:
-        UsageError: If the run holds values that are not finite: no later run could be told from it.
-    """
+    """Return a baseline's text: sorted keys, one line per block."""
     signal = Curves(table, record)
     if signal.nonfinite.any():
         raise UsageError(f"{key} holds values that are not finite, and can be no baseline. Repair the network first.")
@@ -135,17 +98,7 @@ def render_baseline(key: str, table: pd.DataFrame, record: Mapping[str, Any], *,
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """Read a baseline, whoever wrote it.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The baseline.
-
-    Raises:
-        UsageError: If it can't be read, is too large, holds merge conflicts, has another schema, or makes no sense.
-    """
+    """Read a baseline, whoever wrote it."""
     _check_size(Path(path))
     text = read_text(path, "baseline", _HINT)
     if _CONFLICT.search(text):

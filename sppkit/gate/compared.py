@@ -80,11 +80,7 @@ class Change:
         return abs(self.size) / limit[0] if limit is not None and limit[0] > 0 else 0.0
 
     def matters(self, policy: Policy, name: str) -> bool:
-        """Tell whether it is real and beyond its limit.
-
-        Returns:
-            Whether it counts.
-        """
+        """Tell whether it is real and beyond its limit."""
         limit = self.limit(policy, name)
         return limit is not None and self.is_real and abs(self.size) > limit[0]
 
@@ -111,11 +107,7 @@ class Compared:
     smallest: Array
 
     def origin(self, policy: Policy) -> Change | None:
-        """Return the largest change at the first block that paired seeds show to have changed at all.
-
-        Returns:
-            The change; None where no pair of rows shows one.
-        """
+        """Return the largest change at the first block that paired seeds show to have changed at all."""
         names = self.new.names
         parts = [(item, item.part(policy, names[item.place])) for item in self.changes if item.chance is None]
         moved = [(item, part) for item, part in parts if item.is_real and part >= _BEGINS]
@@ -128,15 +120,7 @@ def _first(pair: tuple[float, object]) -> float:
 
 
 def compare(new: Curves, base: Curves) -> Compared:
-    """Hold two runs against each other.
-
-    Args:
-        new: One run.
-        base: The other.
-
-    Returns:
-        What changed.
-    """
+    """Hold two runs against each other."""
     matching = match(new, base)
     pairing = pair(new, base, matching)
     effects = list(iter_effects(new, base, matching)) if matching.pairs else []

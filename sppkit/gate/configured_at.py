@@ -19,15 +19,7 @@ _OTHERWISE = ("", "run")
 
 
 def configured_at(file: Path, index: int) -> tuple[str, int]:
-    """Return where a run is configured: where its network is named, else where its table begins.
-
-    Args:
-        file: A TOML file that has been read.
-        index: Which of its runs, from 0.
-
-    Returns:
-        The file, as reports show it, and the line.
-    """
+    """Return where a run is configured: where its network is named, else where its table begins."""
     lines = file.read_text(encoding="utf-8-sig").splitlines()
     shared, run = _TABLES.get(file.name, _OTHERWISE)
     runs = [part for name, part in _iter_tables(lines) if name == run]

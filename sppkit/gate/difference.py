@@ -32,13 +32,7 @@ class Difference:
     """What differs between a run and the one it is compared with."""
 
     def __init__(self, new: Curves, base: Curves, policy: Policy) -> None:
-        """Compare two runs.
-
-        Args:
-            new: One run.
-            base: The other.
-            policy: Its ratios say what counts as a difference.
-        """
+        """Compare two runs."""
         self._new, self._base = new, base
         self._compared, self._policy = compare(new, base), policy
         self._matching = self._compared.matching
@@ -57,14 +51,7 @@ class Difference:
         return self.differs or unlike or self._new.seeds != self._base.seeds
 
     def render(self, *, every: bool = False) -> list[RenderableType]:
-        """Return the comparison for people.
-
-        Args:
-            every: Every block, also where neither run differs.
-
-        Returns:
-            Renderables to print one after the other.
-        """
+        """Return the comparison for people."""
         told: list[RenderableType] = [_line("another question", text) for text in self._incomparable()]
         told += [_line("note", text) for text in iter_notices(self._new.record, self._base.record)]
         told += [_line("test", text) for text in iter_tests(self._compared)]

@@ -50,20 +50,7 @@ class Job:
 def load_jobs(
     flags: Mapping[str, object], file: Path | None, *, policy: object = None, baseline: str | None = None
 ) -> list[Job]:
-    """Return the runs that flags and a file ask for.
-
-    Args:
-        flags: Options of a run, as typed.
-        file: The TOML file; where it is None and no network is named, ``sppkit.toml`` or ``pyproject.toml``.
-        policy: What ``--policy`` says; wins over the file's.
-        baseline: What ``--baseline`` says: a file, a folder, or ``none``; wins over the file's.
-
-    Returns:
-        At least one job.
-
-    Raises:
-        UsageError: If the file can't be read, an option can't be used, or two runs have the same name.
-    """
+    """Return the runs that flags and a file ask for."""
     found = file if file is not None or {"arch", "model"} & flags.keys() else _find()
     tables = [{}] if found is None else list(_split(_load(found), found))
     jobs = [_build_job(flags, table, found, policy, baseline) for table in tables]
@@ -77,15 +64,7 @@ def load_jobs(
 
 
 def baseline_of(key: str, asked: object) -> Path | None:
-    """Return which baseline a run is held against.
-
-    Args:
-        key: The run's name.
-        asked: A file, a folder, True, False or ``none``, or None: the usual folder, if it exists.
-
-    Returns:
-        The file, whether it exists or not; None where no baseline is asked for.
-    """
+    """Return which baseline a run is held against."""
     if asked is False or asked == "none":
         return None
     if asked is None and not FOLDER.is_dir():

@@ -23,16 +23,7 @@ _FEWEST = 3
 
 
 def paired_effect(effect: Effect, pairing: Pairing) -> tuple[Array, NDArray[np.bool_]]:
-    """Return an effect over the shared seeds, and where it is known.
-
-    Args:
-        effect: The effect.
-        pairing: Which seeds are shared.
-
-    Returns:
-        The mean difference, nan where there is nothing to judge, and whether seeds agree on it; each of shape (matched
-        blocks,).
-    """
+    """Return an effect over the shared seeds, and where it is known, shape (matched blocks,)."""
     apart = _differences(effect, pairing)
     size: Array = apart.mean(axis=0)
     error = apart.std(axis=0, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.zeros_like(size)
@@ -41,15 +32,7 @@ def paired_effect(effect: Effect, pairing: Pairing) -> tuple[Array, NDArray[np.b
 
 
 def seeds_agree(effect: Effect, pairing: Pairing) -> NDArray[np.bool_]:
-    """Return where the shared seeds agree so well that chance is no explanation, whatever weights they have.
-
-    Args:
-        effect: The effect.
-        pairing: Which seeds are shared.
-
-    Returns:
-        Shape (matched blocks,).
-    """
+    """Return where the shared seeds agree so well that chance is no explanation, whatever weights they have."""
     apart = _differences(effect, pairing)
     if len(apart) < _FEWEST:
         return np.zeros(apart.shape[1], dtype=bool)

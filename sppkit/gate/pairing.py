@@ -70,16 +70,7 @@ class Pairing:
 
 
 def pair(new: Curves, base: Curves, matching: Matching) -> Pairing:
-    """Tell which rows of two runs are paired.
-
-    Args:
-        new: One run.
-        base: The other.
-        matching: Which block is which.
-
-    Returns:
-        The pairing.
-    """
+    """Tell which rows of two runs are paired."""
     seeds = [seed for seed in new.seeds if seed in set(base.seeds)]
     apart = _NO_SEED if not seeds else _other_input(new.record, base.record)
     seeds = [] if apart else seeds

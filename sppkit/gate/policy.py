@@ -39,27 +39,11 @@ class Policy:
     limits: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
 
     def ratio(self, quantity: str, block: str) -> tuple[float, Level] | None:
-        """Return how far a statistic may be from what is expected at a block.
-
-        Args:
-            quantity: The statistic, or ``predicted_`` and its name.
-            block: The block's name.
-
-        Returns:
-            The factor and the level, the last limit that covers the block winning; None where there is none.
-        """
+        """Return how far a statistic may be from what is expected at a block."""
         return tolerance(self._known(quantity), quantity, block)
 
     def change(self, quantity: str, block: str) -> tuple[float, Level] | None:
-        """Return how far a share may be from the baseline's at a block.
-
-        Args:
-            quantity: The quantity.
-            block: The block's name.
-
-        Returns:
-            The difference and the level, the last limit that covers the block winning; None where there is none.
-        """
+        """Return how far a share may be from the baseline's at a block."""
         return tolerance(self.limits, quantity, block, "change")
 
     def _known(self, quantity: str) -> Limits:
@@ -67,18 +51,7 @@ class Policy:
 
 
 def load_policy(given: object, preset: str) -> Policy:
-    """Read a policy.
-
-    Args:
-        given: A preset's name, a TOML file's path, a mapping, a ``Policy``, or None for the preset alone.
-        preset: The preset that the given limits are laid over, unless they name another one with ``preset``.
-
-    Returns:
-        The policy.
-
-    Raises:
-        UsageError: If it can't be read, or a name or limit of it can't be.
-    """
+    """Read a policy."""
     if isinstance(given, Policy):
         return given
     if isinstance(given, Mapping):
@@ -93,17 +66,7 @@ def load_policy(given: object, preset: str) -> Policy:
 
 
 def preset_policy(name: str) -> Policy:
-    """Return a preset.
-
-    Args:
-        name: Its name.
-
-    Returns:
-        The policy.
-
-    Raises:
-        UsageError: If there is no such preset.
-    """
+    """Return a preset."""
     return Policy(name, PRESETS[check_name("policy", name, PRESETS)])
 
 

@@ -33,17 +33,7 @@ class Report(NamedTuple):
 
 
 def parse_reports(given: Iterable[str]) -> list[Report]:
-    """Read what ``--report`` says, and make sure that its files can be written before anything is measured.
-
-    Args:
-        given: ``FORMAT=PATH``; of ``github`` the path may be left out, its lines go to standard output.
-
-    Returns:
-        The reports.
-
-    Raises:
-        UsageError: If a format is unknown, a path is missing or can't be written to, or two reports share one.
-    """
+    """Read what ``--report`` says, and make sure that its files can be written before anything is measured."""
     reports = [_parse(text) for text in given]
     seen = set()
     for path in (Path(report.path) for report in reports if report.path != _STDOUT):
@@ -57,18 +47,7 @@ def parse_reports(given: Iterable[str]) -> list[Report]:
 
 
 def publish(reports: Iterable[Report], verdicts: Sequence[Verdict]) -> list[str]:
-    """Write reports.
-
-    Args:
-        reports: As parsed.
-        verdicts: One per run.
-
-    Returns:
-        What is to be shown on standard output.
-
-    Raises:
-        UsageError: If a file can't be written.
-    """
+    """Write reports."""
     shown = []
     for report in reports:
         text = render(report.format, verdicts)
@@ -83,14 +62,7 @@ def publish(reports: Iterable[Report], verdicts: Sequence[Verdict]) -> list[str]
 
 
 def takes_output(reports: Iterable[Report]) -> bool:
-    """Return whether standard output belongs to a report that a program reads.
-
-    Args:
-        reports: As parsed.
-
-    Returns:
-        Whether nothing else may be printed there; GitHub finds its lines among others.
-    """
+    """Return whether standard output belongs to a report that a program reads."""
     return any(report.path == _STDOUT and report.format != "github" for report in reports)
 
 

@@ -31,17 +31,7 @@ class SavedRun(NamedTuple):
 
 
 def load_run(path: str | Path) -> SavedRun:
-    """Read a saved run or a baseline.
-
-    Args:
-        path: ``RUN.csv``, or its ``RUN.json``, or a baseline.
-
-    Returns:
-        The run.
-
-    Raises:
-        UsageError: If it can't be read.
-    """
+    """Read a saved run or a baseline."""
     path = Path(path)
     if path.suffix == ".json" and not path.with_suffix(".csv").exists():
         baseline = read_baseline(path)

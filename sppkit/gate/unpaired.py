@@ -43,16 +43,7 @@ class Unpaired(NamedTuple):
 
 
 def unpaired_effect(effect: Effect, groups: NDArray[np.int64], *, forgets: bool) -> Unpaired:
-    """Return an effect between two sets of seeds, its chance, and the smallest one that would be beyond chance.
-
-    Args:
-        effect: The effect.
-        groups: Shape (matched blocks,): blocks whose spreads are alike.
-        forgets: Whether it is known that normalizers give every block a scale of its own.
-
-    Returns:
-        The difference and what chance has to do with it.
-    """
+    """Return an effect between two sets of seeds, its chance, and the smallest one that would be beyond chance."""
     size = effect.new.mean(axis=0) - effect.base.mean(axis=0)
     if effect.prior is None:
         nothing = np.full_like(size, np.nan)

@@ -73,30 +73,13 @@ class Weights:
 
 
 def are_keyed(new: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Return whether both runs drew the weights of a named architecture from one set of keyed streams.
-
-    Args:
-        new: The record of one run.
-        base: The record of the other.
-
-    Returns:
-        Whether parameters of one name are equal without a digest that says so.
-    """
+    """Return whether both runs drew the weights of a named architecture from one set of keyed streams."""
     named = all(text_at(record, "arch") and mapping_at(record, "network") for record in (new, base))
     return named and text_at(new, "random_stream") == text_at(base, "random_stream") != ""
 
 
 def compare_weights(new: Mapping[str, Any], base: Mapping[str, Any], seeds: Sequence[int]) -> Weights | None:
-    """Compare what two records say of weights.
-
-    Args:
-        new: The record of one run.
-        base: The record of the other.
-        seeds: Those that both runs have.
-
-    Returns:
-        What became of each tensor; None where either record has no digests of these seeds.
-    """
+    """Compare what two records say of weights."""
     sides = [_digests(record, seeds) for record in (new, base)]
     if not all(sides) or not seeds:
         return None
@@ -116,11 +99,7 @@ def compare_weights(new: Mapping[str, Any], base: Mapping[str, Any], seeds: Sequ
 def _match_rest(
     here: Mapping[str, Sequence[Digest]], there: Mapping[str, Sequence[Digest]]
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Change]]:
-    """Find tensors that have another name: the same values first, then as many values of the same distribution.
-
-    Returns:
-        Names that were added, names that were removed, and what became of those that were drawn anew.
-    """
+    """Find tensors that have another name: the same values first, then as many values of the same distribution."""
     added, left = [], {name: found for name, found in there.items() if name not in here}
     moved: dict[str, Change] = {}
     by_values, by_count = defaultdict(list), defaultdict(list)
@@ -202,11 +181,7 @@ def _constant_words(new: Sequence[Digest], base: Sequence[Digest]) -> str:
 
 
 def _moment_words(new: Sequence[Digest], base: Sequence[Digest]) -> str:
-    """Say by what draws made anew differ beyond chance.
-
-    Returns:
-        Words; none where they are draws of one distribution.
-    """
+    """Say by what draws made anew differ beyond chance."""
     seeds, count = len(new), new[0].size
     logs = [[math.log(digest.std) if digest.std > 0 else 0.0 for digest in side] for side in (new, base)]
     theory = math.sqrt(2 * _KURTOSIS / (count * seeds))

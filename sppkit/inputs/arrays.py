@@ -24,19 +24,7 @@ FLOATING = ("float32", "float16", "bfloat16", "float64")
 def load_array(
     source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, vocab: int | None = None
 ) -> Inputs:
-    """Describe batches of an array in a file, as (N, C, H, W), unchanged but for their conversion to float32.
-
-    Args:
-        source: A ``.npy``, ``.npz``, ``.pt``, ``.pth`` or ``.safetensors`` file.
-        shape: (C, H, W) that was asked for; the array's own height and width are used instead. Of another number of
-            axes only their number counts, and of none nothing.
-        batch_size: Samples in a batch.
-        batches: At most so many batches.
-        vocab: Number of different tokens, if the network takes them: whole numbers are then tokens.
-
-    Returns:
-        The inputs, of kind ``"array"``; fewer batches, the last of them smaller, where there are fewer samples.
-    """
+    """Describe batches of an array in a file, as (N, C, H, W), unchanged but for their conversion to float32."""
     path = Path(source)
     stored = OPENERS[path.suffix.lower()](path)
     if vocab is not None and "int" in stored.dtype:
@@ -56,16 +44,7 @@ def load_array(
 
 
 def check_array(path: Path, stored: Stored, sample: tuple[int, ...]) -> None:
-    """Refuse an array that isn't floating-point numbers of the axes, and the channels, that the network takes.
-
-    Args:
-        path: The file, for the message.
-        stored: The array.
-        sample: What the network takes: (C, H, W), whose C counts, or another number of axes.
-
-    Raises:
-        UsageError: If its rank, dtype, size or channel count is wrong.
-    """
+    """Refuse an array that isn't floating-point numbers of the axes, and the channels, that the network takes."""
     size = "x".join(map(str, stored.shape)) or "a single number"
     is_picture = len(sample) == len(AXES) - 1
     if len(stored.shape) != len(sample) + 1:
@@ -84,15 +63,7 @@ def check_array(path: Path, stored: Stored, sample: tuple[int, ...]) -> None:
 
 
 def check_finite(path: Path, batches: Iterator[torch.Tensor]) -> None:
-    """Refuse NaN and infinities.
-
-    Args:
-        path: The file, for the message.
-        batches: All samples that will be used, in order, as float32: a float64 beyond its range counts too.
-
-    Raises:
-        UsageError: If there is one; the text gives their number and the first one's place.
-    """
+    """Refuse NaN and infinities."""
     first: list[int] = []
     bad = samples = total = 0
     for batch in batches:

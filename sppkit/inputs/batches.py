@@ -35,14 +35,7 @@ class Inputs:
     draw: Callable[[int], Batch] | None = None
 
     def warmup(self, count: int) -> Iterator[Batch]:
-        """Return batches to run before the measured ones.
-
-        Args:
-            count: How many.
-
-        Returns:
-            Fresh ones, which would come behind those that are measured, where there are any; else the same again.
-        """
+        """Return batches to run before the measured ones."""
         if self.draw is None:
             return islice(cycle(self.batches()), count)
         first = cast("int", self.description["batches"])
@@ -52,19 +45,7 @@ class Inputs:
 def describe(
     kind: str, source: str, *, shape: tuple[int, ...], batch_size: int, used: int, available: int | None
 ) -> dict[str, object]:
-    """Return the part of the description that every kind of input has.
-
-    Args:
-        kind: ``"gaussian"``, ``"tokens"``, ``"pictures"`` or ``"array"``.
-        source: What the user typed.
-        shape: (C, H, W) of one sample.
-        batch_size: Samples in a full batch.
-        used: Samples in all batches together.
-        available: Samples that the source holds; None where there is no end.
-
-    Returns:
-        A new dictionary to add to.
-    """
+    """Return the part of the description that every kind of input has."""
     return {
         "kind": kind,
         "source": source,
@@ -77,13 +58,6 @@ def describe(
 
 def split(used: int, batch_size: int) -> Iterator[slice]:
     """Cut ``used`` samples into batches, the last of which can be smaller.
-
-    Args:
-        used: Samples in all batches together.
-        batch_size: Samples in a full batch.
-
-    Yields:
-        The samples of one batch.
 
     >>> list(split(5, batch_size=2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]

@@ -44,11 +44,7 @@ DECODING_ERRORS = (
 
 @functools.cache
 def picture_extensions() -> dict[str, str]:
-    """Return the file extensions that are taken for pictures.
-
-    Returns:
-        From extension (``".jpg"``) to Pillow's name of the format (``"JPEG"``).
-    """
+    """Return the file extensions that are taken for pictures."""
     known = Image.registered_extensions().items()
     readable = {end: name for end, name in known if name in Image.OPEN and name not in UNSAFE_OR_UNREADABLE}
     return readable | {".mpo": "JPEG"}  # several pictures in one file, the first of which is read as a JPEG
@@ -59,12 +55,6 @@ def mean_and_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     One channel takes the mean over the three colours of each, as timm does (``adapt_to_chs`` in data/loader.py).
 
-    Args:
-        channels: 1 or 3.
-
-    Returns:
-        The means and the standard deviations, one per channel.
-
     >>> mean_and_std(1)
     ((0.449,), (0.226,))
     """
@@ -74,25 +64,13 @@ def mean_and_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def check_picture(path: Path) -> None:
-    """Read a picture's header, not its pixels.
-
-    Args:
-        path: The file.
-    """
+    """Read a picture's header, not its pixels."""
     with opened(path):
         pass
 
 
 def decode_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Decode, turn upright, convert, resize, crop and normalize one picture.
-
-    Args:
-        path: The file; of an animation the first frame is taken.
-        shape: (C, H, W) to return, C being 1 or 3.
-
-    Returns:
-        Float32 array (C, H, W), ``(pixel / 255 - mean) / std``.
-    """
+    """Decode, turn upright, convert, resize, crop and normalize one picture."""
     channels, height, width = shape
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
@@ -104,17 +82,7 @@ def decode_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture, and say whose fault it is when Pillow stumbles inside the ``with`` block.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The picture, its pixels not yet read.
-
-    Raises:
-        UsageError: If the file can't be decoded, or declares more pixels than Pillow's limit for safe decoding.
-    """
+    """Open a picture, and say whose fault it is when Pillow stumbles inside the ``with`` block."""
     formats = sorted(set(picture_extensions().values()))
     try:
         with warnings.catch_warnings():
@@ -132,16 +100,6 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 
     Sixteen-bit grey is scaled, where Pillow's own conversion clips. Transparency is dropped, as torchvision's and
     timm's loaders do: the colour below a transparent pixel is seen.
-
-    Args:
-        image: A picture of any mode.
-        channels: 1 or 3.
-
-    Returns:
-        A picture of mode ``L`` or ``RGB``.
-
-    Raises:
-        ValueError: If the pixels have no known range.
     """
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, whose range isn't known")
@@ -164,14 +122,6 @@ def cover(image: Image.Image, height: int, width: int) -> Image.Image:
     The crop is taken in the coordinates of the original (pixels beside it still enter the filter), which gives the
     pixels of resizing and then cropping without ever holding the resized picture: a strip of 30000x1 would otherwise
     become one of 6720000x224.
-
-    Args:
-        image: A picture of mode ``L`` or ``RGB``.
-        height: Height to return.
-        width: Width to return.
-
-    Returns:
-        A picture of that size; the same pixels if it had that size.
     """
     scale = max(height / image.height, width / image.width)
     # max: rounding must not make the resized picture a pixel too small.

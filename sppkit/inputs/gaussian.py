@@ -19,15 +19,6 @@ def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed
 
     Batch i has the stream ``input/<i>`` to itself, so that it is the same whatever the number of batches, and its first
     samples are the same whatever the batch size.
-
-    Args:
-        shape: Of one sample, as (C, H, W).
-        batch_size: Samples in a batch.
-        batches: Number of batches.
-        seed: The run's seed.
-
-    Returns:
-        The inputs, of kind ``"gaussian"``.
     """
 
     def draw(batch: int) -> torch.Tensor:
@@ -43,30 +34,12 @@ def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed
 
 
 def draw_batch(shape: tuple[int, ...], seed: int, batch: int) -> torch.Tensor:
-    """Draw one batch of N(0, 1) numbers from the stream ``input/<batch>``.
-
-    Args:
-        shape: Of the batch, as (N, C, H, W).
-        seed: The run's seed.
-        batch: The batch's index, from 0.
-
-    Returns:
-        A float32 tensor of that shape.
-    """
+    """Draw one batch of N(0, 1) numbers from the stream ``input/<batch>``."""
     return draw_numbers(shape, seed, f"input/{batch}")
 
 
 def draw_numbers(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:
-    """Draw N(0, 1) numbers from a stream.
-
-    Args:
-        shape: Any shape.
-        seed: The run's seed.
-        name: The stream's name.
-
-    Returns:
-        A float32 tensor of that shape.
-    """
+    """Draw N(0, 1) numbers from a stream."""
     numbers = np.empty(shape, np.float32)
     fill_normal(numbers, seed=seed, name=name)
     return torch.from_numpy(numbers)

@@ -30,32 +30,13 @@ class Beside(NamedTuple):
     vocab: int | None
 
     def draw(self, samples: int, seed: int, batch: int) -> torch.Tensor:
-        """Draw one batch.
-
-        Args:
-            samples: How many samples.
-            seed: The run's seed.
-            batch: The batch's index, from 0.
-
-        Returns:
-            Shape (samples, *shape); int64 tokens, or float32.
-        """
+        """Draw one batch, shape (samples, *shape)."""
         shape, name = (samples, *self.shape), f"input/{batch}/{self.keyword}"
         return draw_numbers(shape, seed, name) if self.vocab is None else draw_tokens(shape, self.vocab, seed, name)
 
 
 def by_keyword(inputs: Inputs, keyword: str, beside: Sequence[Beside], seed: int) -> Inputs:
-    """Make mappings of batches: from the names of arguments to tensors.
-
-    Args:
-        inputs: The main argument's batches, as tensors.
-        keyword: Its name.
-        beside: The further arguments.
-        seed: The run's seed.
-
-    Returns:
-        The same inputs, each batch being a mapping.
-    """
+    """Make mappings of batches: from the names of arguments to tensors."""
 
     def name(batch: int, main: Any) -> dict[str, torch.Tensor]:
         return {keyword: main} | {item.keyword: item.draw(len(main), seed, batch) for item in beside}

@@ -23,22 +23,7 @@ LEGAL = f"gaussian, a folder of pictures, a picture, or a {', '.join(OPENERS)} f
 def load_inputs(
     source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, seed: int, vocab: int | None = None
 ) -> Inputs:
-    """Describe what is pushed through a network, and check it as far as that is cheap.
-
-    Args:
-        source: ``"gaussian"``, ``"tokens"``, a folder of pictures, a picture, or a file with an array.
-        shape: Of one sample, as (C, H, W); of an array's, every length but the first is its own.
-        batch_size: Samples in a batch, at least 1.
-        batches: At most so many batches, at least 1.
-        seed: The run's seed; only ``"gaussian"`` and ``"tokens"`` depend on it.
-        vocab: Number of different tokens; None for a network that takes none.
-
-    Returns:
-        The inputs; their batches are made one at a time, so that memory doesn't grow with their number.
-
-    Raises:
-        UsageError: If the source can't be used; damaged pixels in a later batch of pictures show when that is made.
-    """
+    """Describe what is pushed through a network, and check it as far as that is cheap."""
     if source == "gaussian":
         return load_gaussian(shape=shape, batch_size=batch_size, batches=batches, seed=seed)
     if source == "tokens":
@@ -59,17 +44,7 @@ def load_inputs(
 
 
 def _is_folder(source: str) -> bool:
-    """Tell a folder from a file.
-
-    Args:
-        source: What the user typed.
-
-    Returns:
-        True for a folder, False for a regular file.
-
-    Raises:
-        UsageError: If it is neither, or not there.
-    """
+    """Tell a folder from a file."""
     path = Path(source)
     try:
         is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()

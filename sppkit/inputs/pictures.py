@@ -22,15 +22,6 @@ def load_pictures(source: str, *, shape: tuple[int, ...], batch_size: int, batch
 
     Before anything expensive is done with them, the header of every picture that will be used is read and the first
     batch is decoded; damage in the pixels of a later batch shows when that batch is made.
-
-    Args:
-        source: A folder, searched through its subfolders, or one picture.
-        shape: (C, H, W) of one sample, C being 1 or 3.
-        batch_size: Samples in a batch.
-        batches: At most so many batches.
-
-    Returns:
-        The inputs, of kind ``"pictures"``; fewer batches, the last of them smaller, where there are fewer pictures.
     """
     _check_channels(shape)
     found, skipped = find_pictures(Path(source)) if Path(source).is_dir() else ([Path(source)], 0)
@@ -56,16 +47,6 @@ def find_pictures(folder: Path) -> tuple[list[Path], int]:
     """Find the pictures of a folder and its subfolders by their file extensions.
 
     Hidden files and folders are passed over without a word; a symbolic link to a folder is not followed.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        The pictures, sorted by their path below ``folder`` (with forward slashes, so that every system sorts alike),
-        and the number of other files.
-
-    Raises:
-        UsageError: If there is no picture in it.
     """
     names = sorted(_iter_files(folder))
     pictures = [name for name in names if PurePath(name).suffix.lower() in picture_extensions()]
@@ -79,15 +60,7 @@ def find_pictures(folder: Path) -> tuple[list[Path], int]:
 
 
 def decode_batch(paths: list[Path], shape: tuple[int, ...]) -> torch.Tensor:
-    """Decode some pictures into one batch.
-
-    Args:
-        paths: The files, in order.
-        shape: (C, H, W) of one sample.
-
-    Returns:
-        A float32 tensor (N, C, H, W).
-    """
+    """Decode some pictures into one batch."""
     batch = np.empty((len(paths), *shape), np.float32)
     for row, path in zip(batch, paths, strict=True):
         row[:] = decode_picture(path, shape)

@@ -57,27 +57,13 @@ class Stored:
 
 
 def open_npy(path: Path) -> Stored:
-    """Open a ``.npy`` file as a memory map, which can't hold pickled objects.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The array.
-    """
+    """Open a ``.npy`` file as a memory map, which can't hold pickled objects."""
     with _reading(path, "a readable .npy file", "np.save(FILE, array)"):
         return _stored_array(np.lib.format.open_memmap(path, mode="r"))
 
 
 def open_npz(path: Path) -> Stored:
-    """Open a ``.npz`` file that holds one array, or several of which one is named ``inputs``; it is read as a whole.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The array.
-    """
+    """Open a ``.npz`` file that holds one array, or several of which one is named ``inputs``; it is read as a whole."""
     # np.load would leave a damaged file open.
     with _reading(path, "a readable .npz file", "np.savez(FILE, inputs=array)"), path.open("rb") as stream:
         archive = np.lib.npyio.NpzFile(stream, allow_pickle=False)
@@ -85,14 +71,7 @@ def open_npz(path: Path) -> Stored:
 
 
 def open_torch(path: Path) -> Stored:
-    """Open a file of ``torch.save`` that holds one tensor, or a dict of which one is a tensor or named ``inputs``.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The tensor.
-    """
+    """Open a file of ``torch.save`` that holds one tensor, or a dict of which one is a tensor or named ``inputs``."""
     with _reading(path, "a readable file of plain tensors", "torch.save(tensor, FILE)"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about other kinds of files, which are refused here
         # The format that torch.save has written since version 1.6 is a zip file, and only that can be memory-mapped.
@@ -104,14 +83,7 @@ def open_torch(path: Path) -> Stored:
 
 
 def open_safetensors(path: Path) -> Stored:
-    """Open a ``.safetensors`` file that holds one tensor, or several of which one is named ``inputs``.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The tensor.
-    """
+    """Open a ``.safetensors`` file that holds one tensor, or several of which one is named ``inputs``."""
     with (
         _reading(path, "a readable safetensors file", "safetensors.torch.save_file({'inputs': tensor}, FILE)"),
         safe_open(path, framework="pt", device="cpu") as content,
@@ -129,18 +101,7 @@ OPENERS: Mapping[str, Callable[[Path], Stored]] = {
 
 
 def choose(path: Path, names: Iterable[str]) -> str:
-    """Pick the array to use: the only one, or the one named ``inputs``.
-
-    Args:
-        path: The file, for the message.
-        names: What its arrays are called.
-
-    Returns:
-        One of the names.
-
-    Raises:
-        UsageError: If there is none, or several and none of them is named ``inputs``.
-    """
+    """Pick the array to use: the only one, or the one named ``inputs``."""
     names = list(names)
     if len(names) == 1 or KEY in names:
         return KEY if KEY in names else names[0]

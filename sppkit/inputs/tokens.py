@@ -22,16 +22,6 @@ def load_tokens(*, shape: tuple[int, ...], vocab: int, batch_size: int, batches:
     """Describe batches of tokens, independent and uniform over the vocabulary.
 
     Batch i has the stream ``input/<i>`` to itself, as Gaussian batches have.
-
-    Args:
-        shape: (T,), the tokens of one sequence.
-        vocab: Number of different tokens.
-        batch_size: Sequences in a batch.
-        batches: Number of batches.
-        seed: The run's seed.
-
-    Returns:
-        The inputs, of kind ``"tokens"``; batches are int64.
     """
 
     def draw(batch: int) -> torch.Tensor:
@@ -47,36 +37,12 @@ def load_tokens(*, shape: tuple[int, ...], vocab: int, batch_size: int, batches:
 
 
 def draw_tokens(shape: tuple[int, ...], vocab: int, seed: int, name: str) -> torch.Tensor:
-    """Draw one batch of tokens from a stream.
-
-    Args:
-        shape: (N, T).
-        vocab: Number of different tokens; they are 0 to ``vocab - 1``.
-        seed: The run's seed.
-        name: The stream's name.
-
-    Returns:
-        An int64 tensor of that shape.
-    """
+    """Draw one batch of tokens from a stream."""
     return torch.from_numpy(keyed_generator(seed, name).integers(0, vocab, shape, dtype=np.int64))
 
 
 def read_tokens(path: Path, stored: Stored, *, vocab: int, batch_size: int, batches: int) -> Inputs:
-    """Describe batches of the tokens in a file.
-
-    Args:
-        path: The file, for messages.
-        stored: Its array, of whole numbers, (N, T).
-        vocab: Number of different tokens.
-        batch_size: Sequences in a batch.
-        batches: At most so many batches.
-
-    Returns:
-        The inputs, of kind ``"array"``; batches are int64.
-
-    Raises:
-        UsageError: If the array has other axes, or a number in it is no token.
-    """
+    """Describe batches of the tokens in a file."""
     size = "x".join(map(str, stored.shape)) or "a single number"
     if len(stored.shape) != len(("samples", "tokens")) or 0 in stored.shape:
         raise UsageError(f"{path} holds {size}; 2 axes are needed: samples x tokens, at least one of each.")

@@ -21,13 +21,6 @@ _TEST = re.compile(r"\w+(?:::\w+)*(?:\[[\w.-]+\])?", re.ASCII)
 def key_of(test: str, call: int) -> str:
     """Return what a baseline is called.
 
-    Args:
-        test: The test's id, from pytest.
-        call: Which ``assert_spp`` of the test it belongs to, from 1; only the later ones are numbered.
-
-    Returns:
-        A file name without its ending. Where it could be another test's too, a digest of the id tells them apart.
-
     >>> key_of("tests/test_net.py::TestNet::test_signal[64-relu]", 1), key_of("test_net.py::test_signal", 2)
     ('tests.test_net--TestNet--test_signal-64-relu', 'test_net--test_signal--2')
     """
@@ -43,15 +36,6 @@ def choose(folder: Path, test: str, call: int, collected: Iterable[str]) -> Path
     """Return a baseline's file.
 
     Baselines used to be called after the test alone. One from then is read as long as it can be no other test's.
-
-    Args:
-        folder: The folder of baselines.
-        test: The test's id.
-        call: Which ``assert_spp`` of the test.
-        collected: The ids of all tests of this session.
-
-    Returns:
-        The file, whether it exists or not.
     """
     path = folder / f"{key_of(test, call)}.json"
     former = folder / f"{_former(test)}.json"

@@ -27,11 +27,7 @@ _OFF = {"", "0", "false"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--spp-bless``.
-
-    Args:
-        parser: pytest's own.
-    """
+    """Add ``--spp-bless``."""
     parser.getgroup("sppkit").addoption(
         "--spp-bless", action="store_true", help="Accept what assert_spp measures as the new baselines."
     )
@@ -79,30 +75,7 @@ def assert_spp(
     baseline: str | Path | None = None,
     exact: bool = False,
 ) -> Verdict:
-    """Fail unless a model's signal propagation is healthy.
-
-    Args:
-        model: A factory, which is called under every seed so that each draws its own weights, or a model, of which only
-            the input varies.
-        inputs: One batch, or several, as for ``measure``; Gaussian noise of ``shape`` where it is None.
-        shape: Shape of one sample of noise.
-        batch_size: Samples in a batch of noise.
-        seeds: How many seeds; 4 by default, and 1 for a given model on given inputs, where nothing varies.
-        seed: The first seed.
-        mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
-        policy: As for ``sppkit.check``.
-        baseline: A baseline's file, or None. With the fixture: True for one named after the test file, the test and,
-            from its second ``assert_spp`` on, the call, which must be there; False for none; None for the one of that
-            name where it exists.
-        exact: Whether nothing may change against the baseline.
-
-    Returns:
-        The verdict, which has passed.
-
-    Raises:
-        AssertionError: If it has not; the text is the report of ``sppkit check``.
-        UsageError: If an argument can't be used.
-    """
+    """Fail unless a model's signal propagation is healthy."""
     __tracebackhide__ = True
     from dataclasses import replace
 

@@ -48,14 +48,7 @@ class Memory:
         self._make_state = make_state
 
     def find(self, tensor: Tensor) -> Node | None:
-        """Return the value that a tensor holds now.
-
-        Args:
-            tensor: Any tensor.
-
-        Returns:
-            The value, or None if it is no signal: it was not computed from the model's input.
-        """
+        """Return the value that a tensor holds now."""
         block = self._blocks.get(_address(tensor))
         if block is None:
             return None
@@ -121,14 +114,7 @@ def _geometry(tensor: Tensor) -> _Geometry:
 
 
 def check_observable(tensor: Tensor) -> None:
-    """Check that a signal is an ordinary tensor with values.
-
-    Args:
-        tensor: A signal.
-
-    Raises:
-        UsageError: If it is not; the text says what it is.
-    """
+    """Check that a signal is an ordinary tensor with values."""
     if tensor.is_nested:
         raise UsageError(
             "the model makes nested tensors, which have no one shape: pad what goes into it to one length."

@@ -25,15 +25,6 @@ def channel_axis(operation: Operation, args: Sequence[Any], parents: Sequence[No
 
     A convolution and a batch norm put channels on axis 1, a linear layer, a layer norm and an embedding on the last
     axis; a view is followed; whatever else keeps the number of axes keeps the axis.
-
-    Args:
-        operation: The operation.
-        args: Its positional arguments.
-        parents: The signals among them.
-        shape: Shape of the result.
-
-    Returns:
-        The axis, not negative, or None where it can't be told.
     """
     if len(shape) < 2:
         return None
@@ -75,7 +66,7 @@ def _insert_or_remove(axis: int, where: int, before: Shape, shape: Shape) -> int
 
 
 def _reshaped(before: Shape, axis: int, shape: Shape) -> int | None:
-    """Find the axis with the same values before it and the same length; else the one with the same behind it."""  # noqa: DOC201
+    """Find the axis with the same values before it and the same length; else the one with the same behind it."""
     ahead, behind = prod(before[:axis]), prod(before[axis + 1 :])
     for index, size in enumerate(shape):
         if size == before[axis] and prod(shape[:index]) == ahead:

@@ -43,18 +43,7 @@ class Correction:
 
 
 def load_corrections(source: object) -> tuple[Correction, ...]:
-    """Read corrections.
-
-    Args:
-        source: Path of a TOML file, or what such a file holds: ``{"join": [{"name": ..., ...}, ...]}``; ``"found"`` for
-            no correction.
-
-    Returns:
-        The corrections, in order.
-
-    Raises:
-        UsageError: If it can't be read, or a key or value means nothing.
-    """
+    """Read corrections."""
     if isinstance(source, str) and source == "found":
         return ()
     if isinstance(source, (str, Path)):
@@ -65,19 +54,7 @@ def load_corrections(source: object) -> tuple[Correction, ...]:
 
 
 def correct(findings: Findings, observer: Observer, corrections: Sequence[Correction]) -> Findings:
-    """Apply corrections to what was found.
-
-    Args:
-        findings: What was found.
-        observer: What observed the pass, which knows the modules' outputs.
-        corrections: In order; a later one sees what the earlier have done.
-
-    Returns:
-        What is to be measured.
-
-    Raises:
-        UsageError: If a name or a module is not there, or nothing is left.
-    """
+    """Apply corrections to what was found."""
     if not corrections:
         return findings
     joins = {join.name: join for join in findings.joins}

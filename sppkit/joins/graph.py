@@ -88,15 +88,7 @@ class Node:
 
 
 def nearest_common(a: Node, b: Node) -> Node | None:
-    """Return the latest value that both of two values were computed from; each counts as its own origin.
-
-    Args:
-        a: A value.
-        b: Another value.
-
-    Returns:
-        ``a`` itself where ``b`` was computed from it, and the other way round; None where they share no origin.
-    """
+    """Return the latest value that both of two values were computed from; each counts as its own origin."""
     if a is b:
         return a
     marks = {a: 1, b: 2}
@@ -142,15 +134,7 @@ class Way:
 
 
 def way_between(origin: Node, end: Node) -> Way:
-    """Return everything on the ways from one value to another.
-
-    Args:
-        origin: Where they start.
-        end: Where they end.
-
-    Returns:
-        The way; empty if there is none or the two are the same.
-    """
+    """Return everything on the ways from one value to another."""
     depth = {origin: 0}
     way = Way()
     for node in sorted(_iter_back(end, origin.number), key=lambda node: node.number):

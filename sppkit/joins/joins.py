@@ -209,12 +209,7 @@ class Plan:
     identities: set[int] = field(default_factory=set)
 
     def add(self, site: Site, value: Value) -> None:
-        """Add a site.
-
-        Args:
-            site: The site.
-            value: What is read there.
-        """
+        """Add a site."""
         self.sites.append(site)
         self.keys[site] = value.key
         self.at.setdefault(value.key, []).append(site)
@@ -225,12 +220,6 @@ def plan_sites(findings: Findings) -> Plan:
 
     Row 0 is the input of the first block; a new stage begins where the output's channels or resolution change. A model
     without joins has one row per leaf module and no stages.
-
-    Args:
-        findings: What was found.
-
-    Returns:
-        The sites.
     """
     plan = Plan()
     if findings.kind == "module":

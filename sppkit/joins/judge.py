@@ -38,12 +38,6 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
     Where one side was computed from the other (scales aside), the other is the skip. Where both were computed, the
     branch is the longer way from their nearest common origin; ways that are linear in it (projected shortcuts) are
     taken for the shorter ones.
-
-    Args:
-        candidate: The sum; its fields are filled in.
-        a: One side.
-        b: The other side.
-        joins: The joins that were found so far, by their output.
     """
     bare_a, bare_b = _without_gate(a, b)
     origin = nearest_common(bare_a, bare_b)
@@ -66,12 +60,7 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
 
 
 def judge_concatenation(candidate: Candidate, operands: list[Node]) -> None:
-    """Decide whether a concatenation appends features to what they were computed from, as in a DenseNet.
-
-    Args:
-        candidate: The concatenation; its fields are filled in.
-        operands: The signals that are concatenated.
-    """
+    """Decide whether a concatenation appends features to what they were computed from, as in a DenseNet."""
     branch = max(operands, key=lambda node: node.number)
     for skip in operands:
         origin = nearest_common(skip, branch) if skip is not branch else None
@@ -85,15 +74,7 @@ def judge_concatenation(candidate: Candidate, operands: list[Node]) -> None:
 
 
 def strip(node: Node) -> tuple[Node, Node]:
-    """Walk back from a value through its scales: products with numbers, parameters and random masks.
-
-    Args:
-        node: A value.
-
-    Returns:
-        The value without scales, casts and views; and the value before its first scale, which is the node itself where
-        it has none.
-    """
+    """Walk back from a value through its scales: products with numbers, parameters and random masks."""
     current = unscaled = node
     while current.operation is not None and len(current.parents) == 1:
         parent = current.parents[0]
@@ -110,13 +91,6 @@ def is_detail(inner: Candidate, outer: Candidate) -> bool:
 
     So is a sum of two branches that is the branch, and a sum with a part of a signal that was made on the branch,
     as in Res2Net.
-
-    Args:
-        inner: A join that was found earlier.
-        outer: A join.
-
-    Returns:
-        Whether the inner one is no join of its own.
     """
     if outer.scaled is None or outer.origin is None or inner.origin is None:
         return False
@@ -129,15 +103,7 @@ def is_detail(inner: Candidate, outer: Candidate) -> bool:
 
 
 def iter_scores(node: Node, joins: Mapping[Node, Candidate]) -> Iterator[Candidate]:
-    """Yield every join whose output reaches a softmax without another layer or join between.
-
-    Args:
-        node: The softmax's argument.
-        joins: The joins that were found so far, by their output.
-
-    Yields:
-        Joins.
-    """
+    """Yield every join whose output reaches a softmax without another layer or join between."""
     stack, seen = [node], {node}
     while stack:
         current = stack.pop()
@@ -155,13 +121,6 @@ def block_input(candidate: Candidate, origin: Node) -> Node:
 
     A block that normalizes and activates its input before both of its ways starts before these. Only within the
     module that the join happens in: outside of it they belong to what comes before.
-
-    Args:
-        candidate: The join.
-        origin: The nearest common origin of its two sides.
-
-    Returns:
-        The block's input.
     """
     frame, node = candidate.output.frame, origin
     if frame.parent is None:
@@ -289,7 +248,7 @@ def _is_root(node: Node) -> bool:
 
 
 def _without_gate(a: Node, b: Node) -> tuple[Node, Node]:
-    """Strip both sides of their scales, and of a gate that splits between them: g * f(x) + (1 - g) * x."""  # noqa: DOC201
+    """Strip both sides of their scales, and of a gate that splits between them: g * f(x) + (1 - g) * x."""
     bare_a, bare_b = strip(a)[0], strip(b)[0]
     for value_a, gate_a in _factors(bare_a):
         for value_b, gate_b in _factors(bare_b):

@@ -18,13 +18,6 @@ def tell(observer: Observer, model: str) -> Findings:
 
     Residual additions are the rows; where there are none, concatenations that append features to their own input;
     where there are none of these either, the leaf modules in the order of their calls.
-
-    Args:
-        observer: What observed the pass.
-        model: Name of the model's class, for what happens in no module of it.
-
-    Returns:
-        The findings.
     """
     names = _Names(observer, model)
     additions = [item for item in observer.candidates if item.kind == "addition"]
@@ -45,15 +38,7 @@ def tell(observer: Observer, model: str) -> Findings:
 
 
 def place(node: Node, axis: int | None = None) -> Value:
-    """Return a value as a place to listen at.
-
-    Args:
-        node: The value.
-        axis: Axis of its channels, where it is not the value's own.
-
-    Returns:
-        The place.
-    """
+    """Return a value as a place to listen at."""
     name = "input" if node.operation is None else node.operation.name
     return Value(node.key, node.shape, node.axis if axis is None else axis, name)
 

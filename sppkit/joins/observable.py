@@ -9,14 +9,7 @@ from sppkit.errors import UsageError
 
 
 def check_observable(model: nn.Module) -> None:
-    """Check that a model's forward pass can be observed.
-
-    Args:
-        model: The model.
-
-    Raises:
-        UsageError: If its operations can't be seen, or are only a part of the whole.
-    """
+    """Check that a model's forward pass can be observed."""
     for path, module in model.named_modules():
         reason = _unobservable(module)
         if reason is not None:

@@ -80,11 +80,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def start(self, inputs: object) -> None:
-        """Note the model's inputs, which all signals come from.
-
-        Args:
-            inputs: Its arguments.
-        """
+        """Note the model's inputs, which all signals come from."""
         for index, tensor in enumerate(iter_tensors(inputs)):
             if tensor.layout is not torch.strided:
                 continue
@@ -95,12 +91,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.take(node.key, tensor)
 
     def enter(self, path: str, *, internal: bool) -> None:
-        """Note that a module is called.
-
-        Args:
-            path: Its qualified name.
-            internal: Whether it is a layer of torch's own.
-        """
+        """Note that a module is called."""
         parent = self.frames[-1]
         self.calls[path] += 1
         self.frames.append(
@@ -108,12 +99,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def leave(self, path: str, output: object) -> None:
-        """Note that a module returned or raised.
-
-        Args:
-            path: Its qualified name.
-            output: What it returned.
-        """
+        """Note that a module returned or raised."""
         # A call that another library's hook broke off may have been left open.
         while len(self.frames) > 1:
             frame = self.frames.pop()
@@ -127,14 +113,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._note_output(self.frames[0], output)
 
     def axis_of(self, tensor: Tensor) -> int | None:
-        """Return the axis of the channels of a signal that was made in this pass.
-
-        Args:
-            tensor: Any tensor.
-
-        Returns:
-            The axis; None where it is not known, and of what is no signal.
-        """
+        """Return the axis of the channels of a signal that was made in this pass."""
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
         return None if node is None else node.axis
 

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def iter_tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in what a model takes or returns.
-
-    Args:
-        value: A tensor, or a mapping, a sequence, a dataclass or an object with attributes, nested in any way.
-
-    Yields:
-        Tensors, in order.
-    """
+    """Yield the tensors in what a model takes or returns."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -66,22 +59,22 @@ def iter_unreturned(result: object, written: Sequence[object]) -> Iterator[Tenso
 
 
 def given(at: int | str, args: Sequence[Any]) -> bool:
-    """Say whether an operation was given the argument at a position; by name it may have been left out."""  # noqa: DOC201
+    """Say whether an operation was given the argument at a position; by name it may have been left out."""
     return isinstance(at, str) or at < len(args)
 
 
 def is_signal(tensor: Tensor) -> bool:
-    """Say whether a module's output is one that statistics can be taken of."""  # noqa: DOC201
+    """Say whether a module's output is one that statistics can be taken of."""
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
 
 
 def is_strided(tensor: Tensor) -> bool:
-    """Say whether a tensor lies in plain memory; a nested one is refused."""  # noqa: DOC201
+    """Say whether a tensor lies in plain memory; a nested one is refused."""
     if tensor.is_nested:  # of which not even the layout can be asked
         check_observable(tensor)
     return tensor.layout is torch.strided
 
 
 def is_weight(tensor: Tensor) -> bool:
-    """Say whether a tensor that comes from no input can be a weight: a scalar or a bias mixes nothing."""  # noqa: DOC201
+    """Say whether a tensor that comes from no input can be a weight: a scalar or a bias mixes nothing."""
     return tensor.is_floating_point() and tensor.ndim > 1

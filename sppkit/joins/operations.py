@@ -95,14 +95,7 @@ class Operation:
 
 @functools.cache
 def operation_of(function: OpOverload) -> Operation:
-    """Return what is known of an operation.
-
-    Args:
-        function: As the dispatcher hands it out.
-
-    Returns:
-        The facts.
-    """
+    """Return what is known of an operation."""
     schema = function._schema  # noqa: SLF001 - torch documents no other way to an operation's arguments
     bare = schema.name.partition("::")[2]
     name = bare.removesuffix("_") if not bare.startswith("__") else bare

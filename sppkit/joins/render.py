@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 
 def render_joins(findings: Findings) -> list[RenderableType]:
-    """Return what was found, to be shown by ``sppkit inspect``.
-
-    Args:
-        findings: What was found.
-
-    Returns:
-        Renderables to print one after the other: what there is, one row per join with its reason, the sums that are no
-        joins, and what has no row.
-    """
+    """Return what was found, to be shown by ``sppkit inspect``."""
     shown: list[RenderableType] = [findings.summary, "", _render_rows(findings), "", "Channels are in brackets."]
     # The same few reasons in every row would fill the screen.
     shown += [f"({letter}) {reason}" for reason, letter in _letters(findings).items()]

@@ -32,11 +32,7 @@ def collect_rarely() -> None:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Look for no garbage while many objects are made that stay.
-
-    Yields:
-        Nothing.
-    """
+    """Look for no garbage while many objects are made that stay."""
     enabled = gc.isenabled()
     gc.disable()
     try:

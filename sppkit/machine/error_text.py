@@ -11,12 +11,6 @@ def short_reason(error: BaseException) -> str:
 
     Libraries quote the damaged bytes themselves: what can't be printed becomes a question mark, and the text is cut.
 
-    Args:
-        error: What a reader of files raised.
-
-    Returns:
-        At most ``LENGTH`` printable characters; empty if the error says nothing.
-
     >>> short_reason(OSError(13, "Permission denied", "secret.png"))
     'Permission denied'
     >>> short_reason(ValueError("bad\x00byte. This is an internal error.\nSee the manual."))

@@ -20,17 +20,6 @@ def read_text(path: str | Path, what: str, hint: str) -> str:
     """Read a regular file of UTF-8 text, with or without a byte order mark.
 
     A pipe or a device could keep the program waiting for ever, so neither is opened.
-
-    Args:
-        path: The file.
-        what: What it should be, for the message.
-        hint: What to type instead, for the message.
-
-    Returns:
-        Its text.
-
-    Raises:
-        UsageError: If there is no such file, it is not a regular one, can't be read, or is not UTF-8.
     """
     try:
         return _check_regular(Path(path)).read_text(encoding="utf-8-sig")
@@ -43,18 +32,7 @@ def read_text(path: str | Path, what: str, hint: str) -> str:
 
 @contextmanager
 def prepared(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Make sure that files can be written, before the work that fills them; a failure leaves no new folder behind.
-
-    Args:
-        folder: Where the files will go; created, with its parents, where it is missing.
-        names: The files' names.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UsageError: If the folder can't be made or written to, or a name can't be used in it.
-    """
+    """Make sure that files can be written, before the work that fills them; a failure leaves no new folder behind."""
     made = _missing(folder)
     try:
         make_folder(folder)
@@ -70,17 +48,7 @@ def prepared(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files replace those in ``folder`` together, once all of them are written.
-
-    Args:
-        folder: Where the files will go.
-
-    Yields:
-        The folder to write to, inside ``folder`` (a rename is atomic only within one file system).
-
-    Raises:
-        UsageError: If a file can't be written; the files that were there are untouched.
-    """
+    """Yield a temporary folder whose files replace those in ``folder`` together, once all of them are written."""
     make_folder(folder)
     with _explained(folder), staged(folder) as staging:
         try:
@@ -101,16 +69,6 @@ def replacing(path: Path, hint: str = _HINT) -> Iterator[Path]:
 
     A link stays one, and what it points to is replaced. A device, a pipe or an open descriptor (``/dev/stdout``) is
     written to as it is.
-
-    Args:
-        path: The file to create or replace; its folder is created where it is missing.
-        hint: What to do where it can't be written, for the message.
-
-    Yields:
-        The path to write to.
-
-    Raises:
-        UsageError: If the folder can't be made, or the file can't be written.
     """
     place = None if is_stream(path) else behind_links(path)
     if place is not None:
@@ -123,15 +81,7 @@ def replacing(path: Path, hint: str = _HINT) -> Iterator[Path]:
 
 
 def make_folder(folder: Path, hint: str = _HINT) -> None:
-    """Create ``folder`` and check that files can be made in it.
-
-    Args:
-        folder: The folder; parents are created too.
-        hint: What to do where that is impossible, for the message.
-
-    Raises:
-        UsageError: If it can't be created or written to.
-    """
+    """Create ``folder`` and check that files can be made in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -13,14 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let an interrupt (SIGINT) wait: modules that are being imported may swallow it, or be left half-imported.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        KeyboardInterrupt: Behind the context, if there was an interrupt inside.
-    """
+    """Let an interrupt (SIGINT) wait: modules that are being imported may swallow it, or be left half-imported."""
     if threading.current_thread() is not threading.main_thread():  # no signal arrives here
         yield
         return

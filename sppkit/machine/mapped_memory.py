@@ -22,14 +22,7 @@ _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MA
 
 
 def map_memory(size: int) -> NDArray[np.uint8]:
-    """Return memory of its own, zeroed, freed with the last array that is cut from it.
-
-    Args:
-        size: In bytes, at least 1.
-
-    Returns:
-        Shape (size,).
-    """
+    """Return memory of its own, zeroed, freed with the last array that is cut from it, shape (size,)."""
     memory = mmap.mmap(-1, size, **_PRIVATE)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
@@ -41,11 +34,7 @@ class Pieces:
     """Arrays that are cut one after the other from pieces of memory, each freed when the last of its arrays is."""
 
     def __init__(self, size: int) -> None:
-        """Take nothing yet.
-
-        Args:
-            size: Bytes of a piece; an array that is larger has one of its own.
-        """
+        """Take nothing yet."""
         self._size = size
         self._piece = np.empty(0, np.uint8)
         self._next = 0
@@ -55,12 +44,6 @@ class Pieces:
 
         An array has its shape on the heap, and a tensor all that describes it, small things that stay where large ones
         come and go; what is kept for long keeps its place instead.
-
-        Args:
-            size: In bytes.
-
-        Returns:
-            A piece, and where the place begins in it.
         """
         if size > self._size:
             return map_memory(size), 0
@@ -71,15 +54,7 @@ class Pieces:
         return self._piece, start
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return an array whose values are still to be set.
-
-        Args:
-            shape: Its shape.
-            dtype: Its type.
-
-        Returns:
-            The array, C-contiguous.
-        """
+        """Return an array whose values are still to be set."""
         size = math.prod(shape) * dtype.itemsize
         piece, start = self.take(size)
         return piece[start : start + size].view(dtype).reshape(shape)

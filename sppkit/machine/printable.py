@@ -12,13 +12,6 @@ def printable(text: str, *, keep: str = "") -> str:
     These are the control characters (escape sequences and line breaks among them, C1 too), those that turn the
     direction of writing, separators other than the space, halves of surrogate pairs, and what is not assigned.
 
-    Args:
-        text: Any text.
-        keep: Letters that stay all the same, for instance a line break in a message of several lines.
-
-    Returns:
-        The text, of printable letters.
-
     >>> printable("a\x1b[31mb\n"), printable("grün ×2"), printable("\u202e\x9b")
     ('a\\x1b[31mb\\n', 'grün ×2', '\\u202e\\x9b')
     """
@@ -33,12 +26,6 @@ def as_utf8(text: str) -> str:
 
     In a locale that knows ASCII only, Python keeps every other byte of it as half of a surrogate pair.
 
-    Args:
-        text: As Python has it.
-
-    Returns:
-        The text; the same where its bytes are no UTF-8.
-
     >>> as_utf8("gr\udcc3\udcbcn"), as_utf8("gr\udcfcn") == "gr\udcfcn"
     ('grün', True)
     """
@@ -50,12 +37,6 @@ def as_utf8(text: str) -> str:
 
 def printable_values(value: Any) -> Any:
     r"""Return a value as JSON has them, with every text in it, keys too, made printable.
-
-    Args:
-        value: Texts, numbers, lists and mappings, in each other.
-
-    Returns:
-        The same, of lists and dicts.
 
     >>> printable_values({"a\n": ("b\t", 1.0)})
     {'a\\n': ['b\\t', 1.0]}

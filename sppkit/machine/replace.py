@@ -27,14 +27,7 @@ _MOST_LINKS = 40
 
 @contextmanager
 def staged(folder: Path | None) -> Iterator[Path]:
-    """Yield a temporary folder that git does not see, so that not even a kill leaves anything for it to pick up.
-
-    Args:
-        folder: Where it is made; None for the system's temporary folder.
-
-    Yields:
-        The temporary folder.
-    """
+    """Yield a temporary folder that git does not see, so that not even a kill leaves anything for it to pick up."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=_PREFIX) as name:
         if folder is not None:
             _hide(Path(name))
@@ -45,13 +38,6 @@ def put(finished: Path, path: Path) -> None:
     """Put a finished file into its place; a regular file or nothing is replaced in one step.
 
     Permissions and, where the system allows it, the owner of a file that was there are kept; a link stays one.
-
-    Args:
-        finished: The file; gone afterwards where it could be moved.
-        path: Its place.
-
-    Raises:
-        OSError: If it can't be written there.
     """
     place = behind_links(path)
     if is_stream(path):
@@ -68,14 +54,7 @@ def put(finished: Path, path: Path) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether a path is there and is no place for a file: a device, a pipe, a socket, an open descriptor.
-
-    Args:
-        path: The path.
-
-    Returns:
-        Whether it is written to as it is.
-    """
+    """Return whether a path is there and is no place for a file: a device, a pipe, a socket, an open descriptor."""
     if descriptor_of(path) is not None:
         return True
     try:
@@ -88,12 +67,6 @@ def is_stream(path: Path) -> bool:
 def descriptor_of(path: Path) -> int | None:
     """Return the number of the open descriptor that a path stands for.
 
-    Args:
-        path: As ``/dev/stdout``, ``/dev/fd/63``, or a link to one of them.
-
-    Returns:
-        The number; None for any other path.
-
     >>> descriptor_of(Path("/dev/stdout")), descriptor_of(Path("/proc/self/fd/63")), descriptor_of(Path("/dev/null"))
     (1, 63, None)
     """
@@ -105,14 +78,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def behind_links(path: Path) -> Path:
-    """Return the place that a path stands for once links are followed, whether there is a file or not.
-
-    Args:
-        path: The path.
-
-    Returns:
-        The same path where it is no link.
-    """
+    """Return the place that a path stands for once links are followed, whether there is a file or not."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path  # unlike resolve(), it takes links in a circle
 
 

@@ -13,19 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_toml(path: Path, what: str, hint: str) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Args:
-        path: The file.
-        what: What it should be, for the message.
-        hint: What would be right, for the message.
-
-    Returns:
-        Its table.
-
-    Raises:
-        UsageError: If it can't be read, or is not valid TOML.
-    """
+    """Read a TOML file."""
     text = read_text(path, what, hint)
     try:
         return tomllib.loads(text)

@@ -13,15 +13,5 @@ if TYPE_CHECKING:
 
 
 def choose_source(resolved: Resolved) -> Source:
-    """Return what a configuration asks to measure.
-
-    Args:
-        resolved: The checked configuration.
-
-    Returns:
-        A named architecture, or the user's own network, whose code is imported here.
-
-    Raises:
-        UsageError: If there is no such network, or an option means nothing for it.
-    """
+    """Return what a configuration asks to measure."""
     return NamedArchitecture(resolved) if resolved.config.model is None else OwnNetwork(resolved)

@@ -68,11 +68,7 @@ class Collector(Generic[T]):
     _number: int = 0
 
     def check_complete(self) -> None:
-        """Check that every site was reached.
-
-        Raises:
-            MeasurementError: If one was not, as happens when a model was compiled before it was probed.
-        """
+        """Check that every site was reached."""
         silent = [site for site in self.sites if site not in self.heard]
         if silent:
             raise MeasurementError(
@@ -133,19 +129,7 @@ class Collector(Generic[T]):
 
 
 def check_signal(output: object, site: Site) -> Tensor:
-    """Return a site's signal with its channels on axis 1.
-
-    Args:
-        output: What is at the site.
-        site: The site.
-
-    Returns:
-        Shape (N, C, ...).
-
-    Raises:
-        UsageError: If it is no floating-point tensor with samples and channels, or the channel axis does not fit.
-        MeasurementError: If it is empty.
-    """
+    """Return a site's signal with its channels on axis 1, shape (N, C, ...)."""
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
         found = f"shape {tuple(output.shape)}, {output.dtype}" if isinstance(output, Tensor) else type(output).__name__
         raise UsageError(

@@ -19,34 +19,14 @@ if TYPE_CHECKING:
 
 
 def declared_sites(model: object) -> list[Site]:
-    """Return the sites that a model declares, checked.
-
-    Args:
-        model: A network with a method ``signal_sites``.
-
-    Returns:
-        Its sites.
-
-    Raises:
-        UsageError: If it is no network, or a site can't be used.
-    """
+    """Return the sites that a model declares, checked."""
     network = as_network(model)
     sites = network.signal_sites() if isinstance(network, DeclaresSites) else []
     return check_sites(network, sites)
 
 
 def as_network(model: object) -> nn.Module:
-    """Return a model that is a network.
-
-    Args:
-        model: Anything.
-
-    Returns:
-        The model.
-
-    Raises:
-        UsageError: If it is no ``torch.nn.Module``.
-    """
+    """Return a model that is a network."""
     if not isinstance(model, nn.Module):
         made = f"the class {model.__name__}, not a network made of it" if isinstance(model, type) else type(model)
         raise UsageError(f"the model must be a torch.nn.Module; this is {made}.")
@@ -57,16 +37,6 @@ def check_sites(model: nn.Module, sites: object) -> list[Site]:
     """Check that sites can be listened to, and that rows of a table can be made of them.
 
     Blocks ascend from 0 without gaps; every block has one output and at most one residual branch.
-
-    Args:
-        model: The network.
-        sites: What its ``signal_sites`` returned.
-
-    Returns:
-        The sites, as a list.
-
-    Raises:
-        UsageError: If one can't be used; the text names it, the value and what would be right.
     """
     declared: list[Any] = list(sites) if isinstance(sites, Iterable) and not isinstance(sites, str) else [sites]
     if not declared:

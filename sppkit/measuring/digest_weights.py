@@ -24,15 +24,7 @@ _DIGITS = 9  # as many as tell one float32 from another
 
 
 def digest_weights(model: nn.Module) -> dict[str, str]:
-    """Return what tells a network's weights from another's.
-
-    Args:
-        model: The network, its weights in place.
-
-    Returns:
-        Name to ``count mean std first middle last``; of a constant tensor only its count and value. At most
-        ``MOST_TENSORS``, in the network's own order; what holds no numbers (quantized, on the meta device) is left out.
-    """
+    """Return what tells a network's weights from another's."""
     digests: dict[str, str] = {}
     for name, tensor in _iter_tensors(model):
         if len(digests) == MOST_TENSORS:
@@ -42,15 +34,7 @@ def digest_weights(model: nn.Module) -> dict[str, str]:
 
 
 def merge_digests(digests: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Return the digests of several seeds by tensor.
-
-    Args:
-        digests: One for each seed.
-
-    Returns:
-        Name to one digest for each seed, or to one alone where it is the same for all; empty where the seeds' networks
-        have other tensors.
-    """
+    """Return the digests of several seeds by tensor."""
     if len({tuple(digest) for digest in digests}) != 1:
         return {}
     by_name = {name: [digest[name] for digest in digests] for name in digests[0]}

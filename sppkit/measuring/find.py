@@ -91,11 +91,7 @@ class Finder(Collector[T]):
         self._stack.close()
 
     def check_complete(self) -> None:
-        """Check that there was a forward pass and that every site was reached.
-
-        Raises:
-            MeasurementError: If not.
-        """
+        """Check that there was a forward pass and that every site was reached."""
         if self.findings is None:
             raise MeasurementError(
                 f"no forward pass of {type(self.model).__name__} was seen.\n"
@@ -255,15 +251,7 @@ def _seen_in_parts() -> Iterator[None]:
 
 
 def _copied(value: Any, known: dict[int, Tensor]) -> Any:
-    """Copy a model's arguments, so that what it does to them in place is done to the copy.
-
-    Args:
-        value: An argument.
-        known: Copies by the identity of the tensor: what is handed in twice is one tensor in the copy, too.
-
-    Returns:
-        The copy.
-    """
+    """Copy a model's arguments, so that what it does to them in place is done to the copy."""
     if isinstance(value, Tensor):
         if id(value) not in known:
             known[id(value)] = _copied_tensor(value)

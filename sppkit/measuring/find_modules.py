@@ -11,18 +11,7 @@ if TYPE_CHECKING:
 
 
 def find_modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
-    """Return modules as ``model.get_submodule`` would, in a third of the time: what they are in is looked up once.
-
-    Args:
-        model: The network.
-        paths: Qualified names, the empty one for the network itself.
-
-    Returns:
-        One module per name.
-
-    Raises:
-        AttributeError: If a name is no module's.
-    """
+    """Return modules as ``model.get_submodule`` would, in a third of the time: what they are in is looked up once."""
     known = {"": model}
     return [_find(known, path) for path in paths]
 

@@ -37,16 +37,7 @@ def is_normalizer(module: nn.Module) -> bool:
 
 
 def usual_axis(module: nn.Module, axes: int) -> int:
-    """Return the axis of the channels in what a module takes and returns, where nothing better is known.
-
-    Args:
-        module: An activation or a normalizer.
-        axes: How many axes its signal has.
-
-    Returns:
-        The last one for normalizers over the last axis, and for activations of three axes, which are (N, T, C);
-        else 1.
-    """
+    """Return the axis of the channels in what a module takes and returns, where nothing better is known."""
     if is_normalizer(module):
         # timm's LayerNorm2d is a LayerNorm of (N, C, H, W).
         return axes - 1 if isinstance(module, _ACROSS) and not type(module).__name__.endswith("2d") else 1

@@ -97,12 +97,7 @@ class LayerListener(Generic[T]):
             self._handles.pop().remove()
 
     def end_block(self, block: int, output: Tensor) -> None:
-        """Note that the output of a block was made: what was called since the last one belongs to it.
-
-        Args:
-            block: Its row in the table.
-            output: Its output, with the channels on axis 1.
-        """
+        """Note that the output of a block was made: what was called since the last one belongs to it."""
         self._ended[block], self._row = (self._row, _positions(output)), _Row()
 
     @property

@@ -96,14 +96,7 @@ class Listener(Collector[T]):
 
 
 def uncompiled(hook: H) -> H:
-    """Return a hook that what compiles a model leaves alone.
-
-    Args:
-        hook: Any hook.
-
-    Returns:
-        The hook, wrapped where something may be compiled.
-    """
+    """Return a hook that what compiles a model leaves alone."""
     # It would be compiled into the model, and break at the first number that it looks at. Where the compiler was never
     # imported, nothing is compiled yet, and importing it takes seconds.
     return torch.compiler.disable(hook) if "torch._dynamo" in sys.modules else hook  # type: ignore[no-untyped-call]

@@ -53,20 +53,7 @@ class NamedArchitecture:
 
     @contextmanager
     def prepared(self, seed: int, device: torch.device, on_drawn: OnDrawn) -> Iterator[tuple[nn.Module, Inputs]]:
-        """Build the network, whole or one block at a time, and its inputs.
-
-        Args:
-            seed: Seed of weights and input.
-            device: Where the network is to be.
-            on_drawn: Called as weights are drawn.
-
-        Yields:
-            The network and its inputs.
-
-        Raises:
-            UsageError: If the inputs or the checkpoint can't be used.
-            DoesNotFitError: If the network would not fit into memory.
-        """
+        """Build the network, whole or one block at a time, and its inputs."""
         inputs = self._load_inputs(seed)
         dtype = getattr(torch, self._config.dtype)
         self._streamed = self._decide_streaming(inputs)
@@ -81,11 +68,7 @@ class NamedArchitecture:
             yield model.to(device, dtype), inputs
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of the network.
-
-        Returns:
-            Architecture, complete description, what theory expects, and where the weights came from; JSON-ready.
-        """
+        """Return what a record says of the network."""
         return {
             "arch": self.spec.arch,
             "network": describe(self.spec) | {"blocks": self.blocks - 1, "parameters": count_parameters(self.spec)},
@@ -95,11 +78,7 @@ class NamedArchitecture:
         }
 
     def iter_warnings(self) -> Iterator[str]:
-        """Yield what the user should know.
-
-        Yields:
-            One sentence each.
-        """
+        """Yield what the user should know."""
         yield from self._notes
         if self._streamed and self._config.streaming == "auto":
             yield "the weights do not fit into the free memory together, so one block's were held at a time."
@@ -113,14 +92,7 @@ class NamedArchitecture:
             yield note
 
     def explain(self, shape: str) -> str:
-        """Return what to try where the forward pass failed.
-
-        Args:
-            shape: Of a batch, in words.
-
-        Returns:
-            A second line for the error.
-        """
+        """Return what to try where the forward pass failed."""
         return f"The input was {shape}; try a larger --image-size or --batch-size."
 
     def _load_inputs(self, seed: int) -> Inputs:

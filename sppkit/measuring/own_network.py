@@ -61,20 +61,7 @@ class OwnNetwork:
 
     @contextmanager
     def prepared(self, seed: int, device: torch.device, on_drawn: OnDrawn) -> Iterator[tuple[nn.Module, Inputs]]:  # noqa: ARG002
-        """Make the network and its inputs.
-
-        Args:
-            seed: Seed of the input, and of the weights where there is no checkpoint.
-            device: Where the network is to be.
-            on_drawn: Not called: the network draws its weights itself.
-
-        Yields:
-            The network and its inputs.
-
-        Raises:
-            UsageError: If the network can't be made, or its input isn't known.
-            MeasurementError: If the network can't be moved.
-        """
+        """Make the network and its inputs."""
         model = self._make(seed) if self._checkpoint is None else self._load(self._checkpoint)
         check_values(model)
         self._describe(model)
@@ -88,11 +75,7 @@ class OwnNetwork:
         yield model, self._load_inputs(form, seed)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a record says of the network.
-
-        Returns:
-            Reference, arguments, class and size, and where the weights came from; JSON-ready.
-        """
+        """Return what a record says of the network."""
         return {
             "model": {"spec": self._reference.text, "kw": self._config.kw or {}, **self._described},
             "checkpoint": None if self._checkpoint is None else self._checkpoint.describe(),
@@ -102,22 +85,11 @@ class OwnNetwork:
         }
 
     def iter_warnings(self) -> Iterator[str]:
-        """Yield what the user should know.
-
-        Yields:
-            One sentence each.
-        """
+        """Yield what the user should know."""
         yield from self._notes
 
     def explain(self, shape: str) -> str:
-        """Return what to try where the forward pass failed.
-
-        Args:
-            shape: Of a batch, in words.
-
-        Returns:
-            A second line for the error.
-        """
+        """Return what to try where the forward pass failed."""
         told = "" if "shape" in self._given else f", from {self._described['input_from']}"
         return f"The input was {shape}{told}; another one is given as --shape."
 

@@ -54,15 +54,7 @@ class Reducer:
         return self._names.get(role, ())
 
     def reduce(self, role: Role | LayerRole | GradientRole, signal: Any) -> Kept:
-        """Reduce a signal to what its role's statistics need.
-
-        Args:
-            role: What the signal is.
-            signal: Shape (N, C, *space), or a weight.
-
-        Returns:
-            What is kept.
-        """
+        """Reduce a signal to what its role's statistics need."""
         reductions = self._reductions.get(role)
         if reductions is None:
             needed = [load_statistic(name).reduction for name in self.names(role)]
@@ -75,15 +67,7 @@ class Reducer:
         return kept
 
     def summarize(self, role: Role | LayerRole | GradientRole, kept: Kept) -> dict[str, Tensor | float]:
-        """Return the statistics of a role.
-
-        Args:
-            role: What the signal is.
-            kept: What ``reduce`` has kept of it, merged or not.
-
-        Returns:
-            By name, a number or of shape (); of a block's own sites also the number of values that are not finite.
-        """
+        """Return the statistics of a role, shape ()."""
         by_reduction = cast("Mapping[Reduction[Any], Any]", kept)
         values: dict[str, Tensor | float] = {}
         for name in self.names(role):
@@ -97,18 +81,7 @@ class Reducer:
 
 
 def merge_kept(a: Kept, b: Kept) -> Kept:
-    """Return what would have been kept of two signals together.
-
-    Args:
-        a: What was kept of the first.
-        b: What was kept of the second, for the same role.
-
-    Returns:
-        What is kept of both.
-
-    Raises:
-        UsageError: If only statistics were kept.
-    """
+    """Return what would have been kept of two signals together."""
     first, second = (cast("Mapping[Reduction[Any], Any]", kept) for kept in (a, b))
     if not is_reduced(first):
         raise UsageError("a probe for a single forward pass saw a second one; make it without single=True.")
@@ -128,14 +101,7 @@ def load_statistic(name: str) -> Statistic[Any]:
 
 
 def on_host(kept: Iterable[Kept]) -> list[Kept]:
-    """Bring channel moments to the host, all at once; there they take a tenth of the calls to make statistics of.
-
-    Args:
-        kept: What was kept of any number of signals.
-
-    Returns:
-        The same, in the same order; what is no channel moments stays where it is.
-    """
+    """Bring channel moments to the host, all at once; there they take a tenth of the calls to make statistics of."""
     everything = list(kept)
     on_device = [index for index, item in enumerate(everything) if _is_elsewhere(item)]
     found = [cast("Mapping[Reduction[Any], Any]", everything[index]) for index in on_device]
@@ -150,14 +116,7 @@ def _is_elsewhere(kept: Kept) -> bool:
 
 
 def fetch(scalars: Iterable[Tensor | float]) -> list[float]:
-    """Bring numbers to the host, all of a device at once.
-
-    Args:
-        scalars: Numbers and tensors of shape ().
-
-    Returns:
-        The numbers.
-    """
+    """Bring numbers to the host, all of a device at once."""
     values = list(scalars)
     by_device: dict[torch.device, list[Tensor]] = defaultdict(list)
     for value in values:

@@ -34,18 +34,7 @@ _SEEDS = 2**63
 
 
 def make_keyed(make: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, list[str]]:
-    """Make a network whose random parameters depend only on the seed, their names and their own initialization.
-
-    Args:
-        make: Makes a new network, drawing in the same order each time.
-        seed: The run's seed; the global random states are seeded with it already.
-
-    Returns:
-        The network, and what the user should know, a sentence each.
-
-    Raises:
-        UsageError: If the network draws in another order when it is made again.
-    """
+    """Make a network whose random parameters depend only on the seed, their names and their own initialization."""
     before = _foreign_states()
     keys = _find_keys(make)
     notes = [] if _foreign_states() == before else [_FOREIGN]
@@ -111,12 +100,6 @@ class _Watch(TorchDispatchMode):
 
         A draw straight into a parameter, or into a part of it, starts the stream of that place anew, so that a second
         initialization replaces the first. Draws that reach it by way of other tensors are numbered.
-
-        Args:
-            model: The network that was made while this was watching.
-
-        Returns:
-            For each draw the stream's name; None where nothing of the network depends on it.
         """
         owners: dict[int, str] = {}
         numbered: Counter[str] = Counter()

@@ -66,20 +66,7 @@ class _Measured(NamedTuple):
 
 
 def run(resolved: Resolved, progress: Progress | None = None) -> Run:
-    """Build, feed and measure the network of a configuration, once per seed.
-
-    Args:
-        resolved: The checked configuration.
-        progress: Called as the work goes on.
-
-    Returns:
-        The table and its record.
-
-    Raises:
-        UsageError: If an option can't be used.
-        DoesNotFitError: If the network would not fit into memory.
-        MeasurementError: If the forward pass fails.
-    """
+    """Build, feed and measure the network of a configuration, once per seed."""
     started = time.perf_counter()
     device = choose_device(resolved.config.device)
     source = choose_source(resolved)
@@ -102,18 +89,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
 
 
 def find(resolved: Resolved) -> Findings:
-    """Run the network of a configuration on one batch, only to find its residual joins.
-
-    Args:
-        resolved: The checked configuration.
-
-    Returns:
-        What was found, and why.
-
-    Raises:
-        UsageError: If an option can't be used.
-        MeasurementError: If the forward pass fails.
-    """
+    """Run the network of a configuration on one batch, only to find its residual joins."""
     config = resolved.config
     source, device = choose_source(resolved), choose_device(config.device)
     with source.prepared(config.seed, device, None) as (model, inputs):
@@ -123,17 +99,7 @@ def find(resolved: Resolved) -> Findings:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name.
-
-    Args:
-        name: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``mps``.
-
-    Returns:
-        The device.
-
-    Raises:
-        UsageError: If this machine or this torch has no such device.
-    """
+    """Return the device of a name."""
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     usable = [device for device, available in found.items() if available]
     if name == "auto":

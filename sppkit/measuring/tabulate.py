@@ -33,18 +33,7 @@ def iter_rows(
     reducer: Reducer,
     seed: int,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield one row per block.
-
-    Args:
-        sites: What was kept at the blocks' own sites.
-        layers: What was kept of the layers inside of them.
-        junctions: The weights that are balanced against each other.
-        reducer: The statistics.
-        seed: What the column says.
-
-    Yields:
-        Column to value; None for a statistic that was asked for and has no place in the block.
-    """
+    """Yield one row per block."""
     numbers = _collect(sites, layers, junctions, reducer)
     blocks: dict[int, dict[Role, Site]] = {}
     for site in sites.sites:

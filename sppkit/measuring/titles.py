@@ -27,15 +27,7 @@ _LONGEST_STEM = 200
 
 
 def file_stem(resolved: Resolved) -> str:
-    """Return the name of a run's files without their ending.
-
-    Args:
-        resolved: The run's configuration.
-
-    Returns:
-        ``--name`` where it was given; else ``<arch>-<depth>``, or what ``--model`` names, and every option that changes
-        the network or its weights, so that one network does not overwrite another.
-    """
+    """Return the name of a run's files without their ending."""
     config = resolved.config
     if config.name is not None:
         return config.name
@@ -46,14 +38,7 @@ def file_stem(resolved: Resolved) -> str:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """Return a picture's title: the network, its size, and the options that were given.
-
-    Args:
-        record: The run's record; a field of another type than ours counts as missing.
-
-    Returns:
-        One line.
-    """
+    """Return a picture's title: the network, its size, and the options that were given."""
     given = _given(record)
     keywords = mapping_at(mapping_at(record, "model"), "kw")
     further = [_worded(name, value) for name, value in keywords.items()]
@@ -62,14 +47,7 @@ def title(record: Mapping[str, Any]) -> str:
 
 
 def subtitle(record: Mapping[str, Any]) -> str:
-    """Return what stands below a picture's title: input, mode, type and seeds.
-
-    Args:
-        record: The run's record; what is missing, or of another type than ours, is left out.
-
-    Returns:
-        One line.
-    """
+    """Return what stands below a picture's title: input, mode, type and seeds."""
     parts = [_input(mapping_at(record, "input")), _seeding(counts_at(record, "seeds"))]
     mode, dtype = text_at(record, "mode"), text_at(record, "dtype")
     parts[1:1] = [f"{mode} mode" if mode else "", dtype]
@@ -77,15 +55,7 @@ def subtitle(record: Mapping[str, Any]) -> str:
 
 
 def layout_line(record: Mapping[str, Any]) -> str:
-    """Return which stages were chosen, why, and how large the network is.
-
-    Args:
-        record: The run's record.
-
-    Returns:
-        One line, as ``stages 50, 50, 50, 50 (published layout) · 298.6 M parameters``; for a network of the user's own
-        where its input's shape comes from and how many joins it was found to have; empty where neither is recorded.
-    """
+    """Return which stages were chosen, why, and how large the network is."""
     network = mapping_at(record, "network") or mapping_at(record, "model")
     stages, source = counts_at(network, "stages"), text_at(network, "input_from")
     parts = [f"stages {', '.join(map(str, stages))} ({_origin(record, stages)})"] if stages else []

@@ -114,14 +114,7 @@ class ResidualBlock(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the scaled branch to the shortcut.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            Shape (N, C', H', W').
-        """
+        """Add the scaled branch to the shortcut, shape (N, C', H', W')."""
         branch = self._run(self.before, 0, x if self.projects else self._add_on("pre", x))
         shortcut = x
         if self.shortcut is not None:
@@ -155,19 +148,7 @@ class ResidualBlock(nn.Module):
 def build_convolution(
     spec: ModelSpec, incoming: int, outgoing: int, kernel: int, stride: int, scale: float = 1.0
 ) -> Convolution:
-    """Return a convolution with the network's padding and weight parametrization.
-
-    Args:
-        spec: The network.
-        incoming: Input channels.
-        outgoing: Output channels.
-        kernel: Height and width of the kernel.
-        stride: Stride.
-        scale: What the weight variance is multiplied by.
-
-    Returns:
-        The convolution.
-    """
+    """Return a convolution with the network's padding and weight parametrization."""
     parametrization = None if spec.weights == "none" else registry.resolve("weight parametrization", spec.weights)
     return Convolution(
         incoming,

@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_options(resolved: Resolved) -> None:
-    """Refuse a network that can't be, in a moment.
-
-    Args:
-        resolved: The checked configuration.
-
-    Raises:
-        UsageError: If no network is named, an option means nothing for it, or ``--model`` has none of its forms.
-    """
+    """Refuse a network that can't be, in a moment."""
     config = resolved.config
     if config.model is not None:
         parse_reference(config.model)

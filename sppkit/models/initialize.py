@@ -30,13 +30,7 @@ class _Draw(NamedTuple):
 
 
 def materialize(model: nn.Module, seed: int, on_drawn: Callable[[int, int], None] | None = None) -> None:
-    """Allocate a model that was laid out on the meta device and give every parameter its initial value.
-
-    Args:
-        model: A model on the meta device; changed in place to float32 on the CPU.
-        seed: The run's seed.
-        on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
-    """
+    """Allocate a model that was laid out on the meta device and give every parameter its initial value."""
     # A small network is to have no more than it needs.
     pieces = Pieces(min(_PIECE, sum(4 * parameter.numel() + ALIGNMENT for parameter in model.parameters())))
     for module in model.modules():
@@ -54,21 +48,13 @@ def _allocate(module: nn.Module, pieces: Pieces) -> None:
 
 
 def allocate_buffers(module: nn.Module) -> None:
-    """Give the buffers of one module memory on the CPU, without values.
-
-    Args:
-        module: A module on the meta device; its children are not touched.
-    """
+    """Give the buffers of one module memory on the CPU, without values."""
     for name, buffer in list(module.named_buffers(recurse=False)):
         setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu"))
 
 
 def reset_constants(module: nn.Module) -> None:
-    """Set the values of one module that are not random: gains, biases, a normalizer's scale and running statistics.
-
-    Args:
-        module: An allocated module; its children are not touched.
-    """
+    """Set the values of one module that are not random: gains, biases, a normalizer's scale and running statistics."""
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         reset()
@@ -81,12 +67,6 @@ def draw_weights(
 
     Each is drawn once, from the stream of (seed, qualified name), spread over the cores: the numbers do not depend on
     how many cores there are, nor on what else is drawn.
-
-    Args:
-        part: An allocated module, on the CPU; overwritten in place.
-        seed: The run's seed.
-        prefix: Qualified name of ``part`` in its model; empty for the model itself.
-        on_drawn: Called after each drawn parameter with how many numbers are drawn and how many there are.
     """
 
     def draw(item: _Draw) -> int:

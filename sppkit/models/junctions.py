@@ -43,20 +43,7 @@ class Junction:
 
 
 def find_junctions(model: nn.Module, *, last: bool = True, batch_norm: bool = True) -> list[Junction]:
-    """Find the junctions of a network.
-
-    Args:
-        model: A named architecture, or an ``nn.Sequential``.
-        last: Whether the last pair of layers is included; the released code leaves it out.
-        batch_norm: Whether a normalizer between two layers is what writes the units of the second. False ignores it, as
-            released, and changes what the network computes.
-
-    Returns:
-        Junctions in the order of the signal.
-
-    Raises:
-        UsageError: If the model is of another kind, or has a layer that scaling does not commute with.
-    """
+    """Find the junctions of a network."""
     if isinstance(model, PreActivationResNet):
         found = list(_iter_residual(model, batch_norm=batch_norm))
     elif isinstance(model, nn.Sequential):
@@ -83,17 +70,7 @@ class JunctionPaths:
 
 
 def find_junction_paths(model: nn.Module) -> list[JunctionPaths]:
-    """Find the junctions of a network by the names of their modules, whatever holds the weights now.
-
-    Args:
-        model: A named architecture, or an ``nn.Sequential``; it may be on the meta device.
-
-    Returns:
-        Junctions in the order of the signal.
-
-    Raises:
-        UsageError: If the model is of another kind, or rescaling would change what it computes.
-    """
+    """Find the junctions of a network by the names of their modules, whatever holds the weights now."""
     if isinstance(model, PreActivationResNet):
         refuse_rescaling(model.spec)
     paths = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}

@@ -42,16 +42,7 @@ class KalmanBlock(ResidualBlock):
         return (SideChannel(),)
 
     def forward(self, x: Tensor, channel: SideChannel | None = None) -> Tensor:
-        """Add the scaled branch to the shortcut, and carry the moments along.
-
-        Args:
-            x: Shape (N, C, H, W).
-            channel: The side channel of this forward pass; changed in place. Without one, and in eval mode, the
-                normalizers are batch normalizations.
-
-        Returns:
-            Shape (N, C', H', W').
-        """
+        """Add the scaled branch to the shortcut, and carry the moments along, shape (N, C', H', W')."""
         if channel is None or not self.training:
             return super().forward(x)
         branch, told, stream = self._prepare_with(0, x, channel.stream)

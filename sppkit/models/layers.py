@@ -78,34 +78,19 @@ class Convolution(nn.Conv2d):
             nn.init.ones_(self.gain)
 
     def effective_weight(self) -> Tensor:
-        """Return the weight that is applied.
-
-        Returns:
-            Shape (out, in, k, k).
-        """
+        """Return the weight that is applied, shape (out, in, k, k)."""
         stored = self.weight if self.parametrization is None else self.parametrization(self.weight, self.gain, self.c)
         if self.noise_strength is None or (self.training and not self.noise_in_training):
             return stored
         return perturb(stored, self.noise, *self.noise_strength)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve with the effective weight.
-
-        Args:
-            x: Shape (N, in, H, W).
-
-        Returns:
-            Shape (N, out, H', W').
-        """
+        """Convolve with the effective weight, shape (N, out, H', W')."""
         y: Tensor = self._conv_forward(x, self.effective_weight(), self.bias)
         return y
 
     def extra_repr(self) -> str:
-        """Name the weight parametrization beside torch's own description.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the weight parametrization beside torch's own description."""
         name = getattr(self.parametrization, "__name__", "none")
         return f"{super().extra_repr()}, weights={name}"  # type: ignore[no-untyped-call]
 
@@ -122,14 +107,7 @@ class ScalarBias(nn.Module):
         nn.init.zeros_(self.value)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the number.
-
-        Args:
-            x: Any shape.
-
-        Returns:
-            The same shape.
-        """
+        """Add the number."""
         return x + self.value
 
 
@@ -142,14 +120,7 @@ class ScaledActivation(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation.
-
-        Args:
-            x: Any shape.
-
-        Returns:
-            The same shape.
-        """
+        """Apply the activation."""
         y = self.activation.function(x)
         if self.scale == 1.0:
             return y
@@ -157,11 +128,7 @@ class ScaledActivation(nn.Module):
         return y * self.scale if torch.is_grad_enabled() or y is x else y.mul_(self.scale)
 
     def extra_repr(self) -> str:
-        """Name the activation and its scale.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the activation and its scale."""
         return f"{self.activation.name}, scale={self.scale:.6g}"
 
 
@@ -191,14 +158,7 @@ class SqueezeExcite(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale every channel of every sample.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Scale every channel of every sample."""
         gate = torch.sigmoid(self.fc1(torch.relu(self.fc0(x.mean(dim=(2, 3))))))
         return x * (self.factor * gate)[:, :, None, None]
 
@@ -214,14 +174,7 @@ class StochasticDepth(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero the branch of some samples.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Zero the branch of some samples."""
         if not self.training or self.rate == 0:
             return x
         # Drawn on the CPU so that every device drops the same samples.
@@ -229,9 +182,5 @@ class StochasticDepth(nn.Module):
         return x * kept.to(x)[:, None, None, None]
 
     def extra_repr(self) -> str:
-        """Name the rate.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the rate."""
         return f"rate={self.rate:.3g}"

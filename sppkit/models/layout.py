@@ -26,17 +26,6 @@ _REMAINDER_ORDER = (2, 1, 3)
 def stage_layout(depth: int, block: str = "bottleneck") -> tuple[int, ...]:
     """Return the number of blocks of each of four stages.
 
-    Args:
-        depth: Number of layers; at least one block per stage, so 12 for the bottleneck and 8 for the basic block.
-        block: ``"bottleneck"`` or ``"basic"``.
-
-    Returns:
-        The published layout where there is one; else ``depth // 3`` (or 2) blocks spread evenly over four stages, the
-        remainder going to stages 3, 2 and 4 in this order.
-
-    Raises:
-        UsageError: If the depth is too small for four stages.
-
     >>> stage_layout(600), stage_layout(24), stage_layout(40), stage_layout(18, "basic")
     ((50, 50, 50, 50), (2, 2, 2, 2), (3, 3, 4, 3), (2, 2, 2, 2))
     """

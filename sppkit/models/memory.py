@@ -35,12 +35,6 @@ def count_parameters(spec: ModelSpec) -> int:
     """Return the number of parameters of a network, without building it.
 
     Every block of a stage but its first and last has the same shape, so three blocks per stage tell the rest.
-
-    Args:
-        spec: The network.
-
-    Returns:
-        Its number of parameters.
     """
     sizes = iter(_short_sizes(spec))
     total = next(sizes)
@@ -58,18 +52,7 @@ def needed_bytes(
     streamed: bool = False,
     differentiated: bool = False,
 ) -> tuple[int, int]:
-    """Estimate the memory that building and running a network takes.
-
-    Args:
-        spec: The network.
-        input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
-        itemsize: Bytes of one number; weights are drawn in float32 whatever they are cast to.
-        streamed: Whether one block's weights are held at a time.
-        differentiated: Whether a backward pass follows, for which every block's activations are kept.
-
-    Returns:
-        Bytes for the weights with the modules that hold them, and bytes for the activations.
-    """
+    """Estimate the memory that building and running a network takes."""
     held = max(_short_sizes(spec)) if streamed else count_parameters(spec)
     weights = max(4, itemsize) * held + _STRUCTURE_BYTES * sum(spec.stages)
     if not input_shape:
@@ -86,19 +69,7 @@ def check_fits(
     streamed: bool = False,
     differentiated: bool = False,
 ) -> None:
-    """Refuse a network that would not fit into the memory that is free.
-
-    Args:
-        spec: The network.
-        input_shape: (N, C, H, W) of a batch, or nothing to count the weights alone.
-        itemsize: Bytes of one number.
-        streamed: Whether one block's weights are held at a time.
-        differentiated: Whether a backward pass follows.
-
-    Raises:
-        UsageError: If it can't be held one block at a time.
-        DoesNotFitError: If it needs more than the machine has free; the text gives both sizes.
-    """
+    """Refuse a network that would not fit into the memory that is free."""
     if streamed and spec.enorm:
         raise UsageError(
             "--enorm balances the weights of all layers together, so they must fit into memory together; "
@@ -117,11 +88,7 @@ def check_fits(
 
 
 def available_bytes() -> int:
-    """Return the memory that can still be taken, under the limit of a container if there is one.
-
-    Returns:
-        Bytes.
-    """
+    """Return the memory that can still be taken, under the limit of a container if there is one."""
     available = int(psutil.virtual_memory().available)
     for limit in _CGROUP_LIMITS:
         text = Path(limit).read_text(encoding="ascii").strip() if Path(limit).is_file() else "max"

@@ -21,16 +21,7 @@ _POINTS = 513
 
 
 def through_activation(moments: Moments, activation: ScaledActivation) -> Moments:
-    """Return the moments of f(z), z ~ N(m, v), channel by channel.
-
-    Args:
-        moments: m and v.
-        activation: f, with its scale.
-
-    Returns:
-        The moments of its output. For ReLU by its closed form, ``E f = s φ(a) + m Φ(a)`` and
-        ``E f² = (m² + v) Φ(a) + m s φ(a)`` with s = √v and a = m/s; else by the trapezoid rule.
-    """
+    """Return the moments of f(z), z ~ N(m, v), channel by channel."""
     if activation.activation.name == "relu":
         mean, second = _relu(moments)
     else:
@@ -40,15 +31,7 @@ def through_activation(moments: Moments, activation: ScaledActivation) -> Moment
 
 
 def through_convolution(moments: Moments, convolution: Convolution) -> Moments:
-    """Return the moments behind a convolution: ``m Σw`` and ``v Σw²``, summed over the channels; borders are left out.
-
-    Args:
-        moments: Those of its input channels.
-        convolution: The convolution.
-
-    Returns:
-        Those of its output channels.
-    """
+    """Return the moments behind a convolution: ``m Σw`` and ``v Σw²``, summed over channels, without borders."""
     weight = convolution.effective_weight().to(moments.mean.dtype)
     mean = moments.mean @ weight.sum((2, 3)).T
     if convolution.bias is not None:
@@ -63,15 +46,6 @@ def through_sample(
 
     Their expectation is what the closed forms return, but for borders and for the variance between positions, which a
     finite map underestimates. Drawn on the CPU, so that every device draws the same.
-
-    Args:
-        moments: Of the map's channels, which are drawn as independent Gaussians.
-        activation: What the map goes through before the convolution, or None.
-        convolution: The convolution.
-        size: Height and width of the map.
-
-    Returns:
-        The moments over space of what the convolution returns.
     """
     mean, deviation = (value[:, :, None, None] for value in (moments.mean, moments.variance.sqrt()))
     noise = torch.randn(*moments.mean.shape, *size, dtype=moments.mean.dtype, device="cpu").to(moments.mean.device)

@@ -35,12 +35,7 @@ class BlockOutline:
     betas: tuple[float, float] | None
 
     def cells(self) -> tuple[str, ...]:
-        """Return the row as text.
-
-        Returns:
-            Block (starred if its shortcut is a convolution), stage, channels, beta, and the module at the end of the
-            branch.
-        """
+        """Return the row as text."""
         if self.first == 0:
             return ("0", "stem", f"3→{self.channels[-1]}", "", "")
         several = self.last > self.first
@@ -55,16 +50,7 @@ class BlockOutline:
 
 
 def outline(spec: ModelSpec, *, every: bool = False) -> list[BlockOutline]:
-    """List a network's blocks.
-
-    Args:
-        spec: The network.
-        every: One entry per block; else neighbours that are alike share one: the first block of a stage projects, and
-            the others are alike.
-
-    Returns:
-        The stem and the blocks, in execution order.
-    """
+    """List a network's blocks."""
     rows = [BlockOutline(0, 0, 0, (spec.stem_channels,), 1, False, None)]
     betas = [variance**0.5 for variance in iter_expected_variance(spec.stages, spec.alpha)]
     listed = spec if every else replace(spec, stages=tuple(min(blocks, 2) for blocks in spec.stages))

@@ -20,15 +20,7 @@ STEMS = {"imagenet": (7, 2), "no-pool": (7, 2), "cifar": (3, 1), "regnet": (3, 2
 
 
 def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Yield where each block stands and how wide it is.
-
-    Args:
-        spec: The network.
-
-    Yields:
-        Stage (from 0), position in the stage (0 projects), and the channels before, between and behind the
-        convolutions.
-    """
+    """Yield where each block stands and how wide it is."""
     incoming = spec.stem_channels
     for stage, blocks in enumerate(spec.stages):
         inner = spec.stem_channels * 2**stage
@@ -42,14 +34,5 @@ def iter_places(spec: ModelSpec) -> Iterator[tuple[int, int, tuple[int, ...]]]:
 
 
 def stride_of(spec: ModelSpec, stage: int, position: int) -> int:
-    """Return the stride of a block.
-
-    Args:
-        spec: The network.
-        stage: From 0.
-        position: In the stage, from 0.
-
-    Returns:
-        2 at the start of every stage but the first, where only NF-RegNets have it; else 1.
-    """
+    """Return the stride of a block."""
     return 2 if position == 0 and (stage > 0 or spec.variant is not None) else 1

@@ -37,13 +37,6 @@ VARIANTS = {
 def stage_widths(variant: str, width: float) -> tuple[int, ...]:
     """Return the channels at the output of each stage.
 
-    Args:
-        variant: ``b0`` to ``b5``.
-        width: Multiplier; 1 is the published network.
-
-    Returns:
-        Channels; the stem has as many as the first stage.
-
     >>> stage_widths("b0", 1.0)
     (36, 78, 156, 330)
     """
@@ -52,13 +45,6 @@ def stage_widths(variant: str, width: float) -> tuple[int, ...]:
 
 def bottleneck_width(incoming: int, *, first: bool) -> int:
     """Return the width between a block's convolutions.
-
-    Args:
-        incoming: Channels of the block's input.
-        first: Whether it is the network's first block.
-
-    Returns:
-        A multiple of 8; 0 where the input is narrower than one group.
 
     >>> bottleneck_width(36, first=True), bottleneck_width(36, first=False)
     (32, 80)

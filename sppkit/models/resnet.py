@@ -36,14 +36,7 @@ class PreActivationResNet(nn.Module):
         self.blocks = nn.ModuleList(_iter_blocks(spec))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the stem and every block.
-
-        Args:
-            x: Shape (N, 3, H, W).
-
-        Returns:
-            Shape (N, C, H', W').
-        """
+        """Run the stem and every block, shape (N, C, H', W')."""
         x = self.stem_pool(self.stem(x))
         beside = self.block_class.beside()
         for block in self.blocks:
@@ -51,11 +44,7 @@ class PreActivationResNet(nn.Module):
         return x
 
     def signal_sites(self) -> list[Site]:
-        """Return the stem's output, and the branch and output of every block.
-
-        Returns:
-            Sites in execution order; block 0 is the stem behind its pooling.
-        """
+        """Return the stem's output, and the branch and output of every block."""
         sites = [Site(0, 0, "stem", "block_output", "stem_pool")]
         stages = [stage for stage, blocks in enumerate(self.spec.stages, 1) for _ in range(blocks)]
         for block, stage in enumerate(stages, 1):

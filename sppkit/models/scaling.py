@@ -15,13 +15,6 @@ def iter_expected_variance(stages: Sequence[int], alpha: float) -> Iterator[floa
     which still divides by the variance that the stage before it has built up (Brock et al. 2021, section 4.1, and the
     published nf_resnet.py).
 
-    Args:
-        stages: Blocks per stage.
-        alpha: Scale of the residual branch.
-
-    Yields:
-        One expected variance per block, in order.
-
     >>> list(iter_expected_variance((2, 2), alpha=1.0))
     [1.0, 2.0, 3.0, 2.0]
     """

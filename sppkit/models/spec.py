@@ -164,16 +164,7 @@ class ModelSpec:
         return 2.0 if self.init == "he" else 1.0
 
     def branch_scale(self, index: int, convolutions: int) -> float:
-        """Return what the weight variance of one of a branch's convolutions is multiplied by.
-
-        Args:
-            index: Which convolution, from 0.
-            convolutions: How many the branch has, m.
-
-        Returns:
-            1 outside Fixup; there L^(-1/(m - 1)) with L blocks, and for the last convolution 0 (or 1, if the branch is
-            to be seen).
-        """
+        """Return what the weight variance of one of a branch's convolutions is multiplied by."""
         if index == convolutions - 1:
             return 0.0 if self.silent else 1.0
         return float(sum(self.stages) ** (-1 / (convolutions - 1))) if self.fixup else 1.0
@@ -185,19 +176,7 @@ class ModelSpec:
 
 
 def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
-    """Resolve options to a complete description.
-
-    Args:
-        arch: A registered architecture.
-        given: Model options that were given; the others take the architecture's defaults. An option given as None
-            counts as not given.
-
-    Returns:
-        The description.
-
-    Raises:
-        UsageError: For an unknown name, an illegal value, or an option that means nothing for this architecture.
-    """
+    """Resolve options to a complete description."""
     if not isinstance(arch, str) or not arch:
         raise UsageError(f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)}.")
     kind: Architecture = registry.resolve("architecture", arch)
@@ -245,15 +224,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
 
 
 def non_default(arch: str, given: Mapping[str, object]) -> dict[str, object]:
-    """Return the given options that change the network: the ones a file name should carry.
-
-    Args:
-        arch: A registered architecture.
-        given: Model options that were given.
-
-    Returns:
-        Option name to value; the size (depth, stages or variant) is left out, since every name carries it.
-    """
+    """Return the given options that change the network: the ones a file name should carry."""
     given = {name: value for name, value in given.items() if value is not None}
     spec = build_spec(arch, given)
     rest = {name: {key: value for key, value in given.items() if key != name} for name in given}
@@ -272,14 +243,7 @@ def _differs(arch: str, given: Mapping[str, object], spec: ModelSpec) -> bool:
 
 
 def describe(spec: ModelSpec) -> dict[str, object]:
-    """Return a JSON-ready description of a network.
-
-    Args:
-        spec: The network.
-
-    Returns:
-        Field name to value; a callable activation stands by its name.
-    """
+    """Return a JSON-ready description of a network."""
     values = {item.name: getattr(spec, item.name) for item in fields(spec)}
     widths = None if spec.widths is None else list(spec.widths)
     return values | {"activation": _name(spec.activation), "stages": list(spec.stages), "widths": widths}
@@ -333,14 +297,7 @@ def _refuse_enorm(spec: ModelSpec) -> None:
 
 
 def refuse_rescaling(spec: ModelSpec) -> None:
-    """Refuse a network whose hidden units can't be rescaled without changing what it computes.
-
-    Args:
-        spec: The network.
-
-    Raises:
-        UsageError: If it is one; the text is the reason alone.
-    """
+    """Refuse a network whose hidden units can't be rescaled without changing what it computes."""
     scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
     one_scale = registry.normalizer_facts(spec.norm).one_scale
     lacks = "has not" if one_scale is False else "is not known to have"

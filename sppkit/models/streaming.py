@@ -28,15 +28,6 @@ def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dty
     """While the context is open, let every part of a model be materialized before it runs and emptied behind it.
 
     Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next.
-
-    Args:
-        model: A model on the meta device.
-        seed: Seed of the weights.
-        device: Where the parts run.
-        dtype: Type that weights and buffers are cast to.
-
-    Yields:
-        Nothing.
     """
     give_large_blocks_back()
     _allocate_buffers(model)

@@ -34,17 +34,7 @@ class Curve:
 
 
 def build_curve(table: pd.DataFrame, column: str, *, geometric: bool = False) -> Curve:
-    """Return a column of the table as a curve over the block index.
-
-    Args:
-        table: As made by ``build_table``.
-        column: A statistic or prediction.
-        geometric: Whether the centre is the geometric mean over seeds instead of the arithmetic one; all values must
-            then be positive.
-
-    Returns:
-        The curve.
-    """
+    """Return a column of the table as a curve over the block index."""
     values = finite_values(table, column)
     by_block = values.groupby(table["block"])
     low, high = by_block.min(), by_block.max()
@@ -75,15 +65,7 @@ def count_seeds(table: pd.DataFrame) -> int:
 
 
 def lost_rows(table: pd.DataFrame, statistic: str) -> pd.DataFrame:
-    """Return the rows in which a statistic was measured and came out as nan or infinity.
-
-    Args:
-        table: As made by ``build_table``.
-        statistic: A name of ``sppkit list statistics`` that is a column of it.
-
-    Returns:
-        The rows, in the table's order. An absent value is not among them.
-    """
+    """Return the rows in which a statistic was measured and came out as nan or infinity."""
     return table.loc[is_lost(table, statistic) & is_measured(table, statistic)]
 
 

@@ -40,14 +40,7 @@ MULTIPLIED = {"gradient_second_moment"}
 
 
 def check_table(table: pd.DataFrame) -> None:
-    """Refuse a frame that is no table, or an empty one.
-
-    Args:
-        table: What should be a table.
-
-    Raises:
-        UsageError: If a column is missing, or there are no rows.
-    """
+    """Refuse a frame that is no table, or an empty one."""
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise UsageError(f"this is not a table of sppkit: it has no column {missing[0]!r}.")
@@ -56,14 +49,7 @@ def check_table(table: pd.DataFrame) -> None:
 
 
 def drawn_statistics(tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Return the statistics that have a panel: the three of the plot, and what else any of the tables holds.
-
-    Args:
-        tables: All the tables that will be drawn.
-
-    Returns:
-        Their names; without the three where only others were measured.
-    """
+    """Return the statistics that have a panel: the three of the plot, and what else any of the tables holds."""
     further = [name for name in FURTHER_STATISTICS if any(name in table for table in tables)]
     spp = any(is_measured(table, name) for table in tables for name in STATISTIC_COLUMNS)
     # Layers of a network without residual joins have no branch: the other two panels take its room.
@@ -74,17 +60,7 @@ def drawn_statistics(tables: Sequence[pd.DataFrame]) -> list[str]:
 def build_figure(
     title: str | None, subtitle: str | None, *, panels: int = COLUMNS_OF_PANELS, extra_height: float = 0.0
 ) -> Figure:
-    """Return a figure with its header and room for its panels, three in a row.
-
-    Args:
-        title: What was measured.
-        subtitle: How.
-        panels: How many there will be.
-        extra_height: Inches for a legend of more than one row.
-
-    Returns:
-        The figure, without panels.
-    """
+    """Return a figure with its header and room for its panels, three in a row."""
     rows = math.ceil(panels / COLUMNS_OF_PANELS)
     height = SIZE[1] + (rows - 1) * FURTHER_ROW + extra_height
     figure = Figure(figsize=(SIZE[0], height), dpi=DPI)
@@ -102,16 +78,7 @@ def build_figure(
 
 
 def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: bool = False) -> list[tuple[Axes, str]]:
-    """Add the panels in which the tables will be drawn: titles, both axes, and the stages.
-
-    Args:
-        figure: As made by ``build_figure``.
-        tables: All the tables that will be drawn.
-        relative: Whether the x axis is the fraction of the depth instead of the block index.
-
-    Returns:
-        Each panel with its statistic.
-    """
+    """Add the panels in which the tables will be drawn: titles, both axes, and the stages."""
     statistics = drawn_statistics(tables)
     columns = min(len(statistics), COLUMNS_OF_PANELS)
     rows = math.ceil(len(statistics) / columns)
@@ -125,13 +92,7 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
 
 
 def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, columns: int = 0) -> None:
-    """Draw one legend for all panels below them, each label once, and lay the figure out for good.
-
-    Args:
-        figure: With its panels drawn, inside ``styled``.
-        entries: Labels with their artists; those of the panels' artists, if nothing else is said.
-        columns: Columns of the legend; one row, if nothing else is said.
-    """
+    """Draw one legend for all panels below them, each label once, and lay the figure out for good."""
     if entries is None:
         entries = labelled(figure)
     # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
@@ -147,14 +108,7 @@ def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, 
 
 
 def labelled(figure: Figure) -> list[tuple[str, Artist]]:
-    """Return the labels of all panels' artists, each once, in the order of drawing.
-
-    Args:
-        figure: With its panels drawn.
-
-    Returns:
-        Labels with the first artist that bears each.
-    """
+    """Return the labels of all panels' artists, each once, in the order of drawing."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

@@ -54,15 +54,7 @@ def styled() -> AbstractContextManager[None]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the file's suffix names; whole or not at all, and the same bytes each time.
-
-    Args:
-        figure: A figure of ``sppkit.plot``.
-        path: The file to create or replace: ``.png``, ``.svg`` or ``.pdf``.
-
-    Raises:
-        UsageError: If the suffix names another format.
-    """
+    """Write a figure in the format that the file's suffix names; whole or not at all, and the same bytes each time."""
     kind = path.suffix.lower().removeprefix(".")
     if kind not in METADATA:
         raise UsageError(f"can't draw {path.name}: the format {kind!r} is not one of {', '.join(METADATA)}.")

@@ -46,13 +46,6 @@ def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: boo
 
     A linear axis starts at 0, so that a nearly constant curve looks constant; a logarithmic one spans the positive
     values.
-
-    Args:
-        axes: The panel.
-        values: Everything that will be drawn; what is not finite is ignored.
-        reference: A value that a linear axis shows too, unless the curve is so small that it would lie flat.
-        headroom: Whether to leave room for a line of text under the top edge.
-        log: Whether the axis is logarithmic however little the values span, as long as one of them is positive.
     """
     finite = values[np.isfinite(values)]
     margin = HEADROOM if headroom else MARGIN
@@ -66,14 +59,7 @@ def scale_y(axes: Axes, values: Values, *, reference: float = 0.0, headroom: boo
 
 
 def needs_log(values: Values) -> bool:
-    """Tell whether a linear axis would hide values: they span more than ``LOG_FROM_DECADES``, or leave float range.
-
-    Args:
-        values: Finite values.
-
-    Returns:
-        Whether the axis should be logarithmic.
-    """
+    """Tell whether a linear axis would hide values: they span more than ``LOG_FROM_DECADES``, or leave float range."""
     positive = values[values > 0]
     if positive.size == 0 or values.min() < 0:  # what can be negative has no logarithm
         return False
@@ -85,13 +71,6 @@ def dwarfs(stem: Values, blocks: Values) -> bool:
     """Tell whether the stem's values, which belong to no block, would take most of the y axis from the blocks'.
 
     Behind a max-pool the stem's squared mean is 2.2, while a network without mean shift stays below 0.1.
-
-    Args:
-        stem: Values at block 0.
-        blocks: Values at all other blocks.
-
-    Returns:
-        Whether the axis should leave the stem out.
     """
     stem, blocks = stem[np.isfinite(stem)], blocks[np.isfinite(blocks)]
     if not (stem.size and blocks.size):

@@ -29,15 +29,7 @@ MOST_OFF = 3
 
 
 def span(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, bool]:
-    """Return the values that decide a panel's y axis.
-
-    Args:
-        tables: All the tables that stay in the panel.
-        statistic: A column of all of them.
-
-    Returns:
-        The values, and whether the stem's are left out because they would take most of the axis.
-    """
+    """Return the values that decide a panel's y axis."""
     stem, blocks = _values(tables, statistic)
     leaves_out = dwarfs(stem, blocks)
     values = blocks if leaves_out else np.concatenate([stem, blocks])
@@ -50,14 +42,6 @@ def off_axis(tables: Sequence[pd.DataFrame], statistic: str) -> frozenset[int]:
     """Return the runs that leave the panel upwards, so that the others can be told apart on a linear axis.
 
     Among many networks, one that explodes would press all others into one line.
-
-    Args:
-        tables: All the tables that will be drawn.
-        statistic: A column of all of them.
-
-    Returns:
-        Indices of up to a third of the tables, those with the largest values; none where all of them fit, or where the
-        others would not fit either.
     """
     largest = [float(np.nanmax(_values([table], statistic)[1], initial=0.0)) for table in tables]
     order = sorted(range(len(tables)), key=lambda index: -largest[index])

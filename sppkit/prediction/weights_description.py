@@ -41,17 +41,7 @@ class Description(NamedTuple):
 
 
 def describe_resnet(model: PreActivationResNet) -> Description:
-    """Describe a named architecture with the weights that it has: drawn, trained or loaded.
-
-    Args:
-        model: The network; its training flags decide whose statistics normalizers take and whether blocks are dropped.
-
-    Returns:
-        Its stem and blocks.
-
-    Raises:
-        UsageError: If a part of it has no known moments.
-    """
+    """Describe a named architecture with the weights that it has: drawn, trained or loaded."""
     stages = [stage for stage, blocks in enumerate(model.spec.stages, 1) for _ in range(blocks)]
     blocks = zip(model.blocks, stages, strict=True)
     return Description(
@@ -65,19 +55,7 @@ def describe_resnet(model: PreActivationResNet) -> Description:
 
 @functools.singledispatch
 def describe_module(module: nn.Module) -> Layers:
-    """Describe a module by layers with known moments.
-
-    Args:
-        module: A convolution without groups or dilation, a linear layer, batch normalization, an elementwise
-            activation with torch's defaults, a max-pool, a global average pool, identity, flattening of (C, 1, 1), or a
-            sequence of such modules.
-
-    Returns:
-        Layers in execution order.
-
-    Raises:
-        UsageError: If its moments are not known.
-    """
+    """Describe a module by layers with known moments."""
     if type(module) in _ACTIVATIONS and repr(module) == repr(type(module)()):
         return (_activation(load_activation(_ACTIVATIONS[type(module)]), 1.0),)
     known = "Conv2d, Linear, BatchNorm, MaxPool2d, AdaptiveAvgPool2d(1), Flatten, activations and sequences of these"

@@ -19,13 +19,6 @@ def locate_record(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
 
     ``sources`` in the record names each block's own class. A block that it does not know, as one that vanished, is
     found by the factory of a model that was given as ``path/file.py:factory``.
-
-    Args:
-        record: The run's record.
-        names: Names of blocks.
-
-    Returns:
-        File and line, by name.
     """
     known = record.get("sources")
     told = known if isinstance(known, Mapping) else {}

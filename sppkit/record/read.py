@@ -12,28 +12,13 @@ from typing import Any
 
 
 def mapping_at(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a mapping out of a record; an empty one where there is none.
-
-    Args:
-        record: The record, or a part of it.
-        key: The field.
-
-    Returns:
-        The mapping.
-    """
+    """Return a mapping out of a record; an empty one where there is none."""
     value = record.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
 def number_at(record: Mapping[str, Any], key: str) -> float | None:
     """Return a finite number out of a record, or None.
-
-    Args:
-        record: The record, or a part of it.
-        key: The field.
-
-    Returns:
-        The number.
 
     >>> number_at({"a": 2, "b": True, "c": "2"}, "a"), number_at({"b": True}, "b"), number_at({"c": "2"}, "c")
     (2.0, None, None)
@@ -49,43 +34,19 @@ def number_at(record: Mapping[str, Any], key: str) -> float | None:
 
 
 def text_at(record: Mapping[str, Any], key: str, default: str = "") -> str:
-    """Return a text out of a record.
-
-    Args:
-        record: The record, or a part of it.
-        key: The field.
-        default: What stands for a missing one.
-
-    Returns:
-        The text.
-    """
+    """Return a text out of a record."""
     value = record.get(key)
     return value if isinstance(value, str) else default
 
 
 def counts_at(record: Mapping[str, Any], key: str) -> list[int]:
-    """Return a list of whole numbers out of a record; empty where it is none.
-
-    Args:
-        record: The record, or a part of it.
-        key: The field.
-
-    Returns:
-        The numbers.
-    """
+    """Return a list of whole numbers out of a record; empty where it is none."""
     value = record.get(key)
     whole = isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
     return list(value or ()) if whole else []
 
 
 def option_values(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run.
-
-    Args:
-        record: The run's record.
-
-    Returns:
-        Option name to value; empty where none are recorded.
-    """
+    """Return the options of a run."""
     entries = mapping_at(record, "options")
     return {name: mapping_at(entries, name).get("value") for name in entries}

@@ -22,14 +22,6 @@ def locate_blocks(model: Any, names: Iterable[str], *, own: bool = False) -> dic
 
     A row is named after the module that it happens in. Where that is one of torch's, the class that holds it is the
     one that its author can change; the network's own class stands for a name that is no module's.
-
-    Args:
-        model: An ``nn.Module``.
-        names: Names of rows.
-        own: Whether to leave out blocks without any class of the user's own, instead of naming a library's.
-
-    Returns:
-        File, relative to the current folder where it is inside it, and line, by name.
     """
     modules = dict(model.named_modules())
     known: dict[type, Place | None] = {}
@@ -38,27 +30,13 @@ def locate_blocks(model: Any, names: Iterable[str], *, own: bool = False) -> dic
 
 
 def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user.
-
-    Args:
-        filename: The file's path.
-
-    Returns:
-        True for all but the user's own code.
-    """
+    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user."""
     places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
     return any(place in filename for place in places)
 
 
 def relative_to_here(file: str) -> str:
-    """Return a path as a report shows it.
-
-    Args:
-        file: A path.
-
-    Returns:
-        Relative to the current folder where it is inside it, with slashes; else as it was given.
-    """
+    """Return a path as a report shows it."""
     path = Path(file).resolve()
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(file)
 

@@ -21,11 +21,7 @@ _HINT = "Move it away to go on without it, or measure the run again."
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that can change a number: Python, sppkit, torch and NumPy.
-
-    Returns:
-        Package name to version; a package that is not installed is left out.
-    """
+    """Return the versions that can change a number: Python, sppkit, torch and NumPy."""
     found = {"python": platform.python_version()}
     for package in ("sppkit", "torch", "numpy"):
         try:
@@ -36,12 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def write_record(record: Mapping[str, Any], path: Path) -> None:
-    """Write a record as indented JSON; whole or not at all.
-
-    Args:
-        record: JSON-ready values; ``schema`` is added.
-        path: The file to create or replace.
-    """
+    """Write a record as indented JSON; whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(
             json.dumps({"schema": SCHEMA, **record}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
@@ -49,17 +40,7 @@ def write_record(record: Mapping[str, Any], path: Path) -> None:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a record written by ``write_record``, and check the fields that are read later.
-
-    Args:
-        path: The JSON file.
-
-    Returns:
-        The record; a field that is there has the type that ``write_record`` gives it, and every text is printable.
-
-    Raises:
-        UsageError: If the file can't be read, is not JSON, has another schema, or a field has another type.
-    """
+    """Read a record written by ``write_record``, and check the fields that are read later."""
     try:
         record = json.loads(read_text(path, "record", _HINT), parse_constant=_refuse_constant)
     except UsageError:

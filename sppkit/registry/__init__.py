@@ -78,23 +78,12 @@ KINDS: dict[str, Mapping[str, AnyEntry]] = {
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Import what a name stands for.
-
-    Args:
-        kind: A key of ``KINDS``, for instance ``"activation"``.
-        name: A registered name of that kind.
-
-    Returns:
-        The registered object.
-
-    Raises:
-        UsageError: If the name is unknown; the text gives the closest match and the list.
-    """
+    """Import what a name stands for."""
     return load(KINDS[kind][check_name(kind, name, KINDS[kind])].target)
 
 
 def load(target: str) -> Any:
-    """Import what ``package.module:attribute`` stands for."""  # noqa: DOC201
+    """Import what ``package.module:attribute`` stands for."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -120,17 +109,6 @@ def activation_facts(name: object) -> ActivationEntry:
 
 def check_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return ``name`` if it is known.
-
-    Args:
-        kind: What the name is, for the message.
-        name: What the user typed.
-        known: Every legal name.
-
-    Returns:
-        ``name``.
-
-    Raises:
-        UsageError: If it is not among ``known``; the text gives the closest match and the list.
 
     >>> check_name("architecture", "nf-resnt", ARCHITECTURES)
     Traceback (most recent call last):

@@ -25,18 +25,7 @@ FORMATS: dict[str, Entry] = {
 
 
 def render(name: str, verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as text in one of the formats.
-
-    Args:
-        name: A key of ``FORMATS``.
-        verdicts: One per run.
-
-    Returns:
-        The text.
-
-    Raises:
-        UsageError: If there is no such format.
-    """
+    """Return verdicts as text in one of the formats."""
     module, _, attribute = FORMATS[check_name("report format", name, FORMATS)].target.partition(":")
     renderer = getattr(importlib.import_module(module), attribute)
     # JSON escapes what can't be shown, and a program may want the name as it is.

@@ -19,14 +19,7 @@ _MOST = 10
 
 
 def render_github(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as workflow commands, one annotation per line.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        At most ten lines; empty where there is nothing to say.
-    """
+    """Return verdicts as workflow commands, one annotation per line."""
     lines = [_tell_missing(verdict) for verdict in verdicts if verdict.missing]
     ranked = [pair for verdict in verdicts for pair in _iter_ranked(verdict)]
     lines += [line for _, line in sorted(ranked, key=lambda pair: pair[0])]

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def render_gitlab(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as GitLab's subset of the Code Climate format.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        A JSON list.
-    """
+    """Return verdicts as GitLab's subset of the Code Climate format."""
     return json.dumps([issue for verdict in verdicts for issue in _iter_issues(verdict)], indent=1) + "\n"
 
 

@@ -16,14 +16,7 @@ SCHEMA = 1
 
 
 def render_json(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as JSON.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        An object with ``schema``, ``passed`` and ``runs``.
-    """
+    """Return verdicts as JSON."""
     runs = [
         {"verdict": wording.word(item), "headline": wording.headline(item), **item.described()} for item in verdicts
     ]

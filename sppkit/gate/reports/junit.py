@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 def render_junit(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as JUnit XML.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        A document with the root ``testsuites``.
-    """
+    """Return verdicts as JUnit XML."""
     suites = [_suite(verdict) for verdict in verdicts]
     root = ET.Element("testsuites", name="sppkit check")
     for count in ("tests", "failures", "errors"):

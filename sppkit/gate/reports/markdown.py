@@ -22,14 +22,7 @@ _MOST = 20
 
 
 def render_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as Markdown.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        One section per run; the first line finds the comment again, so that a later run can replace it.
-    """
+    """Return verdicts as Markdown."""
     lines = ["<!-- sppkit check -->"]
     for verdict in verdicts:
         lines += _iter_lines(verdict)

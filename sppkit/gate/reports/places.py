@@ -12,29 +12,13 @@ if TYPE_CHECKING:
 
 
 def place_of(verdict: Verdict, name: str) -> tuple[str, int] | None:
-    """Return where a block comes from: the code behind it, or else the configuration that asked for the network.
-
-    Args:
-        verdict: The verdict.
-        name: The block's name; any other text for the run as a whole.
-
-    Returns:
-        File and line; None where neither is known.
-    """
+    """Return where a block comes from: the code behind it, or else the configuration that asked for the network."""
     found = verdict.places.get(name, verdict.configured)
     return None if found is None else (_in_repository(found[0]), found[1])
 
 
 def any_place_of(verdict: Verdict, name: str) -> tuple[str, int]:
-    """Return where a block comes from, for a reader that wants a file even where none is known.
-
-    Args:
-        verdict: The verdict.
-        name: The block's name.
-
-    Returns:
-        File and line; the place of the run's baseline where nothing else is known.
-    """
+    """Return where a block comes from, for a reader that wants a file even where none is known."""
     return place_of(verdict, name) or (_in_repository(f".sppkit/baselines/{verdict.name or 'run'}.json"), 1)
 
 

@@ -12,14 +12,7 @@ if TYPE_CHECKING:
 
 
 def safe(verdict: Verdict) -> Verdict:
-    """Return the same verdict with every text in it made printable, line breaks too.
-
-    Args:
-        verdict: The verdict.
-
-    Returns:
-        What a report may show.
-    """
+    """Return the same verdict with every text in it made printable, line breaks too."""
     findings = tuple(replace(finding, **_texts(finding)) for finding in verdict.findings)
     places = {printable(name): (printable(file), line) for name, (file, line) in verdict.places.items()}
     return replace(verdict, **_texts(verdict), findings=findings, places=places)

@@ -30,14 +30,7 @@ _MISSING = "The baseline that a run is to be held against is not there, or was m
 
 
 def render_sarif(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts as one SARIF run.
-
-    Args:
-        verdicts: One per run.
-
-    Returns:
-        JSON.
-    """
+    """Return verdicts as one SARIF run."""
     results = [_missing(verdict) for verdict in verdicts if verdict.missing]
     rules = {"baseline": _describe("baseline", "No baseline that can be compared", _MISSING)} if results else {}
     for verdict in verdicts:

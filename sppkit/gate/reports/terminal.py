@@ -25,14 +25,7 @@ _WORST = 5
 
 
 def render_terminal(verdict: Verdict) -> list[RenderableType]:
-    """Return a verdict for people.
-
-    Args:
-        verdict: The verdict.
-
-    Returns:
-        Renderables to print one after the other.
-    """
+    """Return a verdict for people."""
     verdict = safe(verdict)
     word = wording.word(verdict)
     lines: list[RenderableType] = [Text.assemble((word, _STYLES[word]), " ", wording.headline(verdict))]
@@ -95,15 +88,7 @@ def _marked(mark: str, text: str, style: str = "") -> Text:
 
 
 def render_text(verdict: Verdict, width: int = 120) -> str:
-    """Return a verdict as plain text, for a failing test.
-
-    Args:
-        verdict: The verdict.
-        width: Columns of tables.
-
-    Returns:
-        Lines without colours.
-    """
+    """Return a verdict as plain text, for a failing test."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     for renderable in render_terminal(verdict):
         console.print(renderable, soft_wrap=isinstance(renderable, Text), highlight=False)

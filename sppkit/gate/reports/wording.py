@@ -34,14 +34,7 @@ _WORDS = {
 
 
 def word(verdict: Verdict) -> str:
-    """Return the verdict as one word.
-
-    Args:
-        verdict: The verdict.
-
-    Returns:
-        ``PASS``, ``WARN``, ``FAIL`` or ``NO BASELINE``.
-    """
+    """Return the verdict as one word."""
     if verdict.errors:
         return "FAIL"
     if verdict.missing:
@@ -50,14 +43,7 @@ def word(verdict: Verdict) -> str:
 
 
 def headline(verdict: Verdict) -> str:
-    """Return the verdict as one line.
-
-    Args:
-        verdict: The verdict.
-
-    Returns:
-        One line, without the word.
-    """
+    """Return the verdict as one line."""
     name = verdict.name or verdict.title or "run"
     first = verdict.first
     if verdict.errors and first is not None:
@@ -71,38 +57,17 @@ def headline(verdict: Verdict) -> str:
 
 
 def statistic(finding: Finding) -> str:
-    """Return what was judged, in words.
-
-    Args:
-        finding: The finding.
-
-    Returns:
-        A noun.
-    """
+    """Return what was judged, in words."""
     return _WORDS.get(finding.statistic, finding.statistic.replace("_", " "))
 
 
 def place(finding: Finding) -> str:
-    """Return where it was found.
-
-    Args:
-        finding: The finding.
-
-    Returns:
-        As ``block 3 (blocks.2)``.
-    """
+    """Return where it was found."""
     return f"block {finding.block} ({finding.name})"
 
 
 def numbers(finding: Finding) -> list[str]:
-    """Return what was expected, found and allowed, and how sure it is.
-
-    Args:
-        finding: The finding.
-
-    Returns:
-        Phrases.
-    """
+    """Return what was expected, found and allowed, and how sure it is."""
     parts = []
     if finding.expected is not None:
         parts.append(f"expected {number(finding.expected)}")
@@ -119,26 +84,12 @@ def numbers(finding: Finding) -> list[str]:
 
 
 def against(finding: Finding) -> str:
-    """Return what it was held against.
-
-    Args:
-        finding: The finding.
-
-    Returns:
-        A word or two.
-    """
+    """Return what it was held against."""
     return _AGAINST[finding.kind]
 
 
 def sentence(finding: Finding) -> str:
-    """Return a finding as one sentence.
-
-    Args:
-        finding: The finding.
-
-    Returns:
-        Place, statistic, numbers and cause.
-    """
+    """Return a finding as one sentence."""
     if finding.found is None:
         return f"{place(finding)}: {finding.cause}."
     text = f"{place(finding)}: {statistic(finding)} against {against(finding)}: {', '.join(numbers(finding))}"
@@ -148,12 +99,6 @@ def sentence(finding: Finding) -> str:
 def number(value: float) -> str:
     """Return a number as it stands in a sentence.
 
-    Args:
-        value: The number.
-
-    Returns:
-        Three digits.
-
     >>> number(0.33333), number(34770.0), number(17)
     ('0.333', '3.48e+04', '17')
     """
@@ -161,14 +106,7 @@ def number(value: float) -> str:
 
 
 def seeds(count: int) -> str:
-    """Return a number of seeds in words.
-
-    Args:
-        count: How many.
-
-    Returns:
-        As ``4 seeds``.
-    """
+    """Return a number of seeds in words."""
     return _count(count, "seed")
 
 

@@ -19,31 +19,14 @@ if TYPE_CHECKING:
 
 
 def draw_cotangent(shape: torch.Size, like: Tensor, seed: int, number: int) -> Tensor:
-    """Return white noise N(0, 1) from the stream ``cotangent/<number>``.
-
-    Args:
-        shape: Of the value that it is sent back from.
-        like: A tensor of its type, on its device.
-        seed: The run's seed.
-        number: Of the batch, from 0.
-
-    Returns:
-        The noise.
-    """
+    """Return white noise N(0, 1) from the stream ``cotangent/<number>``."""
     noise = np.empty(shape, dtype=np.float32)
     fill_normal(noise, seed, f"cotangent/{number}")
     return torch.from_numpy(noise).to(like)
 
 
 def why_undifferentiable(model: nn.Module) -> str | None:
-    """Return why no gradient can be had of a model, whatever it computes; None if there is no such reason.
-
-    Args:
-        model: The network.
-
-    Returns:
-        A sentence.
-    """
+    """Return why no gradient can be had of a model, whatever it computes; None if there is no such reason."""
     if any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers())):
         return (
             "the model was made or loaded under torch.inference_mode(), where autograd keeps nothing: make it outside."
@@ -57,12 +40,6 @@ def differentiable(model: nn.Module) -> Iterator[None]:
 
     Parameters are what tokens' values are computed from, and what is left to differentiate by behind a detached value;
     no gradient with respect to them is computed. ``preserved`` restores their flags.
-
-    Args:
-        model: The network.
-
-    Yields:
-        Nothing.
     """
     with torch.inference_mode(False), torch.enable_grad():
         for parameter in model.parameters():

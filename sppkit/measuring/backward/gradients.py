@@ -123,11 +123,7 @@ class Gradients:
         self._pending = []
 
     def end_pass(self, outputs: Iterable[Tensor]) -> None:
-        """Listen to the backward passes that the user runs through this forward pass.
-
-        Args:
-            outputs: What the model returned: where they begin.
-        """
+        """Listen to the backward passes that the user runs through this forward pass."""
         self.settle()
         if not self.own_backward:
             return

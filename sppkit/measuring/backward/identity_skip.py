@@ -17,13 +17,6 @@ def joined_by_identity(values: Sequence[GradientEdge | None], ends: Collection[G
 
     Then what comes back to the value before it, less what comes back to it, came through the branch. A value before it
     that anything else reads as well (a later branch, an auxiliary output) gets more than that, and does not count.
-
-    Args:
-        values: Where autograd made each value, in the order of the rows; None for one outside of its graph.
-        ends: Where backward passes may begin.
-
-    Returns:
-        One truth value per value; the first has none before it.
     """
     graph = _Graph(ends)
     joined = [

@@ -17,16 +17,7 @@ _COLUMN = "gradient_second_moment"
 
 
 def iter_gradient_notices(table: pd.DataFrame, reason: str | None, dtype: torch.dtype) -> Iterator[str]:
-    """Yield what the cells alone do not say: why they are empty, where nothing comes back, and what underflows.
-
-    Args:
-        table: As measured, of all seeds.
-        reason: Why there is no gradient, where there is none.
-        dtype: What the network computes in.
-
-    Yields:
-        One sentence each.
-    """
+    """Yield what the cells alone do not say: why they are empty, where nothing comes back, and what underflows."""
     asked = [name for name in GRADIENT_STATISTICS if name in table]
     if asked and reason is not None:
         yield f"{', '.join(asked)}: {'empty' if table[asked].isna().all(axis=None) else 'incomplete'}, because {reason}"

@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_scale(scale: Any) -> Callable[[], float] | None:
-    """Return what tells the scale of a loss when a gradient of it arrives.
-
-    Args:
-        scale: A number of more than 0; a ``torch.amp.GradScaler``, whose scale changes as training goes on; or None.
-
-    Returns:
-        A function of nothing; None where the loss is as it is.
-
-    Raises:
-        UsageError: For anything else.
-    """
+    """Return what tells the scale of a loss when a gradient of it arrives."""
     if scale is None:
         return None
     if callable(getattr(scale, "get_scale", None)):

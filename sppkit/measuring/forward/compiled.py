@@ -21,9 +21,6 @@ def run_uncompiled() -> Iterator[None]:
     """Run what ``torch.compile`` made as the code that it was made from, operation by operation, with its hooks.
 
     A graph that was compiled before a hook was registered is not compiled again for it, and skips it without a word.
-
-    Yields:
-        Nothing.
     """
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
         yield

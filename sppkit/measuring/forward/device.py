@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_values(model: nn.Module) -> None:
-    """Check that every parameter and buffer of a model has values.
-
-    Args:
-        model: The model.
-
-    Raises:
-        UsageError: If one is on the meta device or waits for a first forward pass; the text names it.
-    """
+    """Check that every parameter and buffer of a model has values."""
     if not any(is_lazy(tensor) or tensor.is_meta for tensor in _tensors(model)):
         return
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
@@ -41,18 +34,7 @@ def check_values(model: nn.Module) -> None:
 
 
 def find_target(model: nn.Module, device: object) -> torch.device:
-    """Return where a model is to run.
-
-    Args:
-        model: The model.
-        device: A device of this machine, or None for the one that the model is on.
-
-    Returns:
-        The device, with its number if it is not the CPU.
-
-    Raises:
-        UsageError: If there is no such device here, or the model lies on several and would have to be moved.
-    """
+    """Return where a model is to run."""
     if device is None:
         first = next(chain(model.parameters(), model.buffers()), None)
         return torch.device("cpu") if first is None else first.device
@@ -67,17 +49,7 @@ def find_target(model: nn.Module, device: object) -> torch.device:
 
 
 def parse_device(device: object) -> torch.device:
-    """Return a device of this machine.
-
-    Args:
-        device: A ``torch.device`` or what torch makes one of: a name such as ``"cuda:1"``, or an accelerator's number.
-
-    Returns:
-        The device, with its number if it is not the CPU.
-
-    Raises:
-        UsageError: If there is no such device; the text lists those that there are.
-    """
+    """Return a device of this machine."""
     usable = usable_devices()
     parsed = _parsed(device)
     if parsed is not None and parsed.type == "cpu":
@@ -90,11 +62,7 @@ def parse_device(device: object) -> torch.device:
 
 
 def usable_devices() -> list[str]:
-    """Return the devices of this machine that torch can compute on.
-
-    Returns:
-        Their names, ``cpu`` first.
-    """
+    """Return the devices of this machine that torch can compute on."""
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None or not torch.accelerator.is_available():
         return ["cpu"]
@@ -102,25 +70,13 @@ def usable_devices() -> list[str]:
 
 
 def wake(device: torch.device) -> None:
-    """Start CUDA before its random state is to be saved; a seed that the user set earlier takes effect here.
-
-    Args:
-        device: Where a model is going to run.
-    """
+    """Start CUDA before its random state is to be saved; a seed that the user set earlier takes effect here."""
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]
 
 
 def move(model: nn.Module, device: torch.device) -> None:
-    """Move a model; ``preserved`` brings it home, also from a move that failed half-way.
-
-    Args:
-        model: The model.
-        device: The device.
-
-    Raises:
-        MeasurementError: If it can't be moved, for instance for want of memory.
-    """
+    """Move a model; ``preserved`` brings it home, also from a move that failed half-way."""
     if all(tensor.device == device for tensor in _tensors(model)):
         return
     try:
@@ -131,15 +87,7 @@ def move(model: nn.Module, device: torch.device) -> None:
 
 
 def registered(modules: Iterable[nn.Module], registry: str) -> list[Any]:
-    """Collect what modules have registered, each tensor once; torch's own iterators name them too, which takes longer.
-
-    Args:
-        modules: The modules.
-        registry: ``_parameters`` or ``_buffers``.
-
-    Returns:
-        The tensors, in the order of the modules.
-    """
+    """Collect what modules have registered, each tensor once; torch's own iterators take longer, for names."""
     found = (tensor for module in modules for tensor in getattr(module, registry).values())
     return list({id(tensor): tensor for tensor in found if tensor is not None}.values())
 

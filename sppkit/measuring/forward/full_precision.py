@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Switch off TF32 (the default of CUDA convolutions) and bfloat16 products of float32 numbers, and back on.
-
-    Yields:
-        Nothing.
-    """
+    """Switch off TF32 (the default of CUDA convolutions) and bfloat16 products of float32 numbers, and back on."""
     saved = list(_iter_switches())
     for holder, name, exact, _value in saved:
         setattr(holder, name, exact)

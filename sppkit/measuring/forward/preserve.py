@@ -38,15 +38,6 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
     Not restored: other attributes of modules (``attributes_preserved``), hooks that the forward pass registers, and
     anything outside the model.
-
-    Args:
-        model: The model that is run inside.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        MeasurementError: If a parameter was changed in place. If the body raises too, its exception gets a note.
     """
     with ExitStack() as restore:
         with no_collection():
@@ -60,12 +51,6 @@ def attributes_preserved(model: nn.Module) -> Iterator[None]:
 
     Restored are the attributes themselves, what built-in containers among them hold, at any depth, and the values of
     tensors. What an object of another class changes in itself stays changed.
-
-    Args:
-        model: The model that is run inside.
-
-    Yields:
-        Nothing.
     """
     with ExitStack() as restore:
         with no_collection():
@@ -110,7 +95,7 @@ def _own(attributes: dict[str, Any]) -> Iterator[Any]:
 
 
 def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
-    """Find the containers and plain tensors in what modules carry, each once."""  # noqa: DOC201
+    """Find the containers and plain tensors in what modules carry, each once."""
     containers, tensors = [], []
     stack, seen = list(values), set()
     while stack:

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def seed_torch(seed: int) -> None:
-    """Seed the generators that torch draws from, on the CPU and on every accelerator in use.
-
-    Args:
-        seed: The seed.
-    """
+    """Seed the generators that torch draws from, on the CPU and on every accelerator in use."""
     # torch.manual_seed would also queue this seed for a GPU that is not in use yet, where it can't be taken back.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -27,11 +23,7 @@ def seed_torch(seed: int) -> None:
 
 
 def iter_random_states() -> Iterator[tuple[Callable[[Any], object], object]]:
-    """Yield every global random state that a forward pass may draw from.
-
-    Yields:
-        A function that sets the state, and the state as it is now.
-    """
+    """Yield every global random state that a forward pass may draw from."""
     yield torch.set_rng_state, torch.get_rng_state()
     yield np.random.set_state, np.random.get_state(legacy=False)  # noqa: NPY002 - the global one
     yield random.setstate, random.getstate()

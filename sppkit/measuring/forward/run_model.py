@@ -23,19 +23,7 @@ _FORMS = "a tensor, a mapping (passed as keywords), or a tuple whose first eleme
 
 
 def iter_batches(inputs: object, name: str = "inputs") -> Iterator[object]:
-    """Return the batches of any accepted form of input.
-
-    Args:
-        inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
-            or a list or other iterable of batches.
-        name: What the inputs are, for the message.
-
-    Returns:
-        One batch at a time. What an iterable raises later comes through as it is.
-
-    Raises:
-        UsageError: If it is none of these.
-    """
+    """Return the batches of any accepted form of input."""
     if isinstance(inputs, (Tensor, Mapping, tuple)):
         return iter((inputs,))
     if isinstance(inputs, np.ndarray):
@@ -48,16 +36,7 @@ def iter_batches(inputs: object, name: str = "inputs") -> Iterator[object]:
 
 
 def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
-    """Run a model on one batch, moved to a device; the output is dropped.
-
-    Args:
-        model: The model.
-        batch: A tensor, a mapping (passed as keywords), or a tuple or list whose first element is passed.
-        device: Where the model is.
-
-    Raises:
-        UsageError: If the batch is none of these, is empty, or has values that are not finite.
-    """
+    """Run a model on one batch, moved to a device; the output is dropped."""
     if isinstance(batch, (tuple, list)):
         batch = _first(batch)
     if isinstance(batch, Mapping):
@@ -97,55 +76,25 @@ def _unchanged(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 
 def check_mode(mode: object) -> None:
-    """Check the name of a mode.
-
-    Args:
-        mode: ``"train"``, ``"eval"``, or None.
-
-    Raises:
-        UsageError: For anything else.
-    """
+    """Check the name of a mode."""
     if mode is not None and not (isinstance(mode, str) and mode in {"train", "eval"}):
         raise UsageError(f"mode must be 'train', 'eval' or None, not {mode!r}.")
 
 
 def set_mode(model: nn.Module, mode: Mode | None) -> None:
-    """Set train or eval mode; ``preserved`` restores the modules' own flags.
-
-    Args:
-        model: The model.
-        mode: ``"train"``, ``"eval"``, or None to keep the flags as they are.
-
-    Raises:
-        UsageError: For another mode.
-    """
+    """Set train or eval mode; ``preserved`` restores the modules' own flags."""
     check_mode(mode)
     if mode is not None:
         model.train(mode == "train")
 
 
 def reached(site: Site | None) -> str:
-    """Say how far a forward pass came.
-
-    Args:
-        site: The last site that was reached, or None.
-
-    Returns:
-        Words for ``explain_failure``.
-    """
+    """Say how far a forward pass came."""
     return f"behind {site.name}" if site is not None else "before the first block"
 
 
 def explain_failure(error: Exception, where: str) -> SppkitError:
-    """Turn an exception of the forward pass into one that says how far it came.
-
-    Args:
-        error: What the model raised.
-        where: How far the forward pass came, in words.
-
-    Returns:
-        The exception to raise from ``error``.
-    """
+    """Turn an exception of the forward pass into one that says how far it came."""
     if isinstance(error, SppkitError):
         return error
     fact = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -82,16 +82,6 @@ tanhshrink = Activation("tanhshrink", functional.tanhshrink)
 def load_activation(spec: ActivationSpec) -> Activation:
     """Turn a name or a function into an activation.
 
-    Args:
-        spec: A registered name, an ``Activation`` (returned as it is), or any elementwise function of a tensor, which
-            is named after its ``__name__`` or its class.
-
-    Returns:
-        The activation.
-
-    Raises:
-        UsageError: If the name is unknown, or ``spec`` is neither a name nor callable.
-
     >>> load_activation("leaky_relu").kinks
     (0.0,)
     >>> load_activation(torch.sin).name
@@ -114,16 +104,6 @@ def activation_gain(spec: ActivationSpec) -> float:
 
     Source: Brock et al. 2021, arXiv:2101.08692, section 4.2; their appendix D samples what is integrated here. The
     relative error is below 1e-10. Gains of registered names are kept; a function's is computed at each call.
-
-    Args:
-        spec: A registered name, an ``Activation``, or any elementwise function of a tensor.
-
-    Returns:
-        gamma.
-
-    Raises:
-        UsageError: If ``spec`` is no elementwise function, or f(z) has no variance that is positive, finite and
-            distinguishable from rounding.
 
     >>> f"{activation_gain('relu'):.6f}"  # sqrt(2) / sqrt(1 - 1/pi)
     '1.712859'

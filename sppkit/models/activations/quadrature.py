@@ -98,18 +98,6 @@ def gaussian_moments(activation: Activation, *, mean: float = 0.0, std: float = 
     The variance is then right to 1e-12 of itself, and the mean to 1e-12 of the standard deviation of f(x), or as well
     as rounding of x and f(x) allows where that is worse (tiny std beside a large mean): ``variance_error`` tells.
 
-    Args:
-        activation: The function f; it is called on float64 tensors on the CPU.
-        mean: Mean of its input.
-        std: Standard deviation of its input, at least 0; at 0 the moments are f(mean) and 0.
-
-    Returns:
-        The moments, and the error of the variance.
-
-    Raises:
-        UsageError: If f is not a deterministic elementwise function with finite values and a finite variance, if the
-            integral does not converge, or if ``mean`` or ``std`` is not a finite number.
-
     >>> from sppkit.models.activations import relu
     >>> moments = gaussian_moments(relu)  # 1/sqrt(2 pi) and (1 - 1/pi)/2
     >>> f"{moments.mean:.6f} {moments.variance:.6f}"
@@ -144,14 +132,7 @@ class _Integral:
     std: float
 
     def moments(self) -> GaussianMoments:
-        """Bisect panels until the two rules agree.
-
-        Returns:
-            The moments of f.
-
-        Raises:
-            UsageError: If the rules do not come to agree, or if the variance is not finite.
-        """
+        """Bisect panels until the two rules agree."""
         edges = self._edges()
         left, right = edges[:-1], edges[1:]
         shift = self._shift(left, right)
@@ -192,18 +173,10 @@ class _Integral:
         return sums
 
     def _allowed(self, shift: float, second: float, panels: int) -> Floats:
-        """Errors to accept in E g and E g^2 over all panels.
+        """Errors to accept in E g and E g^2 over all panels, shape (2, 1).
 
         Where panels have become many, no bisection helps against rounding: of x (times f', of size sd f / std), of
         f, and of numbers as large as 1 or x on the way, as in gelu's 1 + erf(x) and in x - tanh(x).
-
-        Args:
-            shift: About E f.
-            second: E g^2, about Var f.
-            panels: How many panels there are.
-
-        Returns:
-            Both errors, of shape (2, 1).
         """
         deviation = math.sqrt(second)
         error = _RELATIVE_TOLERANCE * deviation
@@ -290,12 +263,5 @@ def _check_elementwise(activation: Activation) -> None:
 
 
 def name_of(activation: Activation) -> str:
-    """Return what a message calls an activation.
-
-    Args:
-        activation: The activation.
-
-    Returns:
-        For instance ``activation 'relu'``.
-    """
+    """Return what a message calls an activation."""
     return f"activation {activation.name!r}"

@@ -42,17 +42,7 @@ class CrossNorm(nn.Module):
         self.active = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Swap statistics in train mode.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-
-        Raises:
-            ValueError: For a map of one position, or one that is too small to crop.
-        """
+        """Swap statistics in train mode."""
         if not self.training or not self.active:
             return x
         axis = 0 if self.instances == 2 else 1
@@ -67,28 +57,12 @@ class CrossNorm(nn.Module):
         return y
 
     def extra_repr(self) -> str:
-        """Name the mode.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the mode."""
         return f"instances={self.instances}, crop={self.crop}"
 
 
 def activate(model: nn.Module, count: int = 2, probability: float = 0.5) -> int:
-    """Choose which CrossNorm units of a network swap in the passes that follow, as released: before each training step.
-
-    Args:
-        model: A network.
-        count: How many units are active, chosen at random.
-        probability: With which any are.
-
-    Returns:
-        How many are active.
-
-    Raises:
-        UsageError: If there are fewer units than that.
-    """
+    """Choose which CrossNorm units of a network swap in the passes that follow: before each training step."""
     units = [module for module in model.modules() if isinstance(module, CrossNorm)]
     if not 1 <= count <= len(units):
         raise UsageError(f"{count} CrossNorm units can't be active: the model has {len(units)}.")
@@ -104,16 +78,6 @@ def draw_box(height: int, width: int) -> tuple[slice, slice]:
 
     The share of the map is uniform in (0, 1) and so is the centre; the sides are the root of the share, and what lies
     outside the map is cut off. Drawn again until it is large enough, and has more than one position.
-
-    Args:
-        height: Of the map.
-        width: Of the map.
-
-    Returns:
-        The rows and the columns of the box.
-
-    Raises:
-        ValueError: If the map is too small to be cropped.
     """
     if min(height, width) < _SMALLEST_SIDE:
         raise ValueError(f"a map of {height}×{width} is too small to crop; it must be at least 3×3")
@@ -140,14 +104,5 @@ def _restyled(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def crossnorm(channels: int, instances: int = 2, crop: Crop = "neither") -> nn.Module:  # noqa: ARG001
-    """Return CrossNorm of (N, C, H, W).
-
-    Args:
-        channels: C; it has nothing per channel.
-        instances: 2, or 1.
-        crop: ``neither``, ``style``, ``content`` or ``both``.
-
-    Returns:
-        The module, without parameters.
-    """
+    """Return CrossNorm of (N, C, H, W)."""
     return CrossNorm(instances, crop)

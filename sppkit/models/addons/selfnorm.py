@@ -32,15 +32,7 @@ class Gate(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Return the gate of every channel of every sample.
-
-        Args:
-            mean: Shape (N, C).
-            deviation: Shape (N, C).
-
-        Returns:
-            Shape (N, C).
-        """
+        """Return the gate of every channel of every sample, shape (N, C)."""
         return torch.sigmoid(self.norm(mean * self.weight[:, 0] + deviation * self.weight[:, 1]))
 
 
@@ -56,17 +48,7 @@ class SelfNorm(nn.Module):
         self.f = Gate(channels) if gates == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale every channel of every sample.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-
-        Raises:
-            ValueError: In train mode with one sample, or for a map of one position.
-        """
+        """Scale every channel of every sample."""
         if self.training and x.shape[0] < 2:
             raise ValueError("SelfNorm in train mode compares samples: a batch of 1 is too small")
         mean, deviation = (value.to(x.dtype) for value in instance_statistics(x, _EPSILON))
@@ -79,13 +61,5 @@ class SelfNorm(nn.Module):
 
 
 def selfnorm(channels: int, gates: int = 1) -> nn.Module:
-    """Return SelfNorm of (N, C, H, W).
-
-    Args:
-        channels: C.
-        gates: 1, as released, or 2, as written.
-
-    Returns:
-        The module, with 4 C parameters per gate.
-    """
+    """Return SelfNorm of (N, C, H, W)."""
     return SelfNorm(channels, gates)

@@ -19,30 +19,12 @@ SETTINGS: dict[str, Mapping[str, Callable[[str, object], Any]]] = {
 
 
 def positions(text: str | None) -> dict[str, str]:
-    """Return where each add-on stands.
-
-    Args:
-        text: As ``parsers.placed`` returns it, for instance ``crossnorm@post+selfnorm@post``, or None.
-
-    Returns:
-        Add-on name to position, in the order in which those of one position run.
-    """
+    """Return where each add-on stands."""
     return dict(item.split("@") for item in text.split("+")) if text else {}
 
 
 def read_add_on_settings(add_on: str | None, text: str | None) -> dict[str, dict[str, Any]]:
-    """Return the settings of every add-on as its builder takes them.
-
-    Args:
-        add_on: As for ``positions``.
-        text: Settings as ``parsers.settings`` returns them, or None.
-
-    Returns:
-        Add-on name to its arguments.
-
-    Raises:
-        UsageError: If no add-on of the network has such a setting, or a value is illegal.
-    """
+    """Return the settings of every add-on as its builder takes them."""
     found: dict[str, dict[str, Any]] = {name: {} for name in positions(add_on)}
     for key, value in parsers.split_settings("add_on_kw", text) if text else ():
         owner = next((name for name in found if key in SETTINGS[name]), None)

@@ -11,16 +11,6 @@ def instance_statistics(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
     The variance divides by H·W - 1, as in the released code of CrossNorm and SelfNorm (torch's instance normalization
     divides by H·W). Half precision is summed, and left, in float32.
-
-    Args:
-        x: Shape (N, C, H, W).
-        epsilon: Added to the variance.
-
-    Returns:
-        Two tensors of shape (N, C, 1, 1).
-
-    Raises:
-        ValueError: If there is one position only, whose variance is undefined.
     """
     if x[0, 0].numel() < 2:
         raise ValueError(f"a map of {'×'.join(map(str, x.shape[2:]))} has no standard deviation over space")

@@ -44,26 +44,12 @@ class Checkpoint:
     container: str
 
     def describe(self) -> dict[str, str]:
-        """Return what a record says of the file.
-
-        Returns:
-            Its name and SHA-256, JSON-ready.
-        """
+        """Return what a record says of the file."""
         return {"file": self.path.name, "sha256": self.sha256}
 
 
 def read_checkpoint(file: str) -> Checkpoint:
-    """Read a file of weights.
-
-    Args:
-        file: A ``.safetensors`` file, or any other that ``torch.save`` has written.
-
-    Returns:
-        The weights, on the CPU.
-
-    Raises:
-        UsageError: If it can't be read, holds no tensors, or would have to be unpickled, which can run any code.
-    """
+    """Read a file of weights."""
     path = Path(file)
     if not path.is_file():
         what = "it is a folder; give the file in it" if path.is_dir() else "there is no such file"

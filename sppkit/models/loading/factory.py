@@ -20,19 +20,7 @@ _KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 def call_factory(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> nn.Module:
-    """Make a network.
-
-    Args:
-        factory: A function or class.
-        kw: Its keyword arguments.
-        name: What the user calls it, for messages.
-
-    Returns:
-        The network.
-
-    Raises:
-        UsageError: If the arguments don't fit, the factory raises, or what it returns is no ``torch.nn.Module``.
-    """
+    """Make a network."""
     check_arguments(factory, kw, name)
     made = _call(factory, kw, name)
     if isinstance(made, nn.Module):
@@ -42,16 +30,7 @@ def call_factory(factory: Callable[..., object], kw: Mapping[str, Any], name: st
 
 
 def check_arguments(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> None:
-    """Refuse arguments that a factory does not take, and ask for those that it needs.
-
-    Args:
-        factory: A function or class.
-        kw: The keyword arguments for it.
-        name: What the user calls it, for messages.
-
-    Raises:
-        UsageError: If one is unknown or missing.
-    """
+    """Refuse arguments that a factory does not take, and ask for those that it needs."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # compiled code may have none
@@ -67,16 +46,7 @@ def check_arguments(factory: Callable[..., object], kw: Mapping[str, Any], name:
 
 
 def failed(name: str, how: str, error: BaseException) -> UsageError:
-    """Say in one line what a stranger's code raised, and where.
-
-    Args:
-        name: What the user calls the code.
-        how: What happened, as ``failed`` or ``failed when it was imported``.
-        error: What it raised.
-
-    Returns:
-        The exception to raise.
-    """
+    """Say in one line what a stranger's code raised, and where."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     fact = short_reason(error)

@@ -28,13 +28,6 @@ def infer_form(model: nn.Module, *, image_size: int) -> InputForm:
 
     In this order: the configuration that timm's models carry, that of transformers, and the first module that says how
     many channels, features or tokens it takes, in the order in which the network holds its modules.
-
-    Args:
-        model: The network.
-        image_size: Height and width where the network tells its channels only.
-
-    Returns:
-        The form; its shape is None where the network doesn't tell.
     """
     form = _timm_form(model) or transformers_form(model)
     if form is not None:
@@ -53,20 +46,7 @@ def infer_form(model: nn.Module, *, image_size: int) -> InputForm:
 
 
 def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> InputForm:
-    """Let the user's options decide where they say something, and check that nothing is left open.
-
-    Args:
-        told: What the network tells.
-        config: The run's options.
-        given: Names of the options that the user gave.
-        name: What the network is called, for messages.
-
-    Returns:
-        The form, its shape known.
-
-    Raises:
-        UsageError: If options contradict the network, or the shape, or the number of tokens, is not known.
-    """
+    """Let the user's options decide where they say something, and check that nothing is left open."""
     form = replace(told, vocab=_choose_vocab(told, config, given, name))
     if (form.vocab is None) != (told.vocab is None):  # what is told is another kind of input
         form = replace(form, shape=None)

@@ -38,18 +38,7 @@ class Recipe:
 
 
 def load_recipe(reference: Reference, kw: Mapping[str, Any]) -> Recipe:
-    """Find what makes a network; the user's own code is imported, that is run, here.
-
-    Args:
-        reference: What follows ``--model``.
-        kw: Keyword arguments.
-
-    Returns:
-        The recipe.
-
-    Raises:
-        UsageError: If there is no such network, its library can't be imported, or an argument asks for a download.
-    """
+    """Find what makes a network; the user's own code is imported, that is run, here."""
     if reference.library is None:
         return Recipe(own_factory(reference, kw))
     _refuse_downloads(reference, kw)
@@ -61,14 +50,7 @@ def load_recipe(reference: Reference, kw: Mapping[str, Any]) -> Recipe:
 
 
 def library_version(reference: Reference) -> str | None:
-    """Return the library that makes a network and its version, which can change a number.
-
-    Args:
-        reference: What follows ``--model``.
-
-    Returns:
-        For instance ``timm 1.0.31``; None for the user's own code.
-    """
+    """Return the library that makes a network and its version, which can change a number."""
     if reference.library is None:
         return None
     package = _PACKAGES.get(reference.library, reference.library)

@@ -20,18 +20,7 @@ _PAIR = "\nA torchvision that fits this torch is needed: pip install --upgrade t
 
 
 def import_optional(package: str, asked_for: str) -> Any:
-    """Import a library that may be missing, or there but broken.
-
-    Args:
-        package: The package, which has the same name in the index. What it would download it can't.
-        asked_for: What the user typed, for the message.
-
-    Returns:
-        The module.
-
-    Raises:
-        UsageError: If it can't be imported; the text says what to install.
-    """
+    """Import a library that may be missing, or there but broken."""
     try:
         with _offline():
             return importlib.import_module(package)
@@ -44,16 +33,7 @@ def import_optional(package: str, asked_for: str) -> Any:
 
 
 def broken(package: str, asked_for: str, error: BaseException) -> str:
-    """Say that a library is there but can't be imported.
-
-    Args:
-        package: The library.
-        asked_for: What the user typed.
-        error: What the import raised; a library may hide the reason behind an error of its own.
-
-    Returns:
-        The fact and what to install.
-    """
+    """Say that a library is there but can't be imported."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, ModuleNotFoundError) and error.name:

@@ -34,16 +34,6 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
 
     Modules are found as ``python -m`` finds them, from the current folder on; a file finds its neighbours as a script
     does.
-
-    Args:
-        reference: Module or file, and the name of a function or class in it.
-        kw: Keyword arguments for it.
-
-    Returns:
-        A function without arguments that makes a new network.
-
-    Raises:
-        UsageError: If the code can't be imported or has no such factory.
     """
     folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
     with _importable(folder, alone=reference.is_file):

@@ -48,15 +48,6 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Read what follows ``--model``.
 
-    Args:
-        text: ``timm:NAME``, ``torchvision:NAME``, ``hf:NAME``, ``package.module:factory`` or ``path/file.py:factory``.
-
-    Returns:
-        The reference; that there is such a network shows when it is loaded.
-
-    Raises:
-        UsageError: If it has none of these forms.
-
     >>> parse_reference("timm:resnet50").stem, parse_reference("nets/small.py:make").stem
     ('timm-resnet50', 'small-make')
     """
@@ -77,12 +68,6 @@ def parse_reference(text: str) -> Reference:
 
 def safe(text: str) -> str:
     """Return a text as part of a file name.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        Letters, digits, dots, dashes and underscores; what stood between them is one dash.
 
     >>> safe("(224, 224)")
     '224-224'

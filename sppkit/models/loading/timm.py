@@ -17,18 +17,7 @@ if TYPE_CHECKING:
 
 
 def timm_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.Module]:
-    """Return what makes a model of timm.
-
-    Args:
-        reference: With a name that timm registers; a tag of weights behind it (``.a1_in1k``) chooses their input size.
-        kw: Keyword arguments for ``timm.create_model``.
-
-    Returns:
-        A function without arguments that makes a new network.
-
-    Raises:
-        UsageError: If timm can't be imported or has no such model.
-    """
+    """Return what makes a model of timm."""
     timm = import_optional("timm", reference.text)
     # Also refuses names of a hub, which would be downloaded.
     if not timm.is_model(reference.place):

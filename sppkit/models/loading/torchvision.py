@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def torchvision_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.Module]:
-    """Return what makes a model of torchvision.
-
-    Args:
-        reference: With a name that torchvision registers.
-        kw: Keyword arguments for the model's builder.
-
-    Returns:
-        A function without arguments that makes a new network.
-    """
+    """Return what makes a model of torchvision."""
     builder = _find(reference).get_model_builder(reference.place)
     # A detector's or segmenter's backbone has weights of its own, which would be downloaded.
     unweighted = [name for name in ("weights", "weights_backbone") if name in inspect.signature(builder).parameters]
@@ -38,14 +30,7 @@ def torchvision_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable
 
 
 def torchvision_image_size(reference: Reference) -> int | None:
-    """Return the image size that a model's published weights were trained for.
-
-    Args:
-        reference: With a name that torchvision registers.
-
-    Returns:
-        Height and width in pixels, or None where torchvision doesn't say.
-    """
+    """Return the image size that a model's published weights were trained for."""
     weights = getattr(_find(reference).get_model_weights(reference.place), "DEFAULT", None)
     size = getattr(getattr(weights, "transforms", None), "keywords", {}).get("crop_size")
     return size if isinstance(size, int) else None

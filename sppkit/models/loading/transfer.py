@@ -33,16 +33,6 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> list[str]:
     (data-parallel), and whatever else stands before all of them, as ``model.`` or ``bert.``. Names of the file that
     the network has no use for are passed over and reported. A weight that is tied to another one may be missing, and
     so may the number of batches that a normalizer has seen.
-
-    Args:
-        model: Changed in place.
-        checkpoint: The weights.
-
-    Returns:
-        What the user should know, a sentence each.
-
-    Raises:
-        UsageError: If a weight of the network is missing in the file or has another shape there.
     """
     wanted = {_unwrapped(name): (name, value) for name, value in model.state_dict(keep_vars=True).items()}
     plain = {_unwrapped(name): value for name, value in checkpoint.tensors.items()}

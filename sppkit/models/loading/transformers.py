@@ -23,19 +23,7 @@ if TYPE_CHECKING:
 
 
 def transformers_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.Module]:
-    """Return what makes a model of transformers.
-
-    Args:
-        reference: With a model type (``bert``, ``gpt2``, ``vit``), whose default configuration is taken, or a local
-            folder that holds a ``config.json``.
-        kw: Fields of the configuration that differ.
-
-    Returns:
-        A function without arguments that makes a new network, without a head.
-
-    Raises:
-        UsageError: If transformers can't be imported, or there is no such type, folder or field.
-    """
+    """Return what makes a model of transformers."""
     transformers = import_optional("transformers", reference.text)
     configure = _configuration(transformers, reference)
     if kw:

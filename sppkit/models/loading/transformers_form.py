@@ -19,16 +19,7 @@ _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_target_posit
 
 
 def transformers_form(model: Any) -> InputForm | None:
-    """Return what a model of transformers takes.
-
-    Args:
-        model: Any network.
-
-    Returns:
-        The main input; an encoder-decoder needs tokens of its decoder as well, and one that compares pictures with
-        texts needs both. The shape is None where the configuration does not tell it. None if the network is not from
-        transformers.
-    """
+    """Return what a model of transformers takes."""
     config, keyword = getattr(model, "config", None), getattr(model, "main_input_name", None)
     if getattr(config, "model_type", None) is None or not isinstance(keyword, str):
         return None

@@ -28,27 +28,12 @@ def _load_all(targets: tuple[str, ...]) -> tuple[type[nn.Module], ...]:
 
 
 def is_known(module: nn.Module) -> bool:
-    """Return whether a module is a normalizer of (N, C, H, W) maps that is known to be nothing more.
-
-    Args:
-        module: Any module.
-
-    Returns:
-        True for torch's own classes and this library's, False for their subclasses, and for one that keeps no number of
-        channels.
-    """
+    """Return whether a module is a normalizer of (N, C, H, W) maps that is known to be nothing more."""
     return type(module) in {*_TORCHS, *own_layers()} and channels_of(module) is not None
 
 
 def channels_of(module: nn.Module) -> int | None:
-    """Return the number of channels that a normalizer normalizes.
-
-    Args:
-        module: A normalizer.
-
-    Returns:
-        C, or None where it keeps no such number.
-    """
+    """Return the number of channels that a normalizer normalizes."""
     if isinstance(module, InstanceBatchNorm):
         return sum(module.sizes)
     if isinstance(module, BatchChannelNorm):
@@ -60,26 +45,14 @@ def channels_of(module: nn.Module) -> int | None:
 
 
 def groups_of(module: nn.Module) -> int | None:
-    """Return the number of groups of channels that a normalizer has, if it has groups.
-
-    Args:
-        module: A normalizer.
-
-    Returns:
-        The number, or None.
-    """
+    """Return the number of groups of channels that a normalizer has, if it has groups."""
     if isinstance(module, nn.GroupNorm):
         return module.num_groups
     return module.channel.groups if isinstance(module, BatchChannelNorm) else None
 
 
 def carry_affine(old: nn.Module, new: nn.Module) -> None:
-    """Give a normalizer the scales and offsets, and where both have them the running statistics, of another.
-
-    Args:
-        old: The normalizer that is replaced.
-        new: The normalizer in its place, or an ``nn.Identity``; changed. Its other values stay at their initial ones.
-    """
+    """Give a normalizer the scales and offsets, and where both have them the running statistics, of another."""
     if isinstance(new, nn.Identity):
         return
     for index, part in _scaled_parts(new):

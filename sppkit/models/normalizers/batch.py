@@ -9,12 +9,5 @@ EPSILON = 1e-5
 
 
 def batch_norm(channels: int) -> nn.Module:
-    """Return batch normalization of (N, C, H, W) over batch and space, scale 1 and offset 0.
-
-    Args:
-        channels: C.
-
-    Returns:
-        The module, with running statistics for eval mode.
-    """
+    """Return batch normalization of (N, C, H, W) over batch and space, scale 1 and offset 0."""
     return nn.BatchNorm2d(channels, eps=EPSILON)

@@ -39,25 +39,14 @@ class ChannelNorm(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize each group of each sample.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Normalize each group of each sample."""
         check_group_size(x, self.groups)
         repeats = self.channels // self.weight.numel()
         weight, bias = self.weight.repeat_interleave(repeats), self.bias.repeat_interleave(repeats)
         return functional.group_norm(x, self.groups, weight, bias, EPSILON)
 
     def extra_repr(self) -> str:
-        """Name the groups and what has a scale of its own.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the groups and what has a scale of its own."""
         return f"{self.channels}, groups={self.groups}, scales={self.weight.numel()}"
 
 
@@ -75,44 +64,18 @@ class BatchChannelNorm(nn.Module):
         self.channel = channel
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize over the batch, then within each sample.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Normalize over the batch, then within each sample."""
         y: Tensor = self.channel(self.batch(x))
         return y
 
 
 def batch_channel_norm(channels: int, groups: int = GROUPS, affine: Affine = "group") -> nn.Module:
-    """Return Batch-Channel Normalization of (N, C, H, W).
-
-    Args:
-        channels: C.
-        groups: Groups of channels; gcd(groups, C) where C can't be divided by it.
-        affine: Whether the second part has a scale and offset per ``group``, as released, or per ``channel``.
-
-    Returns:
-        The module.
-    """
+    """Return Batch-Channel Normalization of (N, C, H, W)."""
     return BatchChannelNorm(batch_norm(channels), ChannelNorm(channels, groups, affine))
 
 
 def estimated_batch_channel_norm(
     channels: int, groups: int = GROUPS, affine: Affine = "group", rate: float = RATE
 ) -> nn.Module:
-    """Return Batch-Channel Normalization for micro-batches: its batch statistics are running estimates.
-
-    Args:
-        channels: C.
-        groups: As for ``batch_channel_norm``.
-        affine: As for ``batch_channel_norm``.
-        rate: Weight of a batch in the running estimates.
-
-    Returns:
-        The module.
-    """
+    """Return Batch-Channel Normalization for micro-batches: its batch statistics are running estimates."""
     return BatchChannelNorm(EstimatedBatchNorm(channels, rate), ChannelNorm(channels, groups, affine))

@@ -49,14 +49,7 @@ class EstimatedBatchNorm(nn.Module):
         self.running_var.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize every channel.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Normalize every channel."""
         if self.training:
             self._estimate(x.detach())
         # Copies: the next step moves the estimates, and a backward pass of this one may still need them.
@@ -73,9 +66,5 @@ class EstimatedBatchNorm(nn.Module):
         self.running_var.lerp_(about_old.to(x.dtype), self.rate)
 
     def extra_repr(self) -> str:
-        """Name the channels and the rate.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the channels and the rate."""
         return f"{self.weight.numel()}, rate={self.rate:g}"

@@ -21,31 +21,13 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(math.gcd(groups, channels), channels, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize each group of each sample.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-
-        Raises:
-            ValueError: If a group is a single value, which would become 0.
-        """
+        """Normalize each group of each sample."""
         check_group_size(x, self.num_groups)
         return super().forward(x)
 
 
 def check_group_size(x: Tensor, groups: int) -> None:
-    """Refuse groups of one value: normalized they are 0, whatever the signal.
-
-    Args:
-        x: Shape (N, C, ...).
-        groups: Number of groups of channels.
-
-    Raises:
-        ValueError: If a group of one sample has a single value.
-    """
+    """Refuse groups of one value: normalized they are 0, whatever the signal."""
     if x[0].numel() <= groups:
         raise ValueError(
             f"{groups} groups of {x.shape[1]} channels on a map of {'×'.join(map(str, x.shape[2:]))} are single values"
@@ -53,13 +35,5 @@ def check_group_size(x: Tensor, groups: int) -> None:
 
 
 def group_norm(channels: int, groups: int = GROUPS) -> nn.Module:
-    """Return group normalization of (N, C, H, W): each sample over neighbouring channels and space.
-
-    Args:
-        channels: C.
-        groups: Number of groups; gcd(groups, C) where C can't be divided by it.
-
-    Returns:
-        The module, scale 1 and offset 0 per channel.
-    """
+    """Return group normalization of (N, C, H, W): each sample over neighbouring channels and space."""
     return GroupNorm(channels, groups)

@@ -26,35 +26,16 @@ class IndependentComponent(nn.BatchNorm2d):
         self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize, and drop values in train mode.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Normalize, and drop values in train mode."""
         y = super().forward(x)
         return functional.dropout(y, self.drop, training=True) if self.training and self.drop else y
 
     def extra_repr(self) -> str:
-        """Name the drop rate beside torch's own description.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the drop rate beside torch's own description."""
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{inherited}, drop={self.drop:g}"
 
 
 def independent_component(channels: int, drop: float = DROP) -> nn.Module:
-    """Return the independent-component layer of (N, C, H, W).
-
-    Args:
-        channels: C.
-        drop: q, the share of values that are dropped in train mode.
-
-    Returns:
-        The module.
-    """
+    """Return the independent-component layer of (N, C, H, W)."""
     return IndependentComponent(channels, drop)

@@ -11,11 +11,5 @@ def instance_norm(channels: int) -> nn.Module:
     """Return instance normalization of (N, C, H, W): each channel of each sample over space.
 
     Train and eval mode are the same. A map of 1x1 is refused by torch, because it would become 0.
-
-    Args:
-        channels: C.
-
-    Returns:
-        The module, scale 1 and offset 0 per channel, without running statistics.
     """
     return nn.InstanceNorm2d(channels, eps=EPSILON, affine=True)

@@ -35,27 +35,12 @@ class InstanceBatchNorm(nn.Module):
         self.batch = batch_norm(channels - first) if first < channels else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize both parts.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape, the channels in their order.
-        """
+        """Normalize both parts."""
         parts = zip(torch.split(x, self.sizes, dim=1), (self.instance, self.batch), strict=True)
         normalized = [norm(part) for part, norm in parts if norm is not None]
         return normalized[0] if len(normalized) == 1 else torch.cat(normalized, dim=1)
 
 
 def instance_batch_norm(channels: int, ratio: float = RATIO) -> nn.Module:
-    """Return the IBN layer of (N, C, H, W).
-
-    Args:
-        channels: C.
-        ratio: Share of the channels that are normalized per instance, from 0 to 1.
-
-    Returns:
-        The module; together its parts have the 2 C parameters of batch normalization.
-    """
+    """Return the IBN layer of (N, C, H, W)."""
     return InstanceBatchNorm(channels, ratio)

@@ -62,28 +62,11 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         self.prediction = prediction
 
     def forward(self, x: Tensor, *prediction: Moments | None) -> Any:
-        """Normalize as batch normalization does, or by fused statistics.
-
-        Args:
-            x: Shape (N, C, H, W).
-            *prediction: The moments that the layers before predict, or None; without the argument it is batch
-                normalization.
-
-        Returns:
-            The same shape; with a prediction, what ``fuse`` returns.
-        """
+        """Normalize as batch normalization does, or by fused statistics."""
         return self.fuse(x, *prediction) if prediction else super().forward(x)
 
     def fuse(self, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments]:
-        """Normalize by fused statistics, and move the running ones.
-
-        Args:
-            x: Shape (N, C, H, W), in train mode.
-            predicted: The moments that the layers before predict, or None.
-
-        Returns:
-            The normalized signal, of x's shape, and the fused moments of x.
-        """
+        """Normalize by fused statistics, and move the running ones."""
         observed = self.observe(x)
         subs = observed.mean.shape[0]
         if subs == 1 and (predicted is None or self.p == 0 or _is_useless(predicted, observed)):
@@ -93,17 +76,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         return self._normalize(x, fused), fused
 
     def observe(self, x: Tensor) -> Moments:
-        """Return the moments of every sub-batch.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The moments.
-
-        Raises:
-            ValueError: If the batch can't be divided into sub-batches.
-        """
+        """Return the moments of every sub-batch."""
         size = self.sub_batch or x.shape[0]
         if x.shape[0] % size:
             raise ValueError(f"a batch of {x.shape[0]} can't be divided into sub-batches of {size}")
@@ -112,14 +85,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         return Moments(mean, variance)
 
     def passed_on(self, fused: Moments) -> Moments:
-        """Return what the layer behind is told about this one's output.
-
-        Args:
-            fused: The fused moments of this layer's input.
-
-        Returns:
-            Moments, of the same shapes.
-        """
+        """Return what the layer behind is told about this one's output."""
         if self.propagate == "reference":
             return fused
         mean, variance = self.bias.to(fused.mean), self.weight.to(fused.mean).square()
@@ -141,11 +107,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
             self.running_var.lerp_(fused.variance[0].to(self.running_var), rate)
 
     def extra_repr(self) -> str:
-        """Name the settings beside torch's own description.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the settings beside torch's own description."""
         own = f"p={self.p:g}, sub_batch={self.sub_batch}, propagate={self.propagate}, prediction={self.prediction}"
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{inherited}, {own}"
@@ -174,16 +136,5 @@ def batch_kalman_norm(
     propagate: Propagate = "normalized",
     prediction: Prediction = "expected",
 ) -> nn.Module:
-    """Return Batch Kalman Normalization of (N, C, H, W).
-
-    Args:
-        channels: C.
-        p: Weight of the prediction, from 0 (batch normalization) to 1.
-        sub_batch: Samples that share statistics; 0 for the whole batch.
-        propagate: ``normalized``, or ``reference`` as released.
-        prediction: ``expected``, or ``sampled`` as released.
-
-    Returns:
-        The module.
-    """
+    """Return Batch Kalman Normalization of (N, C, H, W)."""
     return BatchKalmanNorm(channels, p, sub_batch, propagate, prediction)

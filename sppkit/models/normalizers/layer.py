@@ -15,11 +15,5 @@ def layer_norm(channels: int) -> nn.Module:
 
     This is what the papers on Batch-Channel and group normalization call LN. ``torch.nn.LayerNorm((C, H, W))`` is the
     same at initialization, but has a scale per element; the LayerNorm of ConvNeXt normalizes each position alone.
-
-    Args:
-        channels: C.
-
-    Returns:
-        The module.
     """
     return GroupNorm(channels, groups=1)

@@ -40,14 +40,7 @@ class NoiseAwareBatchNorm(nn.BatchNorm2d):
         self.statistics = statistics
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize every channel.
-
-        Args:
-            x: Shape (N, C, H, W).
-
-        Returns:
-            The same shape.
-        """
+        """Normalize every channel."""
         if self.training or self.statistics in {"calibrated", "frozen"}:
             return super().forward(x)
         if self.statistics == "batch":
@@ -63,25 +56,13 @@ class NoiseAwareBatchNorm(nn.BatchNorm2d):
         )
 
     def extra_repr(self) -> str:
-        """Name the statistics of eval mode beside torch's own description.
-
-        Returns:
-            The text inside the brackets of ``repr``.
-        """
+        """Name the statistics of eval mode beside torch's own description."""
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{inherited}, statistics={self.statistics}"
 
 
 def noise_aware_batch_norm(channels: int, statistics: Statistics = "calibrated") -> nn.Module:
-    """Return noise-aware batch normalization of (N, C, H, W).
-
-    Args:
-        channels: C.
-        statistics: What eval mode normalizes by: ``calibrated``, ``frozen``, ``batch`` or ``ema``.
-
-    Returns:
-        The module.
-    """
+    """Return noise-aware batch normalization of (N, C, H, W)."""
     return NoiseAwareBatchNorm(channels, statistics)
 
 
@@ -90,16 +71,6 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
 
     They are the plain average over the batches, each taken with the network as it is now, noise included; weights,
     scales, offsets, training flags and momenta stay as they are.
-
-    Args:
-        model: A network with ``BatchNorm2d`` modules (or others that keep running statistics as torch's do).
-        batches: Inputs on the model's device.
-
-    Returns:
-        How many modules were calibrated.
-
-    Raises:
-        UsageError: If there is nothing to calibrate, or no batch.
     """
     modules = [item for item in model.modules() if isinstance(item, nn.BatchNorm2d) and item.track_running_stats]
     if not modules:

@@ -4,8 +4,4 @@ from __future__ import annotations
 
 
 def no_norm(channels: int) -> None:
-    """Return no module.
-
-    Args:
-        channels: Number of channels of the tensor that is not normalized.
-    """
+    """Return no module."""

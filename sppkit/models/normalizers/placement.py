@@ -12,15 +12,6 @@ from sppkit.registry import normalizer_facts
 def branch_norm(norm: str, stage: int, index: int) -> str:
     """Return the normalizer of one place of a branch.
 
-    Args:
-        norm: The network's normalizer.
-        stage: Stage, from 0.
-        index: Which of the branch's normalizers, from 0; number 1 normalizes what the first convolution returns.
-
-    Returns:
-        The name of a normalizer: ``ibn-a`` takes the place behind the first convolution of stages 1 to 3, as in the
-        published ResNets, and leaves batch normalization everywhere else; ``ibn-b`` replaces none of the branch's.
-
     >>> [branch_norm("ibn-a", stage, 1) for stage in range(4)], branch_norm("ibn-a", 0, 0), branch_norm("gn", 3, 0)
     (['ibn-a', 'ibn-a', 'ibn-a', 'bn'], 'bn', 'gn')
     """
@@ -31,15 +22,6 @@ def branch_norm(norm: str, stage: int, index: int) -> str:
 
 
 def normalizes_output(norm: str, stage: int, *, closes_stage: bool) -> bool:
-    """Return whether a normalizer follows a block's addition.
-
-    Args:
-        norm: The network's normalizer.
-        stage: Stage, from 0.
-        closes_stage: Whether the block is its stage's last.
-
-    Returns:
-        True for ``ibn-b`` at the end of stages 1 and 2.
-    """
+    """Return whether a normalizer follows a block's addition."""
     placement = normalizer_facts(norm).placement
     return placement is not None and placement.place == "addition" and closes_stage and stage < placement.stages

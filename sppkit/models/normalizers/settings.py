@@ -22,14 +22,6 @@ GROUPS = 32
 def groups_note(norm: str, text: str | None, smallest: int) -> str | None:
     """Say where channels can't be divided into the groups that were asked for.
 
-    Args:
-        norm: Name of the normalizer.
-        text: Its settings, as for ``read_settings``.
-        smallest: The least channels in the network, of which all others are multiples.
-
-    Returns:
-        A sentence, or None where nothing is to be said.
-
     >>> groups_note("gn", None, 16)
     'gn: 32 groups do not divide 16 channels; such layers have gcd(32, channels) groups, here 16.'
     """
@@ -47,16 +39,6 @@ def groups_note(norm: str, text: str | None, smallest: int) -> str | None:
 
 def read_settings(norm: str, text: str | None) -> dict[str, Any]:
     """Return a normalizer's settings as its builder takes them.
-
-    Args:
-        norm: Name of the normalizer.
-        text: Settings as ``parsers.settings`` returns them, ``key=value,...``, or None.
-
-    Returns:
-        Argument name to value.
-
-    Raises:
-        UsageError: If it has no such setting, or a value is illegal.
 
     >>> read_settings("bcn", "affine=channel,groups=16")
     {'affine': 'channel', 'groups': 16}
