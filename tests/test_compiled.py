@@ -111,7 +111,7 @@ def test_every_site_fires_with_the_values_of_the_model_itself(
         with sppkit.Probe(net) as probe:
             call(batch())
         assert_same(probe.table(), expected)
-        call(batch())  # behind the probe nobody listens
+        call(batch())  # after the probe nobody listens
     assert_same(probe.table(), expected)
     if call is net:
         assert_same(sppkit.measure(net, batch()), expected)

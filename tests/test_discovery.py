@@ -77,7 +77,7 @@ def test_rows_are_those_of_the_pass_by_hand(name: str, grad: str) -> None:
     for column in ("channel_squared_mean", "channel_variance", "residual_variance"):
         if column in expected:
             # float32 against float64: a relative 1e-6 per operation, a few dozen of them; squared means of zero-mean
-            # channels (behind a BatchNorm) are rounding errors of the variance, squared.
+            # channels (after a BatchNorm) are rounding errors of the variance, squared.
             np.testing.assert_allclose(
                 table[column].to_numpy(float), expected[column].to_numpy(float), rtol=2e-4, atol=1e-9, err_msg=column
             )

@@ -34,7 +34,7 @@ def test_no_trace_is_left(act: Callable[[Net], object], raises: bool) -> None:
     net = with_gradients(Net(act, raises=raises))
     before = state(net)
     if raises:
-        with pytest.raises(sppkit.MeasurementError, match="failed behind stem: planted failure"):
+        with pytest.raises(sppkit.MeasurementError, match="failed after stem: planted failure"):
             sppkit.measure(net, batch(), mode="eval", sites="found")
     else:
         sppkit.measure(net, batch(), mode="eval", sites="found")
@@ -341,7 +341,7 @@ def test_residual_variance_is_that_before_what_drops_the_branch(build: Callable[
     (_, row) = probe.table().to_dict("records")
     expected = branch.var((0, 2, 3), correction=0).mean().item()
     if isinstance(net.drop, nn.Sequential):
-        # A resampling between is no scale: what is behind it is the branch, and half of its values are dropped there.
+        # A resampling between is no scale: what is after it is the branch, and half of its values are dropped there.
         assert row["residual_variance"] > 1.2 * expected
     else:
         np.testing.assert_allclose(row["residual_variance"], expected, rtol=1e-4)
@@ -456,7 +456,7 @@ def test_the_error_names_the_last_site_that_the_measured_pass_reached() -> None:
 
     net = resnet()
     net.layer2[0].add_module("relu", Fails())
-    with pytest.raises(sppkit.MeasurementError, match=r"the forward pass failed behind layer1\.1: planted"):
+    with pytest.raises(sppkit.MeasurementError, match=r"the forward pass failed after layer1\.1: planted"):
         sppkit.measure(net, net.example())
 
 

@@ -69,7 +69,7 @@ NAMED = {
     "bn": {"arch": "bn-relu-conv"},
     "bn, se": {"arch": "bn-relu-conv", "se": True},
     "gn": {"arch": "bn-relu-conv", "norm": "gn"},
-    "behind silu": {"arch": "relu-bn-conv", "activation": "silu"},
+    "after silu": {"arch": "relu-bn-conv", "activation": "silu"},
 }
 
 

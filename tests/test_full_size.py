@@ -107,7 +107,7 @@ def test_he_resnet_doubles_per_block(size: tuple[float, int, int]) -> None:
     table = measured("he-resnet", size)
     second_moment = (table["channel_squared_mean"] + table["channel_variance"]).to_numpy()
     blocks = np.arange(len(table))
-    # q -> (1 + b) q per block with E b = 1. A convolution of C channels behind ReLU makes q fluctuate by a variance of
+    # q -> (1 + b) q per block with E b = 1. A convolution of C channels after ReLU makes q fluctuate by a variance of
     # about 5/C (E relu^4 / (E relu^2)^2 - 1 = 5), so E log2(1 + b) is about 1 - Var b / (8 ln 2): 0.87 with bottlenecks
     # of 16 channels, 0.97 with 64. Zero padding takes a little more on small maps.
     slope = np.polyfit(blocks, np.log2(second_moment), 1)[0]

@@ -39,7 +39,7 @@ def small(arch: str = "bn-relu-conv", **options: object) -> nn.Module:
 
 
 class Bottleneck(nn.Module):
-    """As torchvision has it: one ReLU, in place, is called three times, the last one behind the addition."""
+    """As torchvision has it: one ReLU, in place, is called three times, the last one after the addition."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def test_layers_are_found_by_kind_and_belong_to_the_block_that_ends_next() -> No
             streams.append(torch.relu(entered[-1]))
     table = sppkit.measure(model, x, stats=["spp", *LAYERS])
     assert table["name"].tolist() == ["stem", "blocks.0", "blocks.1"]
-    # The ReLU behind an addition is called after the block's output, at the beginning of the next block.
+    # The ReLU after an addition is called after the block's output, at the beginning of the next block.
     activations = [[entered[0]], [entered[1]], [entered[2], entered[3]]]
     expected = pd.DataFrame({
         "dead_fraction": [np.mean([dead(torch.relu(x)) for x in row]) for row in activations],
@@ -175,7 +175,7 @@ def test_nothing_more_is_hooked_unless_asked_for() -> None:
             counts.append(hooks(model))
     plain = len(model.signal_sites()) + 2  # where a pass begins and ends
     assert counts[:3] == [plain] * 3
-    # Nine activations, before and behind; and where a pass begins and ends.
+    # Nine activations, before and after; and where a pass begins and ends.
     assert counts[3] == plain + 2 * 9 + 2
     assert hooks(model) == 0
 
@@ -263,7 +263,7 @@ def test_channels_are_found_where_they_are() -> None:
 
 
 def test_instance_normalization_of_the_stream_leaves_no_style() -> None:
-    # IBN-b normalizes the stream per instance behind the last block of stage 1.
+    # IBN-b normalizes the stream per instance after the last block of stage 1.
     table = sppkit.measure(small(norm="ibn-b"), batch(8, 3, 32, 32), stats="instance_style_share")
     assert table["instance_style_share"][2] < 1e-8
     assert table["instance_style_share"][[0, 1]].min() > 1e-3

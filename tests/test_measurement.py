@@ -87,7 +87,7 @@ def test_the_model_is_left_as_it_was(mode: str | None, fails: bool) -> None:
     next(module for module in model.modules() if isinstance(module, nn.Conv2d)).eval()
     before = snapshot(model)
     if fails:
-        with pytest.raises(sppkit.MeasurementError, match=r"failed behind blocks\.1: planted failure$"):
+        with pytest.raises(sppkit.MeasurementError, match=r"failed after blocks\.1: planted failure$"):
             sppkit.measure(model, batch(), mode=mode)
     else:
         sppkit.measure(model, batch(), mode=mode)
@@ -211,7 +211,7 @@ REFUSED = {
     "dtype": (lambda: sppkit.measure(small(), torch.zeros(2, 3, 32, 32, dtype=torch.long)), "before the first block"),
     "one value": (
         lambda: sppkit.measure(small(stages=(1, 1, 1, 1)), torch.randn(1, 3, 32, 32), mode="train"),
-        r"failed behind blocks\.2: Expected more than 1 value per channel",
+        r"failed after blocks\.2: Expected more than 1 value per channel",
     ),
     "warm-up": (
         lambda: sppkit.measure(small(), batch(), warmup=[torch.zeros(2, 4, 32, 32)]),

@@ -222,7 +222,7 @@ def test_half_precision_gives_the_same_curves(name: str, dtype: str) -> None:
     options = {"arch": "bn-relu-conv", "norm": name, "stages": (1, 2), "width": 0.125, "image_size": 32}
     single, half = (run(resolve_config({**options, "warmup": 2, "dtype": kind})).table for kind in ("float32", dtype))
     for column in ("channel_squared_mean", "channel_variance"):
-        # bfloat16 keeps 8 bits: 0.4 % in each of a few dozen roundings; behind ibn-b the mean is 0.
+        # bfloat16 keeps 8 bits: 0.4 % in each of a few dozen roundings; after ibn-b the mean is 0.
         assert half[column].to_list() == pytest.approx(single[column].to_list(), rel=0.05, abs=1e-5)
 
 

@@ -52,7 +52,7 @@ def test_residual_variance_of_ic_conv_relu() -> None:
 
 
 def test_dropout_before_stored_statistics_shrinks_the_signal_in_eval_mode() -> None:
-    # In eval mode a convolution returns 1/1.077 of the variance that the normalizer behind it has stored. The first
+    # In eval mode a convolution returns 1/1.077 of the variance that the normalizer after it has stored. The first
     # block's three convolutions multiply this; the mean that shifts with it is of second order.
     train, evaluated = (branches("bn-relu-conv", mode, 60, norm="ic")[0] for mode in ("train", "eval"))
     one = (1 / (1 - Q) - 1 / math.pi) / (1 - 1 / math.pi)

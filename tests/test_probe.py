@@ -149,7 +149,7 @@ def test_no_trace_is_left(act: Callable[[Net], object], raises: bool) -> None:
     net = with_gradients(Net(act, raises=raises))
     before = state(net)
     if raises:
-        with pytest.raises(sppkit.MeasurementError, match="behind stem: planted failure"):
+        with pytest.raises(sppkit.MeasurementError, match="after stem: planted failure"):
             sppkit.measure(net, batch(), mode="eval", warmup=())
     else:
         sppkit.measure(net, batch(), mode="eval")

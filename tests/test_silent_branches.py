@@ -22,7 +22,7 @@ def test_skipinit_is_he_resnet_with_a_gain_of_zero_and_biases() -> None:
     assert {float(block.skip_gain.detach()) for block in model.blocks} == {0.0}
     assert {name for name in model.state_dict() if name.endswith("bias")} >= {"stem.bias", "blocks.0.shortcut.bias"}
     table = sppkit.measure(model, x)
-    # An identity skip behind each first block, and a branch that can be read although it is not added.
+    # An identity skip after each first block, and a branch that can be read although it is not added.
     assert table["channel_variance"].iloc[1] == table["channel_variance"].iloc[2]
     assert table["residual_variance"].iloc[1:].min() > 0
 

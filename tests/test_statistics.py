@@ -237,7 +237,7 @@ def test_dead_and_always_on_fraction_of_gaussian_units(positions: int) -> None:
 
 
 def test_eliminated_units_are_counted_exactly() -> None:
-    # An offset of -10 deviations behind batch normalization switches a unit off.
+    # An offset of -10 deviations after batch normalization switches a unit off.
     norm_layer = nn.BatchNorm2d(20)
     with torch.no_grad():
         norm_layer.bias[:3] = -10

@@ -95,5 +95,5 @@ def test_a_prediction_is_what_a_network_without_borders_shows(stem: str, activat
     )
     x = torch.randn(8, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     means = sppkit.measure(model, x)[1:].groupby("stage")["residual_variance"].mean()
-    # Half the width, and 8 * 12 * 12 values: a few per cent of scatter. 1.04 and 1.03 behind the pool by themselves.
+    # Half the width, and 8 * 12 * 12 values: a few per cent of scatter. 1.04 and 1.03 after the pool by themselves.
     assert list(means) == pytest.approx([predicted, predicted], rel=0.12)

@@ -136,7 +136,7 @@ def test_rows_and_columns_of_a_square_input_can_change_places(
 
     monkeypatch.setattr("sppkit.theory.network.white_noise", noise_on_every_pair)
     each = sppkit.predict(arch, **options).filter(like="predicted")
-    # What is exactly 0 behind a normalizer is rounded to 1e-15.
+    # What is exactly 0 after a normalizer is rounded to 1e-15.
     np.testing.assert_allclose(once.to_numpy(dtype=float), each.to_numpy(dtype=float), rtol=1e-10, atol=1e-12)
 
 

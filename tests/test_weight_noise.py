@@ -122,7 +122,7 @@ def test_noise_behind_frozen_statistics(eta: float) -> None:
 
 
 def branches(statistics: str | None, eta: float) -> np.ndarray:
-    """Residual variances in eval mode behind a warm-up, as the command line runs it."""
+    """Residual variances in eval mode after a warm-up, as the command line runs it."""
     given: dict = {"norm": "noise-aware-bn", "norm_kw": {"statistics": statistics}} if statistics else {}
     options = {
         "arch": "bn-relu-conv", "stages": (8,), "width": 0.5, "stem": "cifar", "padding": "circular",

@@ -334,8 +334,8 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "dilation": (nn.Conv2d(4, 4, 3, dilation=2), "groups and dilation must be 1"),
     "reflection": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "padding zeros or circular"),
     "unequal strides": (nn.Conv2d(4, 4, 3, stride=(1, 2)), "stride and padding square"),
-    "another slope": (nn.LeakyReLU(0.3), r"behind LeakyReLU are not known; known are Conv2d"),
-    "recurrent": (nn.LSTM(3, 3), "behind LSTM are not known"),
+    "another slope": (nn.LeakyReLU(0.3), r"after LeakyReLU are not known; known are Conv2d"),
+    "recurrent": (nn.LSTM(3, 3), "after LSTM are not known"),
     "ceil": (nn.MaxPool2d(3, ceil_mode=True), "its window must be square and whole"),
     "large pool": (nn.AdaptiveAvgPool2d(2), "for output size 1 only"),
 }

@@ -127,7 +127,7 @@ def skip_twice(block: Any, x: Tensor) -> Tensor:
 
 
 def beta_of_the_block_before(model: nn.Module) -> None:
-    # Within a stage of alpha 1 beta² is 1, 2, 3 behind 0, 1, 2 blocks; the fault counts one block too few.
+    # Within a stage of alpha 1 beta² is 1, 2, 3 after 0, 1, 2 blocks; the fault counts one block too few.
     for index, block in enumerate(blocks_of(model)):
         behind = index % 3
         if behind:

@@ -93,7 +93,7 @@ def _predict(case: Case) -> pd.DataFrame:
 
 
 class UserBlock(nn.Module):
-    """The block of ResNet-18, as a user writes it: convolution, BatchNorm, ReLU behind the addition."""
+    """The block of ResNet-18, as a user writes it: convolution, BatchNorm, ReLU after the addition."""
 
     def __init__(self, incoming: int, outgoing: int, stride: int) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ def compare(
             console.warn(note)
         folder, pictures = choose_pictures(flags, config, DEFAULT_NAME)
         names = [*target_names(lineup.members, folder), *pictures]
-        with prepared(folder, names):  # before minutes of work, not behind them
+        with prepared(folder, names):  # before minutes of work, not after them
             with console.progress(quiet=quiet) as progress:
                 runs = list(iter_measured(lineup.members, progress))
             write_comparison(runs, folder, pictures)

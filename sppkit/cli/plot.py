@@ -61,7 +61,7 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
     check_options(resolved)
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
-    with prepared(folder, names):  # before minutes of work, not behind them
+    with prepared(folder, names):  # before minutes of work, not after them
         with uninterrupted():
             from sppkit.measuring.run import run
 

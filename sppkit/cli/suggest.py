@@ -68,7 +68,7 @@ def _destination(
     if not asked & {"out", "name", "format"}:
         return folder, [], nullcontext()
     tables = [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")]
-    return folder, pictures, prepared(folder, [*tables, *pictures])  # before minutes of work, not behind them
+    return folder, pictures, prepared(folder, [*tables, *pictures])  # before minutes of work, not after them
 
 
 def _finish(outcomes: Sequence[Outcome], folder: Path, pictures: Sequence[str], *, quiet: bool) -> None:

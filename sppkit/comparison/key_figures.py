@@ -28,8 +28,8 @@ class KeyFigures:
     Attributes:
         ratio: Largest squared mean, as a multiple of the variance of the same block.
         ratio_block: Where.
-        starts: Variance behind the first block of each stage.
-        ends: Variance behind the last block of each stage.
+        starts: Variance after the first block of each stage.
+        ends: Variance after the last block of each stage.
         lengths: Number of blocks of each stage.
         residuals: Mean residual variance of each stage.
         residual: Median residual variance of all blocks.

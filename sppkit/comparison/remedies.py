@@ -125,7 +125,7 @@ REMEDIES = (
     ),
     Remedy(
         "He weights",
-        "weights of variance 2/fan_in keep the second moment behind ReLU",
+        "weights of variance 2/fan_in keep the second moment after ReLU",
         "He et al. 2015, Delving Deep into Rectifiers",
         _he_weights,
     ),
@@ -137,7 +137,7 @@ REMEDIES = (
     ),
     Remedy(
         "weight standardization",
-        "filters of zero mean and unit variance, which need a normalizer behind them",
+        "filters of zero mean and unit variance, which need a normalizer after them",
         "Qiao et al. 2019, Weight Standardization",
         _standardize,
     ),

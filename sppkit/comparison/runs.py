@@ -58,7 +58,7 @@ def target_names(members: Iterable[Member], folder: Path) -> list[str]:
 
 def iter_measured(members: Sequence[Member], progress: Progress | None = None) -> Iterator[Measured]:
     """Measure or read the networks, one after the other; of each only the table is kept."""
-    # Saved runs first: a broken file is said before minutes of work, not behind them.
+    # Saved runs first: a broken file is said before minutes of work, not after them.
     saved = {member.label: _read(member.saved) for member in members if member.saved}
     for number, member in enumerate(members, 1):
         if member.label in saved:

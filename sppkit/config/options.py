@@ -56,7 +56,7 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
-# Before the branch, at its end, on the skip connection, and behind the addition (Tang et al. 2021).
+# Before the branch, at its end, on the skip connection, and after the addition (Tang et al. 2021).
 _POSITIONS = ("pre", "residual", "identity", "post")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
 _VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
@@ -153,7 +153,7 @@ class ModelOptions:
         parsers.exact_or_number(_LARGEST_FACTOR),
         "X",
         _MODEL,
-        "Factor behind every activation: exact or a number.",
+        "Factor after every activation: exact or a number.",
         ("exact",),
     )
     alpha: float | None = _option(

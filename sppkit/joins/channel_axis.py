@@ -66,7 +66,7 @@ def _insert_or_remove(axis: int, where: int, before: Shape, shape: Shape) -> int
 
 
 def _reshaped(before: Shape, axis: int, shape: Shape) -> int | None:
-    """Find the axis with the same values before it and the same length; else the one with the same behind it."""
+    """Find the axis with the same values before it and the same length; else the one with the same after it."""
     ahead, behind = prod(before[:axis]), prod(before[axis + 1 :])
     for index, size in enumerate(shape):
         if size == before[axis] and prod(shape[:index]) == ahead:

@@ -43,7 +43,7 @@ class Finder(Collector[T]):
     """Find the residual joins of the first forward pass in the context, and reduce the signals at them in every pass.
 
     Before the first pass, the model is run once on a copy of its arguments, observed and with everything restored
-    behind it; the random states too, so that the pass itself takes the same way. Every later pass is observed again
+    after it; the random states too, so that the pass itself takes the same way. Every later pass is observed again
     and must have the same joins.
 
     Compiled models run without their compiled code inside, and torch's fused transformer layers in their parts: what

@@ -41,7 +41,7 @@ class NamedArchitecture:
         self._config = self.resolved.config
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
-        # Before minutes of work, not behind them: it refuses a gain that overflows. Trained weights follow no theory.
+        # Before minutes of work, not after them: it refuses a gain that overflows. Trained weights follow no theory.
         self._expected = borderless_residual_variance(self.spec) if file is None else None
         self._streamed = False
         self._notes: list[str] = []

@@ -72,7 +72,7 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     source = choose_source(resolved)
     resolved = source.resolved
     if resolved.config.sites is not None:
-        load_corrections(resolved.config.sites)  # before minutes of work, not behind them
+        load_corrections(resolved.config.sites)  # before minutes of work, not after them
     seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}

@@ -1,7 +1,7 @@
 """The pre-activation residual block that the named architectures are made of.
 
 ``output = shortcut + alpha * skip_gain * branch``, where the branch is a chain of (prepare, convolve) and *prepare* is
-the activation with the normalizer before it, behind it, or without one; the independent-component layer has orders of
+the activation with the normalizer before it, after it, or without one; the independent-component layer has orders of
 its own. The first block of each stage projects its shortcut, from the prepared input (He et al. 2016, arXiv:1603.05027;
 Brock et al. 2021, App. E).
 """
@@ -91,7 +91,7 @@ class ResidualBlock(nn.Module):
                 self.add_module(f"conv_bias{index}", ScalarBias())
 
     def _add_add_ons(self, spec: ModelSpec, channels: tuple[int, ...], *, projects: bool) -> None:
-        # Where the block projects, branch and shortcut share what prepares them: "pre" then means behind it.
+        # Where the block projects, branch and shortcut share what prepares them: "pre" then means after it.
         self.projects = projects
         self.positions = positions(spec.add_on)
         for name, settings in read_add_on_settings(spec.add_on, spec.add_on_kw).items():

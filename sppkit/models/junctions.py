@@ -76,7 +76,7 @@ def find_junction_paths(model: nn.Module) -> list[JunctionPaths]:
     paths = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
 
     def path_of(tensor: Tensor) -> str:
-        # A weight behind a flattened map is read through a view of it.
+        # A weight after a flattened map is read through a view of it.
         return paths[id(tensor) if id(tensor) in paths else id(tensor._base)]  # noqa: SLF001
 
     return [
@@ -121,7 +121,7 @@ def _pair(writer: nn.Module, reader: nn.Module) -> Junction:
     units = _weight(writer).shape[0]
     weight = _weight(reader)
     if weight.shape[1] != units:
-        # A linear layer behind a flattened map reads every channel at several positions.
+        # A linear layer after a flattened map reads every channel at several positions.
         weight = weight.view(weight.shape[0], units, -1)
     return Junction((_weight(writer),), (weight,), _bias(writer))
 

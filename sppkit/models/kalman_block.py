@@ -60,7 +60,7 @@ class KalmanBlock(ResidualBlock):
         return self._join(shortcut, branch)
 
     def _prepare_with(self, index: int, x: Tensor, predicted: Moments | None) -> tuple[Tensor, _Told, Moments]:
-        """Return the prepared signal, what the convolution behind it is told, and the moments estimated for x."""
+        """Return the prepared signal, what the convolution after it is told, and the moments estimated for x."""
         norm: BatchKalmanNorm = getattr(self, f"norm{index}")
         activation = getattr(self, f"activation{index}")
         if self.norm_first:

@@ -31,7 +31,7 @@ def through_activation(moments: Moments, activation: ScaledActivation) -> Moment
 
 
 def through_convolution(moments: Moments, convolution: Convolution) -> Moments:
-    """Return the moments behind a convolution: ``m Σw`` and ``v Σw²``, summed over channels, without borders."""
+    """Return the moments after a convolution: ``m Σw`` and ``v Σw²``, summed over channels, without borders."""
     weight = convolution.effective_weight().to(moments.mean.dtype)
     mean = moments.mean @ weight.sum((2, 3)).T
     if convolution.bias is not None:
@@ -42,7 +42,7 @@ def through_convolution(moments: Moments, convolution: Convolution) -> Moments:
 def through_sample(
     moments: Moments, activation: ScaledActivation | None, convolution: Convolution, size: tuple[int, ...]
 ) -> Moments:
-    """Return the moments behind activation and convolution of one random map, as the released code predicts them.
+    """Return the moments after activation and convolution of one random map, as the released code predicts them.
 
     Their expectation is what the closed forms return, but for borders and for the variance between positions, which a
     finite map underestimates. Drawn on the CPU, so that every device draws the same.

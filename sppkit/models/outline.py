@@ -20,7 +20,7 @@ class BlockOutline:
         first: Number of the first block (1 is the first residual block; 0 the stem).
         last: Number of the last block.
         stage: From 1; 0 for the stem.
-        channels: Before, between and behind the convolutions.
+        channels: Before, between and after the convolutions.
         stride: Of the block.
         projects: Whether its shortcut is a convolution.
         betas: Expected standard deviation at the input of the first and last block; None outside NF-ResNets.

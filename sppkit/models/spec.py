@@ -33,13 +33,13 @@ class Architecture:
 
     Attributes:
         norm: Normalizer by default.
-        norm_first: Normalizer before the activation (BN-ReLU-Conv) or behind it (ReLU-BN-Conv).
+        norm_first: Normalizer before the activation (BN-ReLU-Conv) or after it (ReLU-BN-Conv).
         choosable_norm: Whether ``--norm`` may replace the normalizer.
-        scaled: Normalizer-free signal scaling: ``alpha``, ``beta``, stochastic depth, factor 2 behind
+        scaled: Normalizer-free signal scaling: ``alpha``, ``beta``, stochastic depth, factor 2 after
             squeeze-and-excite.
         weights: Weight parametrization by default.
         init: Weight variance by default, c/fan_in with c = 2 (``he``) or 1 (``lecun``).
-        gain: Factor behind every activation by default.
+        gain: Factor after every activation by default.
         skip_gain: Scalar gain on every branch by default.
         bias: Whether convolutions have a bias whatever their weights are.
         fixup: Fixup's weights and scalar biases.
@@ -90,7 +90,7 @@ class ModelSpec:
 
     Attributes:
         stages: Blocks per stage.
-        stem_channels: Channels behind the stem; the bottleneck width of stage s (from 0) is this times 2^s.
+        stem_channels: Channels after the stem; the bottleneck width of stage s (from 0) is this times 2^s.
         order: Order of operations where it is not the architecture's own, for instance ``"ic-conv-relu"``.
         add_on: Add-ons and their positions, as ``crossnorm@post+selfnorm@post``, or None.
         add_on_kw: Settings of the add-ons as ``key=value,...``, or None.

@@ -25,7 +25,7 @@ _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 @contextmanager
 def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """While the context is open, let every part of a model be materialized before it runs and emptied behind it.
+    """While the context is open, let every part of a model be materialized before it runs and emptied after it.
 
     Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next.
     """

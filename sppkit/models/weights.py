@@ -34,7 +34,7 @@ def centered_ws(weight: Tensor, gain: Tensor, c: float) -> Tensor:  # noqa: ARG0
 def ws(weight: Tensor, gain: Tensor, c: float) -> Tensor:  # noqa: ARG001
     """Return ``(w - mean) / (std + 1e-5) * gain`` with the unbiased std (Qiao et al. 2019, arXiv:1903.10520).
 
-    The entries have unit variance, so the output grows with fan_in: the published form needs a normalizer behind it.
+    The entries have unit variance, so the output grows with fan_in: the published form needs a normalizer after it.
     """
     std, mean = torch.std_mean(weight, dim=(1, 2, 3), keepdim=True)
     return _affine(weight, mean, gain.view(-1, 1, 1, 1) / (std + WS_EPSILON))

@@ -86,7 +86,7 @@ def predict(
         **model_options: As of ``build_model``.
 
     Returns:
-        One row per block with the columns of a measured table: the measured ones empty, and behind them
+        One row per block with the columns of a measured table: the measured ones empty, and after them
         ``predicted_<statistic>`` and ``predicted_<statistic>_spread``, the standard deviation that is expected from
         seed to seed.
 
@@ -211,7 +211,7 @@ def why_unpredicted(spec: ModelSpec, setting: Setting) -> str | None:
     if filters.centred is None or filters.squares is None:
         return f"the recursion does not know what the weights {spec.weights} make of a filter"
     if theory == "batch" and setting.mode == "eval" and setting.warmup:
-        return "running statistics behind a warm-up depend on its random batches"
+        return "running statistics after a warm-up depend on its random batches"
     try:
         _activation_of(spec)
     except UsageError as error:

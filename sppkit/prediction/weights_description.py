@@ -60,7 +60,7 @@ def describe_module(module: nn.Module) -> Layers:
         return (_activation(load_activation(_ACTIVATIONS[type(module)]), 1.0),)
     known = "Conv2d, Linear, BatchNorm, MaxPool2d, AdaptiveAvgPool2d(1), Flatten, activations and sequences of these"
     raise UsageError(
-        f"the moments behind {type(module).__name__} are not known; known are {known}.\n"
+        f"the moments after {type(module).__name__} are not known; known are {known}.\n"
         "Measure the model instead: sppkit.measure(model, inputs)."
     )
 
@@ -84,7 +84,7 @@ def _describe_convolution(module: nn.Conv2d, weight: Tensor) -> Layers:
     plain = module.groups == 1 and set(module.dilation) == {1} and module.padding_mode in {"zeros", "circular"}
     if not plain or len({*module.stride}) > 1 or len({*module.padding}) > 1:
         raise UsageError(
-            f"the moments behind {module!r} are not known: groups and dilation must be 1, stride and padding square, "
+            f"the moments after {module!r} are not known: groups and dilation must be 1, stride and padding square, "
             "and the padding zeros or circular."
         )
     bias = None if module.bias is None else _array(module.bias)
@@ -116,7 +116,7 @@ def _(module: nn.MaxPool2d) -> Layers:
     sizes = module.kernel_size, module.stride, module.padding, module.dilation
     if not all(isinstance(size, int) for size in sizes) or module.dilation != 1 or module.ceil_mode:
         raise UsageError(
-            f"the moments behind MaxPool2d({module.extra_repr()}) are not known: its window must be square and whole."
+            f"the moments after MaxPool2d({module.extra_repr()}) are not known: its window must be square and whole."
         )
     return (theory.MaxPool(*cast("tuple[int, int, int]", sizes[:3])),)
 
@@ -124,7 +124,7 @@ def _(module: nn.MaxPool2d) -> Layers:
 @describe_module.register(nn.AdaptiveAvgPool2d)
 def _(module: nn.AdaptiveAvgPool2d) -> Layers:
     if module.output_size not in {1, (1, 1)}:
-        raise UsageError("the moments behind AdaptiveAvgPool2d are known for output size 1 only.")
+        raise UsageError("the moments after AdaptiveAvgPool2d are known for output size 1 only.")
     return (theory.AveragePool(),)
 
 

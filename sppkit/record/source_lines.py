@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Place = tuple[str, int]
 
-# What discovery puts behind a module's path: its second call, the second join in it, a sum that is no join.
+# What discovery puts after a module's path: its second call, the second join in it, a sum that is no join.
 _SUFFIX = re.compile(r"(@\d+)?([#~]\d+)?$")
 
 

@@ -49,7 +49,7 @@ ARCHITECTURES: dict[str, Entry] = {
         "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
     ),
     "skipinit": Entry(
-        "sppkit.models.spec:SKIPINIT", "he-resnet whose branches start silent, behind a gain of 0 (De & Smith 2020)"
+        "sppkit.models.spec:SKIPINIT", "he-resnet whose branches start silent, after a gain of 0 (De & Smith 2020)"
     ),
     "fixup": Entry(
         "sppkit.models.spec:FIXUP",

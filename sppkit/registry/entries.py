@@ -116,7 +116,7 @@ class ActivationEntry(NamedTuple):
     Attributes:
         target: A ``models.activations.Activation``.
         summary: One line of help.
-        variance: Var f(z), z ~ N(0, 1): what a convolution behind a normalizer and f sees; a test holds each against
+        variance: Var f(z), z ~ N(0, 1): what a convolution after a normalizer and f sees; a test holds each against
             the quadrature. None where unknown.
         slopes: Above and below 0, of the only functions with f(a x) = a f(x) for a > 0: what such an f does to a
             variance does not depend on the variance. None for all others.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sppkit.registry.entries import NormalizerEntry, Placement, Real, Setting, Whole, Words
 
 _HOME = "sppkit.models.normalizers"
-# Running statistics that move by a tenth per batch have forgotten all but 0.5 % of their initial values behind so many.
+# Running statistics that move by a tenth per batch have forgotten all but 0.5 % of their initial values after so many.
 _WARMUP = 50
 # Beyond any network's channels, and any batch.
 _GROUPS: dict[str, Setting] = {"groups": Whole(1, 1_000_000)}
@@ -68,7 +68,7 @@ NORMALIZERS: dict[str, NormalizerEntry] = {
     ),
     "ibn-a": NormalizerEntry(
         f"{_HOME}.instance_batch:instance_batch_norm",
-        "IBN-Net a: half in, half bn behind the first convolution",
+        "IBN-Net a: half in, half bn after the first convolution",
         removes="channel",
         running=True,
         one_scale=False,
@@ -79,7 +79,7 @@ NORMALIZERS: dict[str, NormalizerEntry] = {
     ),
     "ibn-b": NormalizerEntry(
         f"{_HOME}.instance:instance_norm",
-        "IBN-Net b: bn, and in behind stages 1 and 2",
+        "IBN-Net b: bn, and in after stages 1 and 2",
         removes="channel",
         running=True,
         one_scale=False,

@@ -25,11 +25,11 @@ STATISTICS: dict[str, StatisticEntry] = {
         default=True,
     ),
     "dead_fraction": StatisticEntry(
-        f"{_HOME}.dead_fraction:DEAD_FRACTION", "channels that are never positive, behind activations", "activation"
+        f"{_HOME}.dead_fraction:DEAD_FRACTION", "channels that are never positive, after activations", "activation"
     ),
     "always_on_fraction": StatisticEntry(
         f"{_HOME}.always_on_fraction:ALWAYS_ON_FRACTION",
-        "channels that are always positive, behind activations",
+        "channels that are always positive, after activations",
         "activation",
     ),
     "elimination_distance": StatisticEntry(

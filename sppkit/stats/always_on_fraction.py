@@ -17,7 +17,7 @@ def always_on_fraction(counts: PositiveCounts) -> Tensor:
     Behind ReLU such a unit is linear on all of the data: the twin of a dead one, which the mean shift makes as well.
 
     Args:
-        counts: Counts of C channels behind an activation.
+        counts: Counts of C channels after an activation.
 
     Returns:
         Shape ().

@@ -71,7 +71,7 @@ def _co_moments_of(x: Tensor) -> CoMoments:
 def channel_correlation(moments: CoMoments) -> Tensor:
     """Return the mean over pairs of channels of the absolute value of their correlation.
 
-    The independent-component layer is made to lower it: dropout of rate q behind batch normalization multiplies every
+    The independent-component layer is made to lower it: dropout of rate q after batch normalization multiplies every
     correlation by 1 - q (Chen et al. 2019, arXiv:1905.05928). Channels that have nothing to do with each
     other still show about √(2 / (π n)) over n independent positions.
 

@@ -18,7 +18,7 @@ def dead_fraction(counts: PositiveCounts) -> Tensor:
     is the elimination singularity of Qiao et al. 2019 (arXiv:1911.09738).
 
     Args:
-        counts: Counts of C channels behind an activation.
+        counts: Counts of C channels after an activation.
 
     Returns:
         Shape ().

@@ -32,7 +32,7 @@ class JunctionNorms:
 
     Attributes:
         writers: Norms of the weights that write the units.
-        readers: Norms of those that read them; of several inputs per unit (behind a flattened map) they are added.
+        readers: Norms of those that read them; of several inputs per unit (after a flattened map) they are added.
     """
 
     writers: tuple[WeightNorms, ...]

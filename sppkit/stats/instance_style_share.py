@@ -71,7 +71,7 @@ def instance_style_share(moments: InstanceMoments) -> Tensor:
     """Return the mean over channels of the variance between samples as a share of all variance.
 
     Var_n(m_nc) / v_c, with m_nc the mean of channel c of sample n over space and v_c the channel's variance. It is 0
-    behind instance normalization and for a single sample, and 1 on maps of a single position.
+    after instance normalization and for a single sample, and 1 on maps of a single position.
 
     Args:
         moments: Moments of C channels.

@@ -129,7 +129,7 @@ class TwoSlopes:
 
 
 def correlation(covariance: Floats, scale: Floats) -> Floats:
-    """Return covariance / scale, within [-1, 1] also behind rounding; 0 where there is no signal.
+    """Return covariance / scale, within [-1, 1] also after rounding; 0 where there is no signal.
 
     Args:
         covariance: Any shape.

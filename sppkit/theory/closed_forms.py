@@ -20,7 +20,7 @@ _POOL_TOLERANCE = 0.05
 # What one transition loses the next stage starts from: four stages of 2.5 % are 10 %.
 _SCALE_TOLERANCE = 0.025
 # A signal of finite width is itself off by up to a quarter. An activation that amplifies this has no closed form,
-# however few blocks the variance grows for: softshrink and tanhshrink reach 3 and 31279 behind nine blocks.
+# however few blocks the variance grows for: softshrink and tanhshrink reach 3 and 31279 after nine blocks.
 _SMALLEST_SCALE = 1.25
 
 
@@ -34,7 +34,7 @@ def residual_variance_behind_norm(activation: Activation, *, norm_first: bool, g
     Args:
         activation: f.
         norm_first: Whether the normalizer comes before the activation.
-        gain: Factor behind the activation.
+        gain: Factor after the activation.
         c: Weight variance times fan_in.
 
     Returns:
@@ -63,7 +63,7 @@ def residual_variance_normalizer_free(
 
     Args:
         activation: f.
-        gain: Factor behind the activation.
+        gain: Factor after the activation.
         c: Squared sum of a filter's weights, those of the stem included.
         largest_variance: The largest v of the network.
         pooled: Whether a 3x3 max-pool precedes the first block.

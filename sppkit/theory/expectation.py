@@ -37,9 +37,9 @@ def expected_residual_variance(
         norm_first: Whether it comes before the activation.
         scaled: Whether the network scales its signal as NF-ResNets do.
         weights: Name of the weight parametrization.
-        gain: Factor behind every activation.
+        gain: Factor after every activation.
         c: Weight variance times fan_in.
-        se_factor: Factor behind the squeeze-and-excite gate, or None without one.
+        se_factor: Factor after the squeeze-and-excite gate, or None without one.
         largest_variance: The largest variance that a block of a scaled network expects at its input.
         pooled: Whether a 3x3 max-pool precedes the first block.
         whole_branch: Whether the skip connection adds all of alpha times the branch, as the expected variance supposes:

@@ -130,7 +130,7 @@ class Smooth:
 
 
 def _sum_series(coefficients: Floats, second: Floats, rho: Floats, ends: Ends) -> Floats:
-    rest = np.maximum(0.0, second - np.cumsum(coefficients**2, axis=0))  # behind each term
+    rest = np.maximum(0.0, second - np.cumsum(coefficients**2, axis=0))  # after each term
     reach = float(np.max(np.abs(rho), initial=0.0))
     errors = rest.max(axis=(1, 2)) * reach ** np.arange(1, ORDER + 1)
     enough = np.flatnonzero(errors <= _NEGLIGIBLE * float(second.max(initial=0.0)))

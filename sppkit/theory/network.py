@@ -30,11 +30,11 @@ class Block:
     """One pre-activation block.
 
     Attributes:
-        channels: Before, between and behind the convolutions.
+        channels: Before, between and after the convolutions.
         kernels: Sizes of the convolutions.
         stride: On the first 3x3 convolution and the shortcut.
         projects: Whether the shortcut is a convolution, of the prepared input.
-        scales: Factor behind each activation.
+        scales: Factor after each activation.
         branch_gain: What the branch is multiplied by before it is added.
         keep: Share of the samples whose branch is kept.
     """
@@ -66,7 +66,7 @@ class Network:
         weights: Weight parametrization.
         c: Weight variance times fan_in.
         circular: Whether convolutions go on at the other end of the map.
-        gate: Factor behind the squeeze-and-excite gate, or None without one.
+        gate: Factor after the squeeze-and-excite gate, or None without one.
     """
 
     blocks: Sequence[Block]
@@ -159,7 +159,7 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
 
 
 def _expect_stem(pooled: Signal, stem: Signal, batch: Batch) -> Expected:
-    """Return what is expected behind the max-pool.
+    """Return what is expected after the max-pool.
 
     A channel's mean is nearly the same for all, and scales with its filter as its variance does: both drift as the
     variance of the convolution before the pool.

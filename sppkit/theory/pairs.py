@@ -54,7 +54,7 @@ class Pairs(NamedTuple):
     Attributes:
         ends: Of each.
         where: Which of them two positions are, of shape (n + 1, n + 1): the last index is a position outside the map,
-            whose pairs are one more behind all others.
+            whose pairs are one more after all others.
         rows: Which of them each position makes with all, of shape (positions that are told apart, n).
         alike: Which of these rows is every position's, of shape (n,).
     """

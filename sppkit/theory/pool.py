@@ -1,6 +1,6 @@
 """The stem's 3x3 max-pool: the largest of up to nine independent normal numbers, which is not normal itself.
 
-White noise behind a convolution with random filters is white, so that the candidates are independent; beside a border
+White noise after a convolution with random filters is white, so that the candidates are independent; beside a border
 some have fewer taps and so a smaller variance. M is the largest, F its distribution function, the product of the
 candidates'. Two windows that overlap share candidates, and are taken to be independent: see docs/theory.md.
 """
@@ -38,7 +38,7 @@ def max_pool(signal: Signal, function: Callable[[Floats], Floats]) -> Signal:
         function: What follows the pool, elementwise.
 
     Returns:
-        The signal behind the function.
+        The signal after the function.
     """
     # The pool pads with -inf wherever the convolutions wrap around.
     plain = [replace(axis, circular=False) for axis in (signal.grid.rows, signal.grid.columns)]

@@ -100,7 +100,7 @@ UNCHANGED = Response(1.0, 0.0, 1.0, 1.0, 0.0, 3.0, 3.0)
 
 
 def behind_convolution(scatter: Scatter, response: Response, *, fan_in: int, taps: int, excess: float) -> Scatter:
-    """Return the scatter behind a convolution.
+    """Return the scatter after a convolution.
 
     The sum over N = fan_in inputs estimates their covariances with a relative variance of 1/N and their mean square
     with one of (kurtosis - 1)/N. What there was before goes through the activation, and is averaged over taps that

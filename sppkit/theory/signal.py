@@ -29,12 +29,12 @@ class Signal:
     Attributes:
         grid: The map.
         second: E x², of shape (rows, columns).
-        mean: E x, of the same shape; 0 behind a convolution, whose filters have either sign.
+        mean: E x, of the same shape; 0 after a convolution, whose filters have either sign.
         pairs: E x x' of two positions, each of the grid's distinct pairs: ``other`` of two samples of one batch;
             ``same`` of one sample at two places, and ``batch`` of samples of two batches, where these differ from
             ``other``.
         scatter: How far it is from the limit of many channels.
-        response: What the last activation did, for the convolution behind it.
+        response: What the last activation did, for the convolution after it.
         mean_spread: Variance of the mean over channels from sample to sample, of shape (rows, columns); None for 0.
     """
 

@@ -22,7 +22,7 @@ def widen(signal: Signal, batch: Batch, channels: int, *, centred_inputs: int | 
     2 mean (E x x')² / (mean E x²)². In a network of finite width E x x' is itself off by the noise, so that even
     independent positions do not count for more than 1/noise. The mean over C channels divides it by C.
 
-    A channel's mean has an expected square that, behind centred filters, a sum over finitely many inputs estimates.
+    A channel's mean has an expected square that, after centred filters, a sum over finitely many inputs estimates.
 
     Args:
         signal: The convolution's output.

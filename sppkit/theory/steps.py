@@ -145,7 +145,7 @@ def activate(signal: Signal, activation: Activation, gain: float) -> Signal:
     Args:
         signal: The input.
         activation: phi.
-        gain: Factor behind it.
+        gain: Factor after it.
 
     Returns:
         The output.

@@ -141,7 +141,7 @@ class Activation:
 
     Attributes:
         function: f, elementwise.
-        scale: Factor behind it.
+        scale: Factor after it.
         kinks: Where f or f' jumps.
     """
 
@@ -254,7 +254,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Residual:
-    """``shortcut(x) + factor * drop(branch(x))``, both behind a common preparation.
+    """``shortcut(x) + factor * drop(branch(x))``, both after a common preparation.
 
     Attributes:
         name: What the block is called.
@@ -296,7 +296,7 @@ class Residual:
 
 
 class Place(NamedTuple):
-    """One row of a predicted table: the block, the moments at its output and, behind the stem, at its branch's end."""
+    """One row of a predicted table: the block, the moments at its output and, after the stem, at its branch's end."""
 
     name: str
     stage: int

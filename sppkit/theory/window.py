@@ -35,7 +35,7 @@ def positions_seen(grid: Grid, kernel: int, stride: int) -> tuple[Grid, Indices]
 # All blocks of a stage have one, its first block two more. Up to 2 MB each with a square input, else twice as much.
 @functools.lru_cache(maxsize=2)
 def _pairs_seen(grid: Grid, kernel: int, stride: int) -> ShortIndices:
-    """Return the pair under each tap, the same tap at both ends; a pair with a position outside comes behind all."""
+    """Return the pair under each tap, the same tap at both ends; a pair with a position outside comes after all."""
     output, seen = positions_seen(grid, kernel, stride)
     ends, where = output.pairs.ends, grid.pairs.where
     return np.stack([where[tap.take(ends.first), tap.take(ends.second)] for tap in seen])
@@ -56,7 +56,7 @@ def mean_over_taps(values: Floats, grid: Grid, kernel: int, stride: int) -> Floa
     if kernel == stride == 1:
         return values
     output, seen = positions_seen(grid, kernel, stride)
-    # Index -1 is the 0 behind all positions.
+    # Index -1 is the 0 after all positions.
     return np.asarray(np.append(values, 0.0).take(seen).mean(axis=0)).reshape(output.shape)
 
 

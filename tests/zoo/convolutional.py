@@ -67,7 +67,7 @@ class ResNetV1Basic(Zoo):
 
 @zoo
 class ResNetV1WithoutPool(Zoo):
-    """A projected first block right behind a convolution, BatchNorm and ReLU that are not its own."""
+    """A projected first block right after a convolution, BatchNorm and ReLU that are not its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -327,7 +327,7 @@ class DropPath(nn.Module):
 
 @zoo
 class SqueezeExciteBeforeJoin(Wide):
-    """Residual variance is read behind squeeze-and-excite."""
+    """Residual variance is read after squeeze-and-excite."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -112,7 +112,7 @@ class Torch(Zoo):
 
 @zoo
 class TorchPostNorm(Torch):
-    """torch's own encoder layer, normalized behind the join."""
+    """torch's own encoder layer, normalized after the join."""
 
     def rows(self, x: Tensor) -> list[Row]:
         rows: list[Row] = [("input", None, x, 2)]
@@ -235,7 +235,7 @@ def rotate(x: Tensor) -> Tensor:
 class LanguageModel(Zoo):
     """Integers in, keywords, a mask that is added to the scores, rotated positions, a GELU by hand, a dataclass out.
 
-    Its norm behind the branch multiplies by a weight, which is no scale of the branch.
+    Its norm after the branch multiplies by a weight, which is no scale of the branch.
     """
 
     example = staticmethod(lambda: {"input_ids": words(), "attention_mask": torch.ones(3, 5)})

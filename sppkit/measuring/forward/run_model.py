@@ -90,7 +90,7 @@ def set_mode(model: nn.Module, mode: Mode | None) -> None:
 
 def reached(site: Site | None) -> str:
     """Say how far a forward pass came."""
-    return f"behind {site.name}" if site is not None else "before the first block"
+    return f"after {site.name}" if site is not None else "before the first block"
 
 
 def explain_failure(error: Exception, where: str) -> SppkitError:

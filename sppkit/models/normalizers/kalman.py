@@ -41,7 +41,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
     Attributes:
         p: Weight of the prediction.
         sub_batch: Samples that share statistics; 0 for the whole batch. The first sub-batch's move the running ones.
-        propagate: What the layer behind is told to expect. ``normalized``: N(offset, scale²), which is what this layer
+        propagate: What the layer after is told to expect. ``normalized``: N(offset, scale²), which is what this layer
             puts out. ``reference``, as released: the fused moments before normalization.
         prediction: How it predicts. ``expected``: by the expectation over all maps with these moments. ``sampled``, as
             released: by one random map.
@@ -85,7 +85,7 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         return Moments(mean, variance)
 
     def passed_on(self, fused: Moments) -> Moments:
-        """Return what the layer behind is told about this one's output."""
+        """Return what the layer after is told about this one's output."""
         if self.propagate == "reference":
             return fused
         mean, variance = self.bias.to(fused.mean), self.weight.to(fused.mean).square()
