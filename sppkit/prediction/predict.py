@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sppkit.models.activations import Activation as TorchActivation
     from sppkit.models.spec import ModelSpec
     from sppkit.theory.activation import Activation
-    from sppkit.theory.grid import Floats
+    from sppkit.theory.arrays import Floats
     from sppkit.theory.network import Expected
 
 # Batch normalization's epsilon, as in models.normalizers.batch.

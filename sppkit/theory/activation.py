@@ -14,7 +14,7 @@ import numpy as np
 from sppkit.theory.pairs import NO_PAIRS
 
 if TYPE_CHECKING:
-    from sppkit.theory.grid import Floats
+    from sppkit.theory.arrays import Floats
     from sppkit.theory.pairs import Ends
 
 

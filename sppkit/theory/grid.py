@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sppkit.theory.pairs import distinct_pairs
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from sppkit.theory.arrays import Floats, Indices
     from sppkit.theory.pairs import Pairs
-
-    Floats: TypeAlias = NDArray[np.float64]
-    Indices: TypeAlias = NDArray[np.intp]
-    ShortIndices: TypeAlias = NDArray[np.int32]
 
 # Rows from the border that are told apart; docs/theory.md has the error against all of them.
 REACH = 10

@@ -19,7 +19,7 @@ from sppkit.theory.pairs import NO_PAIRS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sppkit.theory.grid import Floats
+    from sppkit.theory.arrays import Floats
     from sppkit.theory.pairs import Ends
 
 # Terms of the series that are summed; the rest is put into one more term, see _Rest.

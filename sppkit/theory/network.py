@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sppkit.theory.activation import Activation
-    from sppkit.theory.grid import Floats
+    from sppkit.theory.arrays import Floats
     from sppkit.theory.signal import Batch, Signal
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from sppkit.theory.grid import Floats, Indices, ShortIndices
+    from sppkit.theory.arrays import Floats, Indices, ShortIndices
 
 
 class Ends(NamedTuple):

@@ -20,7 +20,7 @@ from sppkit.theory.window import positions_seen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sppkit.theory.grid import Floats
+    from sppkit.theory.arrays import Floats
 
 _KERNEL, _STRIDE = 3, 2
 # Relative step of the second difference in the variance.

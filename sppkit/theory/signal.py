@@ -16,7 +16,8 @@ from sppkit.theory.scatter import UNCHANGED, Response, Scatter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sppkit.theory.grid import Floats, Grid
+    from sppkit.theory.arrays import Floats
+    from sppkit.theory.grid import Grid
 
 # The pairs of positions that are told apart, beside a position with itself.
 SAME, OTHER, BATCH = "same", "other", "batch"

@@ -31,7 +31,8 @@ from sppkit.theory.window import mean_over_pairs_of_taps, mean_over_taps, positi
 
 if TYPE_CHECKING:
     from sppkit.theory.activation import Activation, Moments
-    from sppkit.theory.grid import Axis, Floats
+    from sppkit.theory.arrays import Floats
+    from sppkit.theory.grid import Axis
     from sppkit.theory.signal import Batch
 
 

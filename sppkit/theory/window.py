@@ -10,7 +10,7 @@ import numpy as np
 from sppkit.theory.grid import Grid
 
 if TYPE_CHECKING:
-    from sppkit.theory.grid import Floats, Indices, ShortIndices
+    from sppkit.theory.arrays import Floats, Indices, ShortIndices
 
 
 # All blocks of a stage have two, a 1x1 and a 3x3 kernel; its first block has two more, with a stride.
