@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sppkit.joins.judge import IDENTITY
-from sppkit.sites import Site
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from sppkit.joins.graph import Key, Node
+    from sppkit.joins.graph import Key
 
 Kind = Literal["addition", "concatenation", "module"]
 
@@ -151,119 +145,6 @@ class Findings:
         if self.concatenations == 0:
             return joins
         return f"{joins} {_counted(self.concatenations, 'concatenation')} that append features are not counted."
-
-
-@dataclass
-class Candidate:
-    """A sum or concatenation that was met in a forward pass, judged.
-
-    Attributes:
-        output: What it makes.
-        kind: Addition or concatenation.
-        ordinal: Number of the sum in its module's call, from 1.
-        reason: Why it is a join, or why not.
-        accepted: Whether it is one.
-        identity: Whether the skip carries the block's input, or a part of it, as it is.
-        projected: Whether it carries a linear function of it.
-        partial: Whether it carries a part of it.
-        origin: The nearest common origin of both sides.
-        input: What the block starts from.
-        skip: The operand that is the skip.
-        branch: The branch before its scale.
-        scaled: The operand that is the branch.
-        root: The skip without its scales.
-        branch_axis: Axis of the branch's channels.
-    """
-
-    output: Node
-    kind: Kind
-    ordinal: int
-    reason: str = ""
-    accepted: bool = False
-    identity: bool = False
-    projected: bool = False
-    partial: bool = False
-    origin: Node | None = None
-    input: Node | None = None
-    skip: Node | None = None
-    branch: Node | None = None
-    scaled: Node | None = None
-    root: Node | None = None
-    branch_axis: int | None = None
-
-
-@dataclass
-class Plan:
-    """The sites of what was found, and what is made at each.
-
-    Attributes:
-        sites: In the order of the table.
-        keys: Where each site's signal is made.
-        at: The sites of every place.
-        identities: Blocks whose skip is the value of the row before, from which alone their branch is computed.
-    """
-
-    sites: list[Site] = field(default_factory=list)
-    keys: dict[Site, Key] = field(default_factory=dict)
-    at: dict[Key, list[Site]] = field(default_factory=dict)
-    identities: set[int] = field(default_factory=set)
-
-    def add(self, site: Site, value: Value) -> None:
-        """Add a site."""
-        self.sites.append(site)
-        self.keys[site] = value.key
-        self.at.setdefault(value.key, []).append(site)
-
-
-def plan_sites(findings: Findings) -> Plan:
-    """Turn what was found into the sites that the rows of a table are made of.
-
-    Row 0 is the input of the first block; a new stage begins where the output's channels or resolution change. A model
-    without joins has one row per leaf module and no stages.
-    """
-    plan = Plan()
-    if findings.kind == "module":
-        for block, leaf in enumerate(findings.joins):
-            plan.add(_site(block, None, leaf.name, "block_output", leaf.output), leaf.output)
-        return plan
-    first = findings.joins[0].input or findings.joins[0].skip
-    if first is not None:
-        name = "input" if first.key.call == 0 else "stem"
-        plan.add(_site(0, 0, name, "block_output", first), first)
-    for block, (stage, join) in enumerate(_iter_stages(findings.joins), 1):
-        if join.branch is not None:
-            plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch)
-        plan.add(_site(block, stage, join.name, "block_output", join.output), join.output)
-        if join.reason == IDENTITY and join.skip is not None and first is not None and join.skip.key == first.key:
-            plan.identities.add(block)
-        first = join.output
-    return plan
-
-
-def _site(
-    block: int, stage: int | None, name: str, role: Literal["block_output", "residual_branch"], value: Value
-) -> Site:
-    return Site(block, stage, name, role, value.key.path, value.channel_axis)
-
-
-def _iter_stages(joins: Sequence[Join]) -> Iterator[tuple[int, Join]]:
-    stage, last = 0, None
-    for join in joins:
-        size = _size(join)
-        stage += size != last
-        last = size
-        yield stage, join
-
-
-def _size(join: Join) -> tuple[int, int]:
-    """Return the channels and the positions of a block's output.
-
-    Positions, not height and width: blocks may go from (N, H, W, C) to (N, H W, C) and back. Of a concatenation only
-    the positions count, because every block adds channels.
-    """
-    shape, axis = join.output.shape, join.output.axis
-    positions = prod(size for index, size in enumerate(shape) if index not in {0, axis})
-    return shape[axis] if join.kind == "addition" else 0, positions
 
 
 def _counted(count: int, noun: str) -> str:

@@ -9,8 +9,8 @@ from sppkit.joins.graph import descends, nearest_common, way_between
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from sppkit.joins.candidate import Candidate
     from sppkit.joins.graph import Node, Way
-    from sppkit.joins.joins import Candidate
 
 # What a norm that is written by hand divides by.
 _ROOTS = frozenset({"rsqrt", "sqrt", "reciprocal", "linalg_vector_norm", "std"})

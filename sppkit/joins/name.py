@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sppkit.joins.joins import Findings, Join, Rejected, Value
 
 if TYPE_CHECKING:
+    from sppkit.joins.candidate import Candidate
     from sppkit.joins.graph import Frame, Node
-    from sppkit.joins.joins import Candidate
     from sppkit.joins.observe import Observer
 
 

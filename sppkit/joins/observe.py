@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.joins.aliases import Memory, check_observable, is_whole
+from sppkit.joins.candidate import Candidate
 from sppkit.joins.channel_axis import channel_axis
 from sppkit.joins.graph import Frame, Key, Node, way_between
-from sppkit.joins.joins import Candidate
 from sppkit.joins.judge import (
     COMPLEX,
     DIFFERENCE,

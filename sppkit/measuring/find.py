@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from sppkit.errors import MeasurementError, UsageError
-from sppkit.joins.joins import Findings, Plan, plan_sites
+from sppkit.joins.joins import Findings
 from sppkit.joins.name import tell
 from sppkit.joins.observable import check_observable
 from sppkit.joins.observe import Observer
 from sppkit.joins.operands import iter_tensors
+from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
