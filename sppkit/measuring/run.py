@@ -57,7 +57,7 @@ class _Measured(NamedTuple):
     inputs: Inputs
     # What was found in a network that does not declare its blocks, in a sentence.
     found: str | None
-    # File and line of the user's class behind each row.
+    # File and line of the user's class behind each row; of the last seed's network.
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
@@ -156,7 +156,10 @@ def _measure(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     found = None if probe.findings is None else probe.findings.summary
-    return _Measured(table, inputs, found, locate_blocks(model, table["name"], own=True), weights, _reason(probe))
+    # The record holds the last seed's; reading a file of source takes as long as measuring a small network.
+    is_last = seed == _seeds(config)[-1]
+    sources = locate_blocks(model, table["name"], own=True) if is_last else {}
+    return _Measured(table, inputs, found, sources, weights, _reason(probe))
 
 
 def _reason(probe: Probe) -> str | None:
