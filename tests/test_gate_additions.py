@@ -96,3 +96,50 @@ def test_one_skip_among_several_that_is_missing_is_among_the_causes(tmp_path: Pa
     verdict = held(base[base["block"] != 2], base, tmp_path)
     assert verdict.first is not None
     assert "its skip is missing" in verdict.first.cause
+
+
+class Projecting(nn.Module):
+    """Blocks whose small branches are added to a skip, which the middle one projects."""
+
+    def __init__(self, factor: float, gain: float) -> None:
+        super().__init__()
+        self.stem = nn.Linear(WIDTH, WIDTH)
+        self.layers = nn.ModuleList([
+            nn.Linear(WIDTH if k < 3 else 2 * WIDTH, WIDTH if k < 2 else 2 * WIDTH) for k in range(5)
+        ])
+        self.shortcut = nn.Linear(WIDTH, 2 * WIDTH)
+        self.head = nn.Linear(2 * WIDTH, 5)
+        self.factor = factor
+        for layer in self.layers:
+            layer.weight.data.mul_(1.5)
+        self.layers[2].weight.data.mul_(gain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for index, layer in enumerate(self.layers):
+            branch = layer(torch.relu(x))
+            skip = self.shortcut(x) if index == 2 else x
+            x = skip + (self.factor if index == 2 else 0.3) * branch
+        return self.head(x)
+
+
+def projecting(factor: float = 0.3, gain: float = 1.0) -> pd.DataFrame:
+    tables = []
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        model = Projecting(factor, gain)
+        torch.manual_seed(seed)
+        tables.append(sppkit.measure(model, torch.randn(16, WIDTH), seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_the_addition_of_a_block_that_projects_its_skip_is_held_against_what_came_before(tmp_path: Path) -> None:
+    base = projecting()
+    verdict = held(projecting(factor=0.6), base, tmp_path)
+    assert {(finding.block, finding.statistic) for finding in verdict.errors if finding.block == 3} >= {
+        (3, "addition_gain")
+    }, verdict
+    # A branch of another variance, added as before, is no other addition.
+    more = held(projecting(gain=1.5), base, tmp_path)
+    assert "addition_gain" not in {finding.statistic for finding in more.findings if finding.block == 3}
+    assert held(base, base, tmp_path).passed

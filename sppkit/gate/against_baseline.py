@@ -116,13 +116,11 @@ def _without_additions(base: Curves, added: NDArray[np.int64]) -> Finding:
 
 def _vanished(base: Curves, place: int) -> Finding:
     name = base.names[place]
-    skip = "its skip is missing, " if np.isfinite(base.values("residual_variance")[:, place]).any() else ""
-    return _missing(
-        base,
-        place,
-        f"{name} is in the baseline and not in this run: it was removed, {skip}renamed together with its neighbours, "
-        "or has another width",
-    )
+    ways = ["it was removed", "renamed together with its neighbours", "has another width"]
+    if np.isfinite(base.values("residual_variance")[:, place]).any():
+        ways.append("its skip is missing")
+    told = f"{', '.join(ways[:-1])}, or {ways[-1]}"
+    return _missing(base, place, f"{name} is in the baseline and not in this run: {told}")
 
 
 def _missing(base: Curves, place: int, cause: str) -> Finding:
