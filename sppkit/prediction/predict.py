@@ -16,6 +16,7 @@ from sppkit.models.spec import build_spec
 from sppkit.record.table import STATISTIC_COLUMNS, build_table
 from sppkit.registry import activation_facts, normalizer_facts, weight_facts
 from sppkit.theory.activation import TwoSlopes
+from sppkit.theory.backward import expected_gradients
 from sppkit.theory.expectation import expected_residual_variance
 from sppkit.theory.hermite import Smooth
 from sppkit.theory.network import Block, Network, iter_expected
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
     from sppkit.theory.activation import Activation
     from sppkit.theory.arrays import Floats
+    from sppkit.theory.curve import Curve
     from sppkit.theory.network import Expected
 
 # Batch normalization's epsilon, as in models.normalizers.batch.
 _EPSILON = 1e-5
 # Columns of each statistic's prediction, and of its standard deviation from seed to seed.
-_PREDICTED = {name: (f"predicted_{name}", f"predicted_{name}_spread") for name in STATISTIC_COLUMNS}
+GRADIENT = "gradient_second_moment"
+_PREDICTED = {
+    name: (f"predicted_{name}", f"predicted_{name}_spread") for name in (*STATISTIC_COLUMNS, GRADIENT)
+}  # fmt: skip
 
 
 class Setting(NamedTuple):
@@ -262,20 +267,22 @@ def _iter_rows(spec: ModelSpec, setting: Setting) -> Iterator[dict[str, object]]
     batch = Batch(setting.samples, setting.batches)
     # A signal that leaves the floats has no prediction from there on.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for block, expected in enumerate(iter_expected(network, setting.height, setting.width, batch)):
-            yield {
-                "block": block,
-                "stage": stages[block - 1] if block else 0,
-                "name": f"blocks.{block - 1}" if block else "stem",
-                "channels": channels[block],
-                "height": expected.height,
-                "width": expected.width,
-                **_cells(expected),
-            }
+        rows = list(iter_expected(network, setting.height, setting.width, batch))
+        gradients = expected_gradients([row.passage for row in rows[1:]], batch)
+    for block, (expected, gradient) in enumerate(zip(rows, gradients, strict=True)):
+        yield {
+            "block": block,
+            "stage": stages[block - 1] if block else 0,
+            "name": f"blocks.{block - 1}" if block else "stem",
+            "channels": channels[block],
+            "height": expected.height,
+            "width": expected.width,
+            **_cells(expected, gradient),
+        }
 
 
-def _cells(expected: Expected) -> dict[str, float | None]:
-    curves = dict(zip(STATISTIC_COLUMNS, expected[:3], strict=True))
+def _cells(expected: Expected, gradient: Curve) -> dict[str, float | None]:
+    curves = dict(zip(STATISTIC_COLUMNS, expected[:3], strict=True)) | {GRADIENT: gradient}
     return {
         column: value if math.isfinite(value) else None
         for name, curve in curves.items()

@@ -99,6 +99,26 @@ class Axis:
             return Taps(output, self.classes(seen % self.size))
         return Taps(output, self.classes(np.where((seen >= 0) & (seen < self.size), seen, -1)))
 
+    def readers(self, kernel: int, stride: int) -> Floats:
+        """Return how often the positions of a kernel's output read those of this axis.
+
+        Args:
+            kernel: Number of taps.
+            stride: Of the kernel.
+
+        Returns:
+            For a position of each class here, in the mean over the class, the number of taps on it from each class of
+            the output; of shape (classes here, classes of the output).
+        """
+        output = Axis((self.size - 1) // stride + 1, self.circular, self.reach)
+        reader = np.broadcast_to(np.arange(output.size), (kernel, output.size))
+        seen = reader * stride + np.arange(kernel)[:, None] - kernel // 2
+        inside = np.full(seen.shape, True) if self.circular else (seen >= 0) & (seen < self.size)
+        read, reading = self.classes(seen[inside] % self.size), output.classes(reader[inside])
+        taps = np.zeros((len(self.positions), len(output.positions)))
+        np.add.at(taps, (read, reading), 1.0)
+        return taps / self.counts[:, None]
+
 
 @dataclass(frozen=True)
 class Grid:
