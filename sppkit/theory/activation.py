@@ -52,10 +52,14 @@ class Slopes(NamedTuple):
     Attributes:
         second: E phi'².
         linear: E phi'² u/s: how the share of a gradient that passes follows a channel's mean.
+        with_first: E phi'² phi.
+        with_second: E phi'² phi².
     """
 
     second: Floats
     linear: Floats
+    with_first: Floats
+    with_second: Floats
 
 
 class Activation(Protocol):
@@ -130,8 +134,13 @@ class TwoSlopes:
             Moments.
         """
         half = 1 / math.sqrt(2 * math.pi)  # E z of the positive ones
-        r, t = self.right**2, self.left**2
-        return Slopes(np.full_like(variance, (r + t) / 2), np.full_like(variance, (r - t) * half))
+        r, t = self.right, self.left
+        return Slopes(
+            second=np.full_like(variance, (r**2 + t**2) / 2),
+            linear=np.full_like(variance, (r**2 - t**2) * half),
+            with_first=(r**3 - t**3) * half * np.sqrt(variance),
+            with_second=(r**4 + t**4) / 2 * variance,
+        )
 
     def transform(
         self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.theory.curve import LOST, Curve
-from sppkit.theory.window import sum_over_readers
+from sppkit.theory.window import overlap_of_taps, sum_over_readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,7 +151,8 @@ def _convolved(gradient: Gradient, convolution: Convolution, samples: int) -> Gr
     taps = max(1.0, (kernel / stride) ** 2)
     noise = 1 / (out * taps) + gradient.noise / taps
     own = 2 * (1 / (samples * convolution.grid.size) + noise) / into
-    common = gradient.common if stride == 1 else _WHITE
+    overlap = overlap_of_taps(convolution.grid, kernel) if stride == 1 else 0.0
+    common = _WHITE - (_WHITE - gradient.common) * overlap
     return Gradient(convolution.grid, second, common, noise, gradient.drift + own)
 
 
@@ -159,7 +160,9 @@ def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
     """Return the gradient before an activation and its normalization."""
     norm = preparation.normalization
     if norm is not None and not norm.first:
-        gradient = _normalized(gradient, norm)
+        # What is projected out is seen where the activation passes a gradient on.
+        gradient = _normalized(gradient, norm, preparation.steep)
+        gradient = replace(gradient, second=max(0.0, 1 - preparation.tied) * gradient.second)
     # ReLU lets half of the squares pass, and a quarter of the products of two values.
     common = (gradient.common + _WHITE) / 2
     drift = gradient.drift + preparation.drift
@@ -169,7 +172,7 @@ def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
     return _normalized(gradient, norm) if norm is not None and norm.first else gradient
 
 
-def _normalized(gradient: Gradient, norm: Normalization) -> Gradient:
+def _normalized(gradient: Gradient, norm: Normalization, along: float = 1.0) -> Gradient:
     """Divide by a channel's deviation, and take out what the channel's mean and variance take out of a change."""
-    kept = max(0.0, 1 - (gradient.common + _WHITE) / norm.values)
+    kept = max(0.0, 1 - (gradient.common + along) / norm.values)
     return replace(gradient, second=norm.inverse * kept * gradient.second, common=0.0, falls=norm.follows)

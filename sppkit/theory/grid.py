@@ -119,6 +119,20 @@ class Axis:
         np.add.at(taps, (read, reading), 1.0)
         return taps / self.counts[:, None]
 
+    def overlap(self, kernel: int) -> float:
+        """Return how many taps of a kernel two outputs have in common that are inside the map, over those of one.
+
+        Args:
+            kernel: Number of taps.
+
+        Returns:
+            The share, in the mean over both outputs; 1 on a circular axis.
+        """
+        if self.circular:
+            return 1.0
+        reached = np.maximum(0, self.size - np.abs(np.arange(kernel) - kernel // 2)) / self.size
+        return float(np.sum(reached**2) / np.sum(reached))
+
 
 @dataclass(frozen=True)
 class Grid:

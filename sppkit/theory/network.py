@@ -270,7 +270,7 @@ def _prepare(
     if network.normalizes and not network.norm_first:
         norm = note(_divisor(network, signal, batch), response=signal.response)
         signal = normalize(signal, batch, network.epsilon)
-    return signal, note_preparation(given, network.activation, scale, channels, norm)
+    return signal, note_preparation(given, network.activation, scale, channels, Batch(batch.samples), norm)
 
 
 def _divisor(network: Network, signal: Signal, batch: Batch) -> float:

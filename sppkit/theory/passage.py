@@ -80,11 +80,16 @@ class Preparation:
         slope: gain² E phi'² of each position.
         drift: Relative variance, from seed to seed, of the share of a gradient that passes.
         normalization: None without one.
+        steep: E phi'² (phi - E phi)² over E phi'² Var phi: how much farther from their mean those values of phi are
+            that pass a gradient on.
+        tied: Relative covariance, over channels, of the share of a gradient that passes and the variance of phi.
     """
 
     slope: Floats
     drift: float
     normalization: Normalization | None
+    steep: float = 1.0
+    tied: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ def note_preparation(
     activation: Activation,
     scale: float,
     channels: int,
+    batch: Batch,
     normalization: Normalization | None,
 ) -> Preparation:
     """Note an activation of a nearly normal signal, and the normalization beside it.
@@ -162,19 +168,30 @@ def note_preparation(
         activation: phi.
         scale: Factor behind it.
         channels: C.
+        batch: What normalization statistics are taken over.
         normalization: None without one.
 
     Returns:
         The note.
     """
-    slopes = activation.slopes(signal.second)
-    passed = mean_over_positions(signal, slopes.second)
+    slopes, average = activation.slopes(signal.second), signal.grid.mean
+    slope, passed = scale**2 * slopes.second, average(slopes.second)
     if not passed > 0:
-        return Preparation(scale**2 * slopes.second, 0.0, normalization)
-    lean = mean_over_positions(signal, slopes.linear) / passed
-    squared_mean, variance = squared_mean_and_variance(signal, Batch(1))
+        return Preparation(slope, 0.0, normalization)
+    lean = average(slopes.linear) / passed
+    squared_mean, variance = squared_mean_and_variance(signal, batch)
     correlation = squared_mean / (squared_mean + variance) if squared_mean > 0 else 0.0
-    return Preparation(scale**2 * slopes.second, lean**2 * math.asin(correlation) / channels, normalization)
+    drift = lean**2 * math.asin(correlation) / channels
+    if normalization is None or normalization.first:
+        return Preparation(slope, drift, normalization)
+    at, _ = activation.transform(signal.second, {})
+    power = average(at.second - at.mean**2)
+    if not power > 0:
+        return Preparation(slope, drift, normalization)
+    apart = average(slopes.with_second - 2 * at.mean * slopes.with_first + at.mean**2 * slopes.second)
+    tilt = average(at.squared_linear - 2 * at.mean * at.linear) / power
+    steep, one = apart / (passed * power), 1 / normalization.values
+    return Preparation(slope, drift, normalization, steep, (steep - 1) * one + lean * tilt * (correlation - one))
 
 
 def note_gate(signal: Signal, factor: float) -> Gate:

@@ -105,3 +105,16 @@ def sum_over_readers(values: Floats, grid: Grid, kernel: int, stride: int) -> Fl
         return values
     rows, columns = _readers(grid, kernel, stride)
     return np.asarray(np.einsum("ir,rs,js->ij", rows, values, columns, optimize=True))
+
+
+def overlap_of_taps(grid: Grid, kernel: int) -> float:
+    """Return how many taps of a kernel two outputs have in common that are inside the map, over those of one.
+
+    Args:
+        grid: The map.
+        kernel: Size of the kernel.
+
+    Returns:
+        The share, in the mean over both outputs.
+    """
+    return grid.rows.overlap(kernel) * grid.columns.overlap(kernel)
