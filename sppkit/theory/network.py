@@ -22,16 +22,18 @@ from sppkit.theory.passage import (
     note_preparation,
 )
 from sppkit.theory.pool import max_pool
+from sppkit.theory.scatter import UNCHANGED
 from sppkit.theory.signal import Batch, mean_over_positions, squared_mean_and_variance
 from sppkit.theory.spread import add, carry, widen
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
 from sppkit.theory.window import positions_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sppkit.theory.activation import Activation
     from sppkit.theory.arrays import Floats
+    from sppkit.theory.scatter import Response
     from sppkit.theory.signal import Signal
 
 
@@ -292,7 +294,7 @@ def _prepare_pooled(
     def slope(x: Floats) -> Floats:
         return block.scales[0] * network.activation.derivative((x - shift) * scale)
 
-    signal = max_pool(stem, function)
+    signal = replace(max_pool(stem, function), response=_respond_to_pool(stem, function))
     if network.normalizes and not network.norm_first:
         scale = 1 / np.sqrt(squared_mean_and_variance(signal, batch)[1] + network.epsilon)
         signal = normalize(signal, batch, network.epsilon)
@@ -301,3 +303,14 @@ def _prepare_pooled(
         scatter, values = stem.scatter.drift * block.channels[0], batch.samples * pooled.grid.size
         norm = Normalization.of(scale**-2, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
     return signal, Preparation(max_pool(stem, slope).second, 0.0, norm)
+
+
+def _respond_to_pool(stem: Signal, function: Callable[[Floats], Floats]) -> Response:
+    """Describe what follows the max-pool: the convolution behind it asks for the tails."""  # noqa: DOC201
+    powers = [max_pool(stem, lambda x, power=power: function(x) ** power) for power in (1, 3)]
+    average = powers[0].grid.mean
+    m, third = (average(power.mean) for power in powers)
+    second, fourth = average(powers[0].second), average(max_pool(stem, lambda x: function(x) ** 2).second)
+    central = fourth - 4 * m * third + 6 * m * m * second - 3 * m**4
+    return replace(UNCHANGED, second=second, square=m * m, linear=second - m * m, second_slope=second,
+                   square_slope=m * m, fourth=fourth, central_fourth=central)  # fmt: skip
