@@ -147,7 +147,8 @@ def test_no_map_is_taken_for_another() -> None:
 
     def curves(height: int, width: int, padding: str, reach: int) -> Iterator[Expected]:
         spec = build_spec("bn-relu-conv", {"stages": (2, 2), "width": 0.5, "padding": padding, "stem": "no-pool"})
-        return iter_expected(describe_network(spec, normalizes=True), height, width, Batch(8), reach=reach)
+        found = iter_expected(describe_network(spec, normalizes=True), height, width, Batch(8), reach=reach)
+        return (expected._replace(passage=None) for expected in found)
 
     alone = [tuple(curves(*each)) for each in maps]
     backwards = [tuple(curves(*each)) for each in maps[::-1]][::-1]

@@ -19,7 +19,8 @@ from sppkit.theory.window import overlap_of_taps, sum_over_readers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sppkit.theory.grid import Floats, Grid
+    from sppkit.theory.arrays import Floats
+    from sppkit.theory.grid import Grid
     from sppkit.theory.passage import Convolution, Normalization, Passage, Preparation
     from sppkit.theory.signal import Batch
 
@@ -123,7 +124,7 @@ def _through_block(passage: Passage, gradient: Gradient, samples: int) -> tuple[
 
 
 def _add(one: Gradient, other: Gradient, channels: int, samples: int) -> Gradient:
-    """Add what comes back two ways, which have filters of their own."""
+    """Add what comes back two ways, which have filters of their own."""  # noqa: DOC201
     total = one.mean + other.mean
     share = one.mean / total if total > 0 else 0.0
     crossed = 4 * share * (1 - share) * (1 / (samples * one.grid.size) + (one.noise + other.noise) / 2) / channels
@@ -173,6 +174,6 @@ def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
 
 
 def _normalized(gradient: Gradient, norm: Normalization, along: float = 1.0) -> Gradient:
-    """Divide by a channel's deviation, and take out what the channel's mean and variance take out of a change."""
+    """Divide by a channel's deviation; take out what its mean and variance take out of a change of it."""  # noqa: DOC201
     kept = max(0.0, 1 - (gradient.common + along) / norm.values)
     return replace(gradient, second=norm.inverse * kept * gradient.second, common=0.0, falls=norm.follows)

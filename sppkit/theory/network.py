@@ -217,11 +217,10 @@ def _follow(
     else:
         first, noted = _prepare_pooled(network, block, pooled, start, batch)
     branch, strided = first, block.kernels.index(3)
-    preparations, convolutions = [noted], []
+    preparations, convolutions = [noted], list[Convolution]()
     for index, (kernel, scale) in enumerate(zip(block.kernels, block.scales, strict=True)):
         if index:
-            fan_in = block.kernels[index - 1] ** 2 * channels[index - 1]
-            branch, noted = prepare(branch, scale, channels[index], fan_in=fan_in)
+            branch, noted = prepare(branch, scale, channels[index], uneven=convolutions[-1].uneven)
             preparations.append(noted)
         stride = block.stride if index == strided else 1
         branch, passed = _convolve(network, branch, channels[index : index + 2], kernel, stride, batch)
@@ -259,11 +258,11 @@ def _prepare(
     channels: int,
     *,
     batch: Batch,
-    fan_in: int | None = None,
+    uneven: float = 0.0,
     drift: float = 0.0,
 ) -> tuple[Signal, Preparation]:
-    """Prepare a signal, behind filters of ``fan_in`` weights or a sum whose variance drifts."""  # noqa: DOC201
-    note = functools.partial(note_normalization, signal, batch, fan_in=fan_in, drift=drift)
+    """Prepare a signal, behind filters of uneven length or a sum whose variance drifts."""  # noqa: DOC201
+    note = functools.partial(note_normalization, signal, batch, uneven=uneven, drift=drift)
     norm, given = None, signal
     if network.normalizes and network.norm_first:
         norm = note(_divisor(network, signal, batch), response=None)
@@ -291,26 +290,44 @@ def _prepare_pooled(
     def function(x: Floats) -> Floats:
         return block.scales[0] * network.activation((x - shift) * scale)
 
-    def slope(x: Floats) -> Floats:
-        return block.scales[0] * network.activation.derivative((x - shift) * scale)
-
-    signal = replace(max_pool(stem, function), response=_respond_to_pool(stem, function))
+    slope = max_pool(stem, lambda x: block.scales[0] * network.activation.derivative((x - shift) * scale)).second
+    response = _respond_to_pool(stem, function)
+    signal, divisor, uneven = replace(max_pool(stem, function), response=response), scale**-2, 1.0
     if network.normalizes and not network.norm_first:
-        scale = 1 / np.sqrt(squared_mean_and_variance(signal, batch)[1] + network.epsilon)
-        signal = normalize(signal, batch, network.epsilon)
+        divisor, about = _divisor(network, signal, batch), response.about_mean()
+        signal, uneven = normalize(signal, batch, network.epsilon), (about.second_slope / about.second) ** 2
     if network.normalizes:
         # All candidates of a channel have one filter: its length is what the channel's variance hangs on.
-        scatter, values = stem.scatter.drift * block.channels[0], batch.samples * pooled.grid.size
-        norm = Normalization.of(scale**-2, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
-    return signal, Preparation(max_pool(stem, slope).second, 0.0, norm)
+        scatter, values = uneven * stem.scatter.coupling, batch.samples * pooled.grid.size
+        norm = Normalization.of(divisor, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
+    return signal, Preparation(slope, 0.0, norm)
+
+
+# Relative step in the variance of what the max-pool reads.
+_STEP = 0.05
 
 
 def _respond_to_pool(stem: Signal, function: Callable[[Floats], Floats]) -> Response:
-    """Describe what follows the max-pool: the convolution behind it asks for the tails."""  # noqa: DOC201
-    powers = [max_pool(stem, lambda x, power=power: function(x) ** power) for power in (1, 3)]
-    average = powers[0].grid.mean
-    m, third = (average(power.mean) for power in powers)
-    second, fourth = average(powers[0].second), average(max_pool(stem, lambda x: function(x) ** 2).second)
-    central = fourth - 4 * m * third + 6 * m * m * second - 3 * m**4
-    return replace(UNCHANGED, second=second, square=m * m, linear=second - m * m, second_slope=second,
-                   square_slope=m * m, fourth=fourth, central_fourth=central)  # fmt: skip
+    """Describe what follows the max-pool: the convolution behind it asks for the tails, a normalizer for the slope."""  # noqa: DOC201
+
+    def moments(function: Callable[[Floats], Floats]) -> tuple[float, float]:
+        pooled = max_pool(stem, function)
+        return pooled.grid.mean(pooled.mean), pooled.grid.mean(pooled.second)
+
+    m, second = moments(function)
+    third, (_, fourth) = moments(lambda x: function(x) ** 3)[0], moments(lambda x: function(x) ** 2)
+    less, more = (moments(functools.partial(_scaled, function, math.sqrt(s))) for s in (1 - _STEP, 1 + _STEP))
+    return replace(
+        UNCHANGED,
+        second=second,
+        square=m * m,
+        linear=second - m * m,
+        second_slope=(more[1] - less[1]) / (2 * _STEP),
+        square_slope=(more[0] ** 2 - less[0] ** 2) / (2 * _STEP),
+        fourth=fourth,
+        central_fourth=fourth - 4 * m * third + 6 * m * m * second - 3 * m**4,
+    )
+
+
+def _scaled(function: Callable[[Floats], Floats], factor: float, x: Floats) -> Floats:
+    return function(factor * x)

@@ -21,7 +21,8 @@ from sppkit.theory.steps import gate_moments
 
 if TYPE_CHECKING:
     from sppkit.theory.activation import Activation
-    from sppkit.theory.grid import Floats, Grid
+    from sppkit.theory.arrays import Floats
+    from sppkit.theory.grid import Grid
     from sppkit.theory.scatter import Response
     from sppkit.theory.signal import Signal
 
@@ -219,20 +220,20 @@ def note_normalization(
     variance: float,
     *,
     response: Response | None,
-    fan_in: int | None,
+    uneven: float,
     drift: float,
 ) -> Normalization:
     """Note batch normalization.
 
-    Between a convolution and a normalization, filters are long where v is large; a gradient that is divided by v meets
-    them next, which makes good for 2/fan_in of the scatter of v.
+    Right behind a convolution, filters are long where v is large; a gradient that is divided by v meets them next,
+    which makes good for as much of the scatter of v as comes from their lengths.
 
     Args:
         before: The nearly normal signal that is normalized, or whose activation is.
         batch: What the statistics are taken over.
         variance: What channels are divided by the root of, in the mean over them.
         response: Of the activation, where it comes first; else None.
-        fan_in: Weights of a filter of the convolution right before, None behind a sum.
+        uneven: Relative variance of the squared length of a filter of the convolution right before; 0 behind a sum.
         drift: Relative variance of ``variance`` from seed to seed.
 
     Returns:
@@ -240,7 +241,7 @@ def note_normalization(
     """
     one, values = Batch(batch.samples), batch.samples * before.grid.size
     correlation = mean_square_correlation(before, one, around_means=response is None)
-    scatter = 2 * (correlation + before.scatter.noise - (1 / fan_in if fan_in else 0.0))
+    scatter = 2 * correlation + before.scatter.coupling - uneven
     squared_mean, spread = squared_mean_and_variance(before, one)
     follows = 1 / spread if spread > 0 else 0.0
     if response is not None:
