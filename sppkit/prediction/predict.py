@@ -23,7 +23,7 @@ from sppkit.theory.network import Block, Network, iter_expected
 from sppkit.theory.signal import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import pandas as pd
 
@@ -74,6 +74,7 @@ def predict(
     batch_size: int = 8,
     batches: int = 1,
     mode: str = "train",
+    stats: object = None,
     **model_options: object,
 ) -> pd.DataFrame:
     """Predict the curves of a named architecture under Gaussian input, without running it.
@@ -88,6 +89,7 @@ def predict(
         batch_size: Samples in a batch.
         batches: Batches; the statistics are those of their union.
         mode: ``train`` (batch statistics) or ``eval`` (running statistics, which are 0 and 1 before any training).
+        stats: Statistics as of ``measure``; with the gradient's second moment among them, ``plot_spp`` draws that too.
         **model_options: As of ``build_model``.
 
     Returns:
@@ -105,11 +107,13 @@ def predict(
     given = {"image_size": image_size, "batch_size": batch_size, "batches": batches, "mode": mode}
     if shape is not None:
         given["shape"] = shape
+    if stats is not None:
+        given["stats"] = stats
     values = parse_values(RunConfig, given)
     height, width = map_size(values.get("shape"), values["image_size"], arch)
     spec = build_spec(arch, model_options)
     setting = Setting(height, width, values["batch_size"], values["batches"], values["mode"])
-    return predict_spec(spec, setting)
+    return predict_spec(spec, setting, stats=values.get("stats", ()))
 
 
 def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple[int, int]:
@@ -133,13 +137,14 @@ def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple
     return shape[1], shape[2]
 
 
-def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0) -> pd.DataFrame:
+def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0, stats: Collection[str] = ()) -> pd.DataFrame:
     """Predict the curves of a network.
 
     Args:
         spec: The network.
         setting: What it is measured with.
         seed: What the column ``seed`` holds; theory has none.
+        stats: What was asked for: the gradient has its empty column, like the usual three, only where it is.
 
     Returns:
         As of ``predict``.
@@ -150,7 +155,8 @@ def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0) -> pd.Data
     reason = why_unpredicted(spec, setting)
     if reason is not None:
         raise UsageError(f"theory has no prediction here: {reason}.")
-    return build_table({"seed": seed} | row for row in _iter_rows(spec, setting))
+    asked = {GRADIENT: None} if GRADIENT in stats else {}
+    return build_table({"seed": seed} | asked | row for row in _iter_rows(spec, setting))
 
 
 def with_predictions(
