@@ -50,12 +50,14 @@ class Slopes(NamedTuple):
     """Of phi'(u), each of the shape of the variances of u.
 
     Attributes:
+        mean: E phi'.
         second: E phi'².
         linear: E phi'² u/s: how the share of a gradient that passes follows a channel's mean.
         with_first: E phi'² phi.
         with_second: E phi'² phi².
     """
 
+    mean: Floats
     second: Floats
     linear: Floats
     with_first: Floats
@@ -136,6 +138,7 @@ class TwoSlopes:
         half = 1 / math.sqrt(2 * math.pi)  # E z of the positive ones
         r, t = self.right, self.left
         return Slopes(
+            mean=np.full_like(variance, (r + t) / 2),
             second=np.full_like(variance, (r**2 + t**2) / 2),
             linear=np.full_like(variance, (r**2 - t**2) * half),
             with_first=(r**3 - t**3) * half * np.sqrt(variance),

@@ -124,10 +124,10 @@ def _through_block(passage: Passage, gradient: Gradient, samples: int) -> tuple[
 
 
 def _add(one: Gradient, other: Gradient, channels: int, samples: int) -> Gradient:
-    """Add what comes back two ways, which have filters of their own."""  # noqa: DOC201
+    """Add what comes back two ways, which have filters of their own: their product over K values has mean 0."""  # noqa: DOC201
     total = one.mean + other.mean
     share = one.mean / total if total > 0 else 0.0
-    crossed = 4 * share * (1 - share) * (1 / (samples * one.grid.size) + (one.noise + other.noise) / 2) / channels
+    crossed = 4 * share * (1 - share) / (samples * one.grid.size * channels)
     return Gradient(
         one.grid,
         one.second + other.second,
@@ -150,11 +150,13 @@ def _convolved(gradient: Gradient, convolution: Convolution, samples: int) -> Gr
     length = 1 / (1 + convolution.uneven * convolution.brought * gradient.falls)
     second = length * convolution.square * out * sum_over_readers(gradient.second, convolution.grid, kernel, stride)
     taps = max(1.0, (kernel / stride) ** 2)
-    noise = 1 / (out * taps) + gradient.noise / taps
-    own = 2 * (1 / (samples * convolution.grid.size) + noise) / into
+    fresh, carried = 1 / (out * taps), gradient.noise / taps
+    # The lengths of the filters are in what is fresh: where they are all alike, or made good for, it does not count.
+    lengths = fresh if convolution.uneven and not convolution.normalized else 0.0
+    own = 2 * (1 / (samples * convolution.grid.size) + carried + lengths) / into
     overlap = overlap_of_taps(convolution.grid, kernel) if stride == 1 else 0.0
     common = _WHITE - (_WHITE - gradient.common) * overlap
-    return Gradient(convolution.grid, second, common, noise, gradient.drift + own)
+    return Gradient(convolution.grid, second, common, fresh + carried, gradient.drift + own)
 
 
 def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
@@ -165,10 +167,12 @@ def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
         gradient = _normalized(gradient, norm, preparation.steep)
         gradient = replace(gradient, second=max(0.0, 1 - preparation.tied) * gradient.second)
     # ReLU lets half of the squares pass, and a quarter of the products of two values.
-    common = (gradient.common + _WHITE) / 2
-    drift = gradient.drift + preparation.drift
     gradient = replace(
-        gradient, second=preparation.slope * gradient.second, common=common, noise=gradient.noise, drift=drift
+        gradient,
+        second=preparation.slope * gradient.second,
+        common=_WHITE - (_WHITE - gradient.common) * preparation.together,
+        noise=gradient.noise * preparation.together**2,
+        drift=gradient.drift + preparation.drift,
     )
     return _normalized(gradient, norm) if norm is not None and norm.first else gradient
 

@@ -146,15 +146,17 @@ class Smooth:
         return (edges[:, 1:, None] + edges[:, :-1, None]) / 2 + half * _NODES, half
 
     def _integrate_slopes(self, variance: Floats) -> Floats:
-        """Return E phi'² times 1, z, phi and phi²."""
+        """Return E phi', and E phi'² times 1, z, phi and phi²."""
         std = np.sqrt(variance)[:, None]
         z, half = self._panels(std)
         width = std[:, :, None] * half
         phi = self.function((std * z.reshape(len(std), -1)).reshape(-1)).reshape(z.shape)
         # A panel that its neighbours' edges leave no width has no weight either.
         slope = np.divide(phi @ _DIFFERENTIATE.T, width, out=np.zeros_like(phi), where=width > 0)
-        weighted = half * _WEIGHTS * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * slope**2
-        return np.stack([np.sum(weighted * factor, axis=(1, 2)) for factor in (1.0, z, phi, phi * phi)])
+        first = half * _WEIGHTS * np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * slope
+        second = first * slope
+        weighted = (first, second, second * z, second * phi, second * phi * phi)
+        return np.stack([np.sum(values, axis=(1, 2)) for values in weighted])
 
     def _integrate(self, variance: Floats) -> Floats:
         """Return a_0 ... a_(ORDER - 1), E phi², phi³, phi⁴, phi² h_1, phi² h_2 and phi² h_4, along the first axis."""

@@ -232,11 +232,11 @@ def _follow(
         gate = note_gate(branch, network.gate)
         branch = squeeze_and_excite(branch, network.gate)
     added = drop(branch, block.keep).scaled(block.branch_gain)
-    convolutions[-1] = replace(convolutions[-1], brought=squared_mean_and_variance(added, batch)[1])
+    last = replace(convolutions[-1], normalized=False, brought=squared_mean_and_variance(added, batch)[1])
     if across is not None:
-        across = replace(across, brought=squared_mean_and_variance(shortcut, batch)[1])
+        across = replace(across, normalized=False, brought=squared_mean_and_variance(shortcut, batch)[1])
     total = add(shortcut, added, batch, channels[-1], before, resets=network.resets)
-    passage = Passage(tuple(preparations), tuple(convolutions), across, gate, block.branch_gain, block.keep)
+    passage = Passage(tuple(preparations), (*convolutions[:-1], last), across, gate, block.branch_gain, block.keep)
     return total, carry(branch, before), passage
 
 
@@ -247,7 +247,10 @@ def _convolve(
     output = convolve(signal, weights, kernel=kernel, stride=stride)
     centred_inputs = channels[0] if weights.centred else None
     uneven = 0.0 if weights.excess else 2 / weights.fan_in
-    noted = Convolution(signal.grid, kernel, stride, weights.scale / weights.fan_in, (channels[0], channels[1]), uneven)
+    square = weights.scale / weights.fan_in
+    noted = Convolution(
+        signal.grid, kernel, stride, square, (channels[0], channels[1]), uneven, normalized=network.normalizes
+    )
     return widen(output, batch, channels[1], centred_inputs=centred_inputs, resets=network.resets), noted
 
 
@@ -300,7 +303,7 @@ def _prepare_pooled(
         # All candidates of a channel have one filter: its length is what the channel's variance hangs on.
         scatter, values = uneven * stem.scatter.coupling, batch.samples * pooled.grid.size
         norm = Normalization.of(divisor, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
-    return signal, Preparation(slope, 0.0, norm)
+    return signal, Preparation(slope, 0.0, 1.0, norm)
 
 
 # Relative step in the variance of what the max-pool reads.

@@ -80,6 +80,8 @@ class Preparation:
     Attributes:
         slope: gain² E phi'² of each position.
         drift: Relative variance, from seed to seed, of the share of a gradient that passes.
+        together: (E phi')² over E phi'²: what two values that are uncorrelated keep of a covariance of their gradients,
+            over what one keeps of its square.
         normalization: None without one.
         steep: E phi'² (phi - E phi)² over E phi'² Var phi: how much farther from their mean those values of phi are
             that pass a gradient on.
@@ -88,6 +90,7 @@ class Preparation:
 
     slope: Floats
     drift: float
+    together: float
     normalization: Normalization | None
     steep: float = 1.0
     tied: float = 0.0
@@ -104,6 +107,7 @@ class Convolution:
         square: Mean square of a weight.
         channels: Of input and output.
         uneven: Relative variance of the squared length of a filter: 2/fan_in, or 0 where all have one length.
+        normalized: Whether a normalizer makes up for the lengths of its filters.
         brought: Variance that it brings to the block's output, if it ends in it.
     """
 
@@ -113,6 +117,7 @@ class Convolution:
     square: float
     channels: tuple[int, int]
     uneven: float
+    normalized: bool = False
     brought: float = 0.0
 
 
@@ -178,21 +183,23 @@ def note_preparation(
     slopes, average = activation.slopes(signal.second), signal.grid.mean
     slope, passed = scale**2 * slopes.second, average(slopes.second)
     if not passed > 0:
-        return Preparation(slope, 0.0, normalization)
+        return Preparation(slope, 0.0, 0.0, normalization)
     lean = average(slopes.linear) / passed
     squared_mean, variance = squared_mean_and_variance(signal, batch)
     correlation = squared_mean / (squared_mean + variance) if squared_mean > 0 else 0.0
-    drift = lean**2 * math.asin(correlation) / channels
+    together, drift = average(slopes.mean**2) / passed, lean**2 * math.asin(correlation) / channels
     if normalization is None or normalization.first:
-        return Preparation(slope, drift, normalization)
+        return Preparation(slope, drift, together, normalization)
     at, _ = activation.transform(signal.second, {})
     power = average(at.second - at.mean**2)
     if not power > 0:
-        return Preparation(slope, drift, normalization)
+        return Preparation(slope, drift, together, normalization)
     apart = average(slopes.with_second - 2 * at.mean * slopes.with_first + at.mean**2 * slopes.second)
     tilt = average(at.squared_linear - 2 * at.mean * at.linear) / power
     steep, one = apart / (passed * power), 1 / normalization.values
-    return Preparation(slope, drift, normalization, steep, (steep - 1) * one + lean * tilt * (correlation - one))
+    return Preparation(
+        slope, drift, together, normalization, steep, (steep - 1) * one + lean * tilt * (correlation - one)
+    )
 
 
 def note_gate(signal: Signal, factor: float) -> Gate:
