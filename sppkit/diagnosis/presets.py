@@ -163,7 +163,7 @@ def _iter_fitting(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
         yield from ((name, () if network.scaled else (_NEARLY_GAUSSIAN,)) for name in ("branch_level", "reset"))
     if network.far_from_gaussian:
         yield from ((name, ()) for name in _COMMON if name.startswith(PREDICTED))
-    if (network.normalized and not network.centring) or network.weights == "ws":
+    if (network.normalized and not network.centring) or network.unit_weights:
         # Each channel, or each width, has a scale of its own.
         yield from (("branch_level", ()), ("reset", ()))
     if network.post or network.add_on:
@@ -177,7 +177,7 @@ def _iter_fitting(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
 
 def _iter_means(curves: Curves) -> Iterator[tuple[str, tuple[Limit, ...]]]:
     network = curves.network
-    several = network.normalized and not network.centring
+    several = network.leaves_means
     if adds_nothing(curves) or (network.arch == "bn-relu-conv" and network.takes_mean_out):
         yield "mean_shift", ()
     elif several and network.arch in _MEANS_OF_SEVERAL:

@@ -38,5 +38,7 @@ ACTIVATIONS: dict[str, ActivationEntry] = {
     "softsign": ActivationEntry(f"{_HOME}:softsign", "x / (1 + |x|)", 0.183014, module="Softsign"),
     "swish": ActivationEntry(f"{_HOME}:silu", "another name of silu", 0.313083),
     "tanh": ActivationEntry(f"{_HOME}:tanh", "hyperbolic tangent", 0.394294, module="Tanh"),
-    "tanhshrink": ActivationEntry(f"{_HOME}:tanhshrink", "x - tanh(x)", 0.182883, module="Tanhshrink"),
+    "tanhshrink": ActivationEntry(
+        f"{_HOME}:tanhshrink", "x - tanh(x)", 0.182883, module="Tanhshrink", far_from_gaussian=True
+    ),
 }

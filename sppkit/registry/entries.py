@@ -122,6 +122,8 @@ class ActivationEntry(NamedTuple):
             variance does not depend on the variance. None for all others.
         module: Its class in ``torch.nn``, whose defaults are this function.
         gate: Whether today's networks use it as a gate, positive by design, and not between layers.
+        far_from_gaussian: Whether it makes much out of the little by which a normalizer's output is not Gaussian:
+            tanhshrink makes 3.4 times the variance out of it (measured, bn-relu-conv, width 0.25), others up to 2.
     """
 
     target: str
@@ -130,6 +132,7 @@ class ActivationEntry(NamedTuple):
     slopes: tuple[float, float] | None = None
     module: str | None = None
     gate: bool = False
+    far_from_gaussian: bool = False
 
 
 class StatisticEntry(NamedTuple):
