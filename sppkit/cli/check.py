@@ -210,13 +210,15 @@ def _run(resolved: Resolved, progress: Progress | None) -> Run:
 
 
 def _with_gradient(resolved: Resolved) -> Resolved | None:
-    """Return the same with a statistic of the gradient; None where statistics were chosen, and for named networks."""
+    """Return the same with statistics of the gradient; None where statistics were chosen, and for named networks."""
     from dataclasses import replace
 
     config = resolved.config
     if config.model is None or resolved.sources.get("stats", "default") != "default" or config.streaming == "on":
         return None
-    return replace(resolved, config=replace(config, stats=(*config.stats, "gradient_second_moment")))
+    return replace(
+        resolved, config=replace(config, stats=(*config.stats, "gradient_second_moment", "branch_gradient_share"))
+    )
 
 
 def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: bool) -> Verdict:
