@@ -1,10 +1,11 @@
-"""Faults that only a backward pass shows: each is found in its block, from the end, and a forward fault is told once."""
+"""Faults that only a backward pass shows: each is found in its block, from the end; one of the signal is told once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit.gate.baseline import Baseline
+from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 
 SEEDS = 2
 # A model after a change, and the input of one seed.
@@ -353,3 +354,12 @@ def test_what_cannot_be_compared_is_said(baselines: dict[str, pd.DataFrame]) -> 
     forward = [column for column in base if "gradient" not in column]
     silent = sppkit.check(base, baseline=base[forward], policy="any")
     assert not any("gradient" in line for line in silent.tests)
+
+
+def test_a_baseline_keeps_gradients(tmp_path: Path, baselines: dict[str, pd.DataFrame]) -> None:
+    write_baseline("base", baselines["dense"], {}, tmp_path / "base.json", reason="it is healthy")
+    again = read_baseline(tmp_path / "base.json").table.sort_values(["seed", "block"], ignore_index=True)
+    for column in ("gradient_second_moment", "gradient_squared_mean", "branch_gradient_share"):
+        assert again[column].to_list() == pytest.approx(baselines["dense"][column].to_list(), rel=1e-8, nan_ok=True)
+    fault = measure("dense", partial(detached, "1.out"))
+    assert not sppkit.check(fault, baseline=tmp_path / "base.json", policy="any").passed
