@@ -111,7 +111,7 @@ def _run(argv: list[str]) -> int:
             sppkit()
     except SystemExit as end:
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(f"{end.code}\n")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
