@@ -91,7 +91,9 @@ def _severity(curves: Curves, begins: int, worst: int, *, serious: bool) -> Seve
     # What has been trained has shown that it can be.
     if network.takes_mean_out or _keeps_means(network) or not network.initial or adds_nothing(curves):
         return "remark"
-    return "error" if network.known or curves.independent[curves.judged[worst]] >= _FEW else "warning"
+    # Of networks that nothing is known of, ones with 940 times the variance learnt, and ones with 25 times did not
+    # (benchmarks/trainability): the ratio alone does not tell; its course does (``identical_samples``).
+    return "error" if network.known else "warning"
 
 
 def _keeps_means(network: Network) -> bool:
