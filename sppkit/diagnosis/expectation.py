@@ -65,8 +65,8 @@ class Comparison:
         brought_mean: What the addition should bring to the squared mean; nan where a row is no addition to the row
             before it.
         brought_variance: What it should bring to the variance.
-        share_error: By how much the squared mean's share may have moved by chance, from its changes seed by seed; infinite
-            where sides have other seeds.
+        share_error: By how much the squared mean's share may have moved by chance, from its changes seed by seed;
+            infinite where sides have other seeds.
     """
 
     curves: Curves

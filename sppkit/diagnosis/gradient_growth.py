@@ -18,9 +18,9 @@ _GRADIENT = "gradient_second_moment"
 _PER_BLOCK = (np.pi / (np.pi - 1)) ** 3
 # Beyond that, in networks with skips; without them, in all. Of 186 small networks that were trained with five
 # optimizers each (benchmarks/trainability) none learnt beyond; those that did reached 10^1.3 and 10^4.6.
-_MOST_WITH_SKIPS, _MOST_WITHOUT = 10**1.4, 10**6.0
+_MOST_WITH_SKIPS, _MOST_WITHOUT = 6.0, 1e5
 # From here on few of them learnt, and with few settings.
-_MANY_WITH_SKIPS, _MANY_WITHOUT = 10**0.5, 10**2.5
+_MANY_WITH_SKIPS, _MANY_WITHOUT = 2.0, 10**2.5
 
 
 def find_gradient_growth(curves: Curves) -> Diagnosis | None:

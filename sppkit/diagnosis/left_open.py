@@ -23,8 +23,8 @@ _SPARE = 3.0
 def may_pad(seen: Comparison, row: int, factor: float) -> bool:
     """Return whether other padding may move a variance by a factor: in pictures, and not by much."""
     curves = seen.curves
-    sides = curves.rows.loc[row, ["height", "width"]]
-    if curves.network.known or sides.isna().any() or not sides.min() > 1 or not 0 < factor < math.inf:
+    sides = curves.rows.loc[row, ["height", "width"]].to_numpy(dtype=float)
+    if curves.network.known or np.isnan(sides).any() or not sides.min() > 1 or not 0 < factor < math.inf:
         return False
     border = 1 - _TAPS_LOST / max(float(sides.min()), 2 * _TAPS_LOST)
     most = border ** (-2 if curves.layered else -2 * _CONVOLUTIONS)
