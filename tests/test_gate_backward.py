@@ -363,3 +363,74 @@ def test_a_baseline_keeps_gradients(tmp_path: Path, baselines: dict[str, pd.Data
         assert again[column].to_list() == pytest.approx(baselines["dense"][column].to_list(), rel=1e-8, nan_ok=True)
     fault = measure("dense", partial(detached, "1.out"))
     assert not sppkit.check(fault, baseline=tmp_path / "base.json", policy="any").passed
+
+
+def diagnosed(network: str, change: Change, record: dict[str, Any] | None = None) -> list[tuple[str, str, str]]:
+    return [
+        (item.name, item.severity, item.block_name) for item in sppkit.diagnose(measure(network, change), record)
+        if item.name.startswith("cut-")
+    ]  # fmt: skip
+
+
+def test_a_cut_is_found_without_a_baseline() -> None:
+    assert diagnosed("dense", partial(input_detached, "2")) == [("cut-gradient", "warning", "2")]
+    assert diagnosed("dense", partial(detached, "1.out")) == [("cut-branch", "warning", "1")]
+    assert diagnosed("transformer", partial(without_grad, "3.into")) == [("cut-branch", "warning", "3#2")]
+    known = {"arch": "bn-relu-conv", "network": {"blocks": 4}}
+    assert ("cut-gradient", "error", "blocks.2") in diagnosed(
+        "bn-relu-conv", partial(input_detached, "blocks.2"), known
+    )
+
+
+def zero_gain(model: nn.Module) -> None:
+    for block in model.children():
+        nn.init.zeros_(block.out.weight)
+        nn.init.zeros_(block.out.bias)
+
+
+@pytest.mark.parametrize("change", [lambda model: None, lambda model: model.requires_grad_(False), zero_gain])
+@pytest.mark.parametrize("network", ["dense", "transformer"])
+def test_what_lets_gradients_back_is_not_called_cut(network: str, change: Change) -> None:
+    assert diagnosed(network, change) == []
+
+
+class Embedded(nn.Module):
+    """Blocks beside which an embedding is added that does not depend on the signal, as in a diffusion network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(64) for _ in range(3))
+        self.embed = nn.Linear(8, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        when = torch.ones(len(x), 8)
+        for block in self.blocks:
+            x = block(x + self.embed(when))
+        return x
+
+
+def test_an_embedding_that_is_added_is_no_cut_branch() -> None:
+    torch.manual_seed(0)
+    table = sppkit.measure(Embedded(), vectors(0), stats="spp,gradient")
+    assert not [item for item in sppkit.diagnose(table) if item.name.startswith("cut-")]
+
+
+def test_an_underflow_is_no_cut() -> None:
+    """In half precision a gradient that fades away is 0 at last, and was small before."""
+    rows = pd.DataFrame({
+        "seed": 0, "block": range(5), "stage": 1, "name": [f"b{k}" for k in range(5)], "channels": 64, "height": 8,
+        "width": 8, "nonfinite": 0, "channel_squared_mean": 0.0, "channel_variance": 1.0, "residual_variance": 1.0,
+        "gradient_second_moment": [0.0, 0.0, 1e-9, 1e-4, 1.0],
+    })  # fmt: skip
+    cut = [item.name for item in sppkit.diagnose(rows, {"dtype": "float32"}) if item.name.startswith("cut")]
+    faint = [item.name for item in sppkit.diagnose(rows, {"dtype": "float16"}) if item.name.startswith("cut")]
+    assert (cut, faint) == (["cut-gradient"], [])
+
+
+def test_two_towers_are_no_cut() -> None:
+    rows = pd.DataFrame({
+        "seed": 0, "block": range(4), "stage": 1, "name": [f"b{k}" for k in range(4)], "channels": 64, "height": 8,
+        "width": 8, "nonfinite": 0, "channel_squared_mean": 0.0, "channel_variance": 1.0, "residual_variance": 1.0,
+        "gradient_second_moment": [2.0, 0.0, 0.0, 1.0],
+    })  # fmt: skip
+    assert not [item for item in sppkit.diagnose(rows) if item.name.startswith("cut")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sppkit.diagnosis.border import find_border_sag
 from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
+from sppkit.diagnosis.cut_gradient import find_cut_branch, find_cut_gradient
 from sppkit.diagnosis.exploding import find_exploding
 from sppkit.diagnosis.gain import find_wrong_gain
 from sppkit.diagnosis.gradient_growth import find_gradient_growth
@@ -42,6 +43,8 @@ _FINDERS = (
     find_border_sag,
     find_identical_samples,
     find_gradient_growth,
+    find_cut_gradient,
+    find_cut_branch,
 )
 # Of networks without residual joins.
 _LAYER_FINDERS = (
@@ -51,6 +54,7 @@ _LAYER_FINDERS = (
     find_exploding_layers,
     find_layers_mean_shift,
     find_gradient_growth,
+    find_cut_gradient,
 )
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
