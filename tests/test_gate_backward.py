@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.curves.curves import Curves
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
+from sppkit.gate.difference import Difference
+from sppkit.gate.policy import load_policy
 
 SEEDS = 2
 # A model after a change, and the input of one seed.
@@ -434,3 +439,28 @@ def test_two_towers_are_no_cut() -> None:
         "gradient_second_moment": [2.0, 0.0, 0.0, 1.0],
     })  # fmt: skip
     assert not [item for item in sppkit.diagnose(rows) if item.name.startswith("cut")]
+
+
+def test_a_difference_shows_gradients_and_the_block(baselines: dict[str, pd.DataFrame]) -> None:
+    policy = load_policy(None, "any")
+
+    def told(table: pd.DataFrame, network: str = "dense") -> tuple[Difference, str]:
+        record = {} if network == "dense" else KEYED
+        difference = Difference(Curves(table, record), Curves(baselines[network], record), policy)
+        console = Console(width=200, record=True, file=io.StringIO())
+        for part in difference.render():
+            console.print(part)
+        return difference, console.export_text()
+
+    same, text = told(baselines["dense"])
+    assert not same.differs_at_all
+    assert "gradient second moment" in text
+    cut, text = told(measure("dense", partial(detached, "1.out")))
+    assert cut.differs
+    assert "gradient: 1: nothing comes back through its branch" in text
+    assert "* 1 of 5 blocks differ" in text
+    network, fault, _ = FORWARD[0]
+    other, text = told(measure(network, fault), network)
+    assert other.differs
+    assert "follows from the signal" in text
+    assert "gradient: " not in text

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.gate.compared import Change
 from sppkit.gate.verdict import Finding
 
 if TYPE_CHECKING:
@@ -259,3 +260,17 @@ def iter_backward_tests(compared: Compared, policy: Policy, *, follows: bool) ->
             yield "the gradient differs, too: it follows from the signal"
     elif why is None and not (backward.lost or backward.changed):
         yield f"the gradient: paired by seed, and the baseline's at every one of {len(compared.matching.pairs)} rows"
+
+
+def iter_gradient_changes(compared: Compared) -> Iterator[Change]:
+    """Yield every statistic of the gradient that both runs have, at every matched row; none of them is judged."""
+    new, base, pairs = compared.new, compared.base, compared.matching.pairs
+    for name in (item for item in new.gradients if item in base.gradients):
+        found, expected = (np.log(np.maximum(side.values(name), _TINY)).mean(axis=0) for side in (new, base))
+        for place, old in pairs:
+            size = float(found[place] - expected[old])
+            if math.isfinite(size):
+                here, there = (
+                    0.0 if log == math.log(_TINY) else math.exp(log) for log in (found[place], expected[old])
+                )
+                yield Change(name, place, "log", here, there, size, is_real=False, chance=None)
