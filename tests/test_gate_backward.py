@@ -464,3 +464,17 @@ def test_a_difference_shows_gradients_and_the_block(baselines: dict[str, pd.Data
     assert other.differs
     assert "follows from the signal" in text
     assert "gradient: " not in text
+
+
+def test_exact_takes_every_digit_of_a_gradient(baselines: dict[str, pd.DataFrame]) -> None:
+    def verdict(change: Change | None) -> Any:
+        return sppkit.check(measure("dense", change), baseline=baselines["dense"], policy="any", exact=True)
+
+    def of(change: Change | None) -> list[tuple[str, str]]:
+        return [(item.kind, item.name) for item in verdict(change).findings if item.kind in {"baseline", "exact"}]
+
+    assert of(None) == []
+    assert of(partial(scaled, "1.act", 1.0001)) == [("exact", "1")]
+    # Of a signal that differs, too, only the signal is told.
+    assert {kind for kind, _ in of(lambda model: output(model, "2.out", lambda y: 1.0001 * y))} == {"exact"}
+    assert "gradient" not in verdict(lambda model: output(model, "2.out", lambda y: 1.0001 * y)).first.statistic
