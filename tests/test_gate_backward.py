@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.curves.curves import Curves
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
+from sppkit.gate.difference import Difference
+from sppkit.gate.policy import load_policy
 
 SEEDS = 2
 # A model after a change, and the input of one seed.
@@ -363,3 +368,113 @@ def test_a_baseline_keeps_gradients(tmp_path: Path, baselines: dict[str, pd.Data
         assert again[column].to_list() == pytest.approx(baselines["dense"][column].to_list(), rel=1e-8, nan_ok=True)
     fault = measure("dense", partial(detached, "1.out"))
     assert not sppkit.check(fault, baseline=tmp_path / "base.json", policy="any").passed
+
+
+def diagnosed(network: str, change: Change, record: dict[str, Any] | None = None) -> list[tuple[str, str, str]]:
+    return [
+        (item.name, item.severity, item.block_name) for item in sppkit.diagnose(measure(network, change), record)
+        if item.name.startswith("cut-")
+    ]  # fmt: skip
+
+
+def test_a_cut_is_found_without_a_baseline() -> None:
+    assert diagnosed("dense", partial(input_detached, "2")) == [("cut-gradient", "warning", "2")]
+    assert diagnosed("dense", partial(detached, "1.out")) == [("cut-branch", "warning", "1")]
+    assert diagnosed("transformer", partial(without_grad, "3.into")) == [("cut-branch", "warning", "3#2")]
+    known = {"arch": "bn-relu-conv", "network": {"blocks": 4}}
+    assert ("cut-gradient", "error", "blocks.2") in diagnosed(
+        "bn-relu-conv", partial(input_detached, "blocks.2"), known
+    )
+
+
+def zero_gain(model: nn.Module) -> None:
+    for block in model.children():
+        nn.init.zeros_(block.out.weight)
+        nn.init.zeros_(block.out.bias)
+
+
+@pytest.mark.parametrize("change", [lambda model: None, lambda model: model.requires_grad_(False), zero_gain])
+@pytest.mark.parametrize("network", ["dense", "transformer"])
+def test_what_lets_gradients_back_is_not_called_cut(network: str, change: Change) -> None:
+    assert diagnosed(network, change) == []
+
+
+class Embedded(nn.Module):
+    """Blocks beside which an embedding is added that does not depend on the signal, as in a diffusion network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(64) for _ in range(3))
+        self.embed = nn.Linear(8, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        when = torch.ones(len(x), 8)
+        for block in self.blocks:
+            x = block(x + self.embed(when))
+        return x
+
+
+def test_an_embedding_that_is_added_is_no_cut_branch() -> None:
+    torch.manual_seed(0)
+    table = sppkit.measure(Embedded(), vectors(0), stats="spp,gradient")
+    assert not [item for item in sppkit.diagnose(table) if item.name.startswith("cut-")]
+
+
+def test_an_underflow_is_no_cut() -> None:
+    """In half precision a gradient that fades away is 0 at last, and was small before."""
+    rows = pd.DataFrame({
+        "seed": 0, "block": range(5), "stage": 1, "name": [f"b{k}" for k in range(5)], "channels": 64, "height": 8,
+        "width": 8, "nonfinite": 0, "channel_squared_mean": 0.0, "channel_variance": 1.0, "residual_variance": 1.0,
+        "gradient_second_moment": [0.0, 0.0, 1e-9, 1e-4, 1.0],
+    })  # fmt: skip
+    cut = [item.name for item in sppkit.diagnose(rows, {"dtype": "float32"}) if item.name.startswith("cut")]
+    faint = [item.name for item in sppkit.diagnose(rows, {"dtype": "float16"}) if item.name.startswith("cut")]
+    assert (cut, faint) == (["cut-gradient"], [])
+
+
+def test_two_towers_are_no_cut() -> None:
+    rows = pd.DataFrame({
+        "seed": 0, "block": range(4), "stage": 1, "name": [f"b{k}" for k in range(4)], "channels": 64, "height": 8,
+        "width": 8, "nonfinite": 0, "channel_squared_mean": 0.0, "channel_variance": 1.0, "residual_variance": 1.0,
+        "gradient_second_moment": [2.0, 0.0, 0.0, 1.0],
+    })  # fmt: skip
+    assert not [item for item in sppkit.diagnose(rows) if item.name.startswith("cut")]
+
+
+def test_a_difference_shows_gradients_and_the_block(baselines: dict[str, pd.DataFrame]) -> None:
+    policy = load_policy(None, "any")
+
+    def told(table: pd.DataFrame, network: str = "dense") -> tuple[Difference, str]:
+        record = {} if network == "dense" else KEYED
+        difference = Difference(Curves(table, record), Curves(baselines[network], record), policy)
+        console = Console(width=200, record=True, file=io.StringIO())
+        for part in difference.render():
+            console.print(part)
+        return difference, console.export_text()
+
+    same, text = told(baselines["dense"])
+    assert not same.differs_at_all
+    assert "gradient second moment" in text
+    cut, text = told(measure("dense", partial(detached, "1.out")))
+    assert cut.differs
+    assert "gradient: 1: nothing comes back through its branch" in text
+    assert "* 1 of 5 blocks differ" in text
+    network, fault, _ = FORWARD[0]
+    other, text = told(measure(network, fault), network)
+    assert other.differs
+    assert "follows from the signal" in text
+    assert "gradient: " not in text
+
+
+def test_exact_takes_every_digit_of_a_gradient(baselines: dict[str, pd.DataFrame]) -> None:
+    def verdict(change: Change | None) -> Any:
+        return sppkit.check(measure("dense", change), baseline=baselines["dense"], policy="any", exact=True)
+
+    def of(change: Change | None) -> list[tuple[str, str]]:
+        return [(item.kind, item.name) for item in verdict(change).findings if item.kind in {"baseline", "exact"}]
+
+    assert of(None) == []
+    assert of(partial(scaled, "1.act", 1.0001)) == [("exact", "1")]
+    # Of a signal that differs, too, only the signal is told.
+    assert {kind for kind, _ in of(lambda model: output(model, "2.out", lambda y: 1.0001 * y))} == {"exact"}
+    assert "gradient" not in verdict(lambda model: output(model, "2.out", lambda y: 1.0001 * y)).first.statistic

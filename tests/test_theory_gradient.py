@@ -12,7 +12,7 @@ import torch
 import sppkit
 from sppkit.models.spec import build_spec
 from sppkit.plot.spp import plot_spp
-from sppkit.prediction.predict import describe_network
+from sppkit.prediction.describe_network import describe_network
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.backward import expected_gradients
 from sppkit.theory.grid import Axis, Grid

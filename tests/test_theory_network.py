@@ -18,7 +18,7 @@ import sppkit
 from sppkit.cli.app import app
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.models.spec import build_spec
-from sppkit.prediction.predict import describe_network
+from sppkit.prediction.describe_network import describe_network
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.network import Expected, iter_expected
 from sppkit.theory.signal import OTHER, Batch, Signal

@@ -8,12 +8,14 @@ Where forward values differ by more than they may, gradients differ as a consequ
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.gate.compared import Change
+from sppkit.gate.policy import Policy
 from sppkit.gate.verdict import Finding
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from sppkit.curves.curves import Array
     from sppkit.gate.compared import Compared
-    from sppkit.gate.policy import Policy
     from sppkit.gate.verdict import Level
 
 GRADIENT, SHARE, FACTOR = "gradient_second_moment", "branch_gradient_share", "gradient_factor"
@@ -60,7 +61,9 @@ class Backward:
         if GRADIENT not in new.table:
             return "the baseline has one and it was not measured here (--stats spp,gradient)"
         places = [old for _, old in self.compared.matching.pairs]
-        if len(places) < 2 or places != sorted(places):
+        # A block that came or went gives every row before it another gradient.
+        every = len(new.blocks) == len(base.blocks) == len(places)
+        if not every or len(places) < 2 or places != sorted(places):
             return "the rows are not the baseline's"
         if not pairing.seeds or pairing.until < len(places):
             return f"{pairing.why or 'no seed in common'}; {pairing.remedy}"
@@ -74,7 +77,7 @@ class Backward:
     @cached_property
     def log_ratio(self) -> Array:
         """The logarithm of each row's gradient over the baseline's, shape (S, M); nan where either has none."""
-        new, base = (np.log(np.maximum(values, _TINY)) for values in self._values(GRADIENT))
+        new, base = (np.log(np.maximum(values, _TINY)) for values in self.values(GRADIENT))
         # Of a value that no gradient comes back to on either side there is nothing to say.
         ratio: Array = np.where((new == base) & (base == math.log(_TINY)), np.nan, new - base)
         return ratio
@@ -82,7 +85,7 @@ class Backward:
     @cached_property
     def lost(self) -> list[int]:
         """Matched rows whose value has no gradient any more, though its forward value is there."""
-        new, base = self._values(GRADIENT)
+        new, base = self.values(GRADIENT)
         sound = ~self.compared.new.nonfinite[:, self._rows].any(axis=0)
         return [int(at) for at in np.flatnonzero(np.isnan(new).all(axis=0) & np.isfinite(base).all(axis=0) & sound)]
 
@@ -100,7 +103,7 @@ class Backward:
         """The logarithm of each branch's share over the baseline's, shape (S, M); 0 where either has none."""
         if SHARE not in self.compared.new.table or SHARE not in self.compared.base.table:
             return np.zeros_like(self.log_ratio)
-        new, base = self._values(SHARE)
+        new, base = self.values(SHARE)
         # Below that a share is the rounding of a difference of two gradients.
         known = np.isfinite(new) & (base > 10 * self.compared.pairing.rounding**2)
         found: Array = np.where(known, np.log(np.maximum(new, _TINY)) - np.log(np.maximum(base, _TINY)), 0.0)
@@ -147,7 +150,8 @@ class Backward:
     def _rows(self) -> list[int]:
         return [place for place, _ in self.compared.matching.pairs]
 
-    def _values(self, statistic: str) -> tuple[Array, Array]:
+    def values(self, statistic: str) -> tuple[Array, Array]:
+        """Return a statistic of both runs, each of shape (S, M)."""
         sides = self.compared.new, self.compared.base
         rows = zip(*self.compared.matching.pairs, strict=True)
         new, base = (
@@ -168,7 +172,7 @@ class Backward:
         cause = (
             f"autograd keeps no record of the value of {name}: it is {_CUTS.partition(', or')[0].replace(', ', ' or ')}"
         )
-        return self._finding(at, GRADIENT, float(np.mean(self._values(GRADIENT)[1][:, at])), None, cause)
+        return self.finding(at, GRADIENT, float(np.mean(self.values(GRADIENT)[1][:, at])), None, cause)
 
     def _changed(self, at: int) -> Finding:
         name, (share, base_share) = self.compared.new.names[self._rows[at]], self._shares(at)
@@ -177,12 +181,12 @@ class Backward:
         more += f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
         if base_share is not None and share is not None and self.share[:, at].any():
             cause = _of_branch(share / base_share)
-            return self._finding(at, SHARE, base_share, share, f"{cause}{self._beside}{more}")
-        new, base = (_factor(values, at) for values in self._values(GRADIENT))
+            return self.finding(at, SHARE, base_share, share, f"{cause}{self._beside}{more}")
+        new, base = (_factor(values, at) for values in self.values(GRADIENT))
         ratio = new / base if base > 0 else math.inf
         without = base_share is not None and share is None
         cause = _of_block(name, ratio, skip_is_lost=without)
-        return self._finding(at, FACTOR, base, new, f"{cause}{self._beside}{more}")
+        return self.finding(at, FACTOR, base, new, f"{cause}{self._beside}{more}")
 
     @property
     def _beside(self) -> str:
@@ -191,10 +195,11 @@ class Backward:
     def _shares(self, at: int) -> tuple[float | None, float | None]:
         if SHARE not in self.compared.new.table or SHARE not in self.compared.base.table:
             return None, None
-        new, base = (float(values[:, at].mean()) for values in self._values(SHARE))
+        new, base = (float(values[:, at].mean()) for values in self.values(SHARE))
         return (None if math.isnan(new) else new), (None if math.isnan(base) else base)
 
-    def _finding(self, at: int, statistic: str, expected: float, found: float | None, cause: str) -> Finding:
+    def finding(self, at: int, statistic: str, expected: float, found: float | None, cause: str) -> Finding:
+        """Return a finding at a matched row."""
         new, row = self.compared.new, self._rows[at]
         allowed = self.limit(new.names[row]) or (_EQUAL, "error")
         within = None if found is None else expected * math.exp(math.copysign(allowed[0], found - expected))
@@ -259,3 +264,41 @@ def iter_backward_tests(compared: Compared, policy: Policy, *, follows: bool) ->
             yield "the gradient differs, too: it follows from the signal"
     elif why is None and not (backward.lost or backward.changed):
         yield f"the gradient: paired by seed, and the baseline's at every one of {len(compared.matching.pairs)} rows"
+
+
+def iter_gradient_changes(compared: Compared) -> Iterator[Change]:
+    """Yield every statistic of the gradient that both runs have, at every matched row; none of them is judged."""
+    new, base, pairs = compared.new, compared.base, compared.matching.pairs
+    for name in (item for item in new.gradients if item in base.gradients):
+        found, expected = (np.log(np.maximum(side.values(name), _TINY)).mean(axis=0) for side in (new, base))
+        for place, old in pairs:
+            size = float(found[place] - expected[old])
+            if math.isfinite(size):
+                here, there = (
+                    0.0 if log == math.log(_TINY) else math.exp(log) for log in (found[place], expected[old])
+                )
+                yield Change(name, place, "log", here, there, size, is_real=False, chance=None)
+
+
+def iter_inexact(compared: Compared) -> Iterator[Finding]:
+    """Yield where gradients cease to be the baseline's to nine digits, going backwards: at most one finding."""
+    backward = Backward(compared, Policy("exact"))
+    if backward.why_not is not None:
+        return
+    names = [name for name in (GRADIENT, SHARE) if name in compared.new.gradients and name in compared.base.gradients]
+    pairs = {name: backward.values(name) for name in names}
+    unlike = {
+        at: name
+        for name in names
+        for at in range(len(compared.matching.pairs))
+        if any(f"{a:.9g}" != f"{b:.9g}" for a, b in zip(*(side[:, at] for side in pairs[name]), strict=True))
+    }
+    if not unlike:
+        return
+    last = max(unlike)
+    name = unlike[last]
+    # A share is the block's own; a gradient is of the block behind it.
+    at = last if name == SHARE else last + 1
+    cause = "its backward pass is another one, to nine digits, though every forward value is the baseline's"
+    new, base = (float(side[:, last].mean()) for side in pairs[name])
+    yield replace(backward.finding(at, name, base, new, cause), kind="exact", reason="--exact: nothing may change")

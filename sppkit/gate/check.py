@@ -19,6 +19,7 @@ from sppkit.errors import UsageError
 from sppkit.gate.absolute import iter_own_findings, unjudged
 from sppkit.gate.against_baseline import iter_inexact, iter_regressions
 from sppkit.gate.backward import iter_backward, iter_backward_tests
+from sppkit.gate.backward import iter_inexact as iter_inexact_gradients
 from sppkit.gate.baseline import Baseline, read_baseline
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import improvements, site_notices, small_changes
@@ -135,7 +136,8 @@ def _judge_baseline(
     follows = bool(findings)
     if exact:
         findings = [*iter_inexact(signal, reference)]
-    if not follows:
+        findings = findings or [*iter_inexact_gradients(compared)]
+    elif not follows:
         findings += iter_backward(compared, policy)
     tests = [*iter_tests(compared), *iter_backward_tests(compared, policy, follows=follows)]
     verdict = replace(verdict, tests=tuple(tests))
