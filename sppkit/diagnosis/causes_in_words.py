@@ -22,6 +22,7 @@ DEAD_INPUT = (
 )
 NO_RESET = "the variance does not reset: the transition's shortcut is not projected from the normalized input"
 ALONE = "the skip is missing: of branch and shortcut only the branch is left"
+MISSING = "the skip is missing"
 # A sum that keeps less than this of its skip, or of its branch, has lost it: seeds move either by a tenth.
 _NOTHING = 0.12
 # Of two signals of one variance that are the same, the sum has twice the variance that independent ones have.
@@ -37,10 +38,11 @@ def another_input(seen: Comparison, row: int) -> str:
     place = _begin(seen)
     if not place:
         return f"the input changed{mean}: its mean or its scale is another ({_told(seen, row)})"
-    inside = "a bias, weights or their mean"
-    inside += ", a normalizer or the activation" if not (seen.curves.layered or seen.curves.network.known) else ""
-    inside += ", the pooling" if _pools_first(seen) else ""
-    inside += ", the padding" if may_pad(seen, row, float(seen.variance_factor[row])) else ""
+    unknown = not (seen.curves.layered or seen.curves.network.known)
+    offers = ["a bias", "weights", "their mean", *(["a normalizer", "the activation"] if unknown else [])]
+    offers += ["the pooling"] if _pools_first(seen) else []
+    offers += ["the padding"] if may_pad(seen, row, float(seen.variance_factor[row])) else []
+    inside = f"{', '.join(offers[:-1])} or {offers[-1]}"
     return (
         f"the input or the {place} changed{mean} ({_told(seen, row)}): the input's mean or scale, or in the {place} "
         f"{inside}"
@@ -76,11 +78,10 @@ def share_change(seen: Comparison, row: int) -> float:
     return float(now - due)
 
 
-def shifted_branch(seen: Comparison, row: int, where: str) -> str:
-    """Return words for a branch of another variance whose mean is another by more than that explains."""
-    return (
-        f"{_shift(seen, row)}, and the branch's variance is ×{seen.branch_factor[row]:.3g}{where}: {_means(seen, row)}"
-    )
+def shifted_branch(seen: Comparison, row: int, where: str, *, scaled: bool) -> str:
+    """Return words for a branch of another variance whose mean is another by more than that explains, or may be."""
+    factor = f"the branch's variance is ×{seen.branch_factor[row]:.3g}{where}"
+    return f"{_shift(seen, row)}, and {factor}: {_means(seen, row)}{', or its scale' if scaled else ''}"
 
 
 def shifted_block(seen: Comparison, row: int) -> str:
@@ -91,7 +92,7 @@ def shifted_block(seen: Comparison, row: int) -> str:
     after = "an activation or a normalizer" if _may_normalize(seen) else "an activation"
     return (
         f"{seen_there}, while the branch is sound: {_bias(seen)}, or the shortcut, or {after} after the addition, is "
-        "another or missing"
+        f"another or missing{_factor(seen, row)}"
     )
 
 
@@ -117,10 +118,11 @@ def added_mean(seen: Comparison, row: int, where: str) -> str:
     """Return words for a mean that comes without variance."""
     normalizer = ", or a normalizer stands elsewhere" if _may_normalize(seen) else ""
     weights = "weights have another mean, or an activation is another or has an offset"
-    branch = ""
-    if may_scale(seen, row):
-        branch = ", or the branch, which has a mean, is added with another factor (alpha, stochastic depth)"
-    return f"{_shift(seen, row)}, and {_hardly(seen, row)}{where}: {_bias(seen)}, {weights}{normalizer}{branch}"
+    factor = float(seen.variance_factor[row])
+    # A constant moves no variance at all; padding does.
+    around = "" if _is_exact(factor) else _surroundings(seen, row, factor)
+    offered = f"{_bias(seen)}, {weights}{normalizer}{_factor(seen, row)}{around and f'{around} is another'}"
+    return f"{_shift(seen, row)}, and {_hardly(seen, row)}{where}: {offered}"
 
 
 def another_sum(seen: Comparison, row: int, where: str, found: Sequence[str]) -> str:
@@ -134,8 +136,8 @@ def another_sum(seen: Comparison, row: int, where: str, found: Sequence[str]) ->
     if found:
         return f"{sound}: {'; or '.join(found)}"
     return (
-        f"{sound}; {_shift(seen, row)}: the skip is missing, reads another tensor or has another mean, or a bias or an "
-        "activation stands after the addition"
+        f"{sound}; {_shift(seen, row)}: the skip is missing or scaled, reads another tensor or has another mean, or a "
+        "bias or an activation stands after the addition"
     )
 
 
@@ -150,10 +152,8 @@ def taken(seen: Comparison, factor: float, *, nothing: bool) -> str:
     return f"×{factor:.3g} of the branch's variance is added: {gain}{less if factor < 1 else ' too large'}"
 
 
-def kept(factor: float, *, nothing: bool) -> str:
-    """Return words for a sum that keeps so much of its skip's variance, or is the branch to the last digit."""
-    if nothing:
-        return "the skip is missing"
+def kept(factor: float) -> str:
+    """Return words for a sum that keeps so much of its skip's variance."""
     lost = "the skip is missing or scaled" if factor < _NOTHING else "the skip is scaled"
     return f"×{factor:.3g} of the skip's variance is kept: {lost}, or reads another tensor"
 
@@ -167,9 +167,18 @@ def _shift(seen: Comparison, row: int) -> str:
     return f"the mean {way}, from {due:.{digits}g} to {now:.{digits}g} of the second moment"
 
 
+def _factor(seen: Comparison, row: int) -> str:
+    scaled = ", or the branch, which has a mean, is added with another factor (alpha, stochastic depth)"
+    return scaled if may_scale(seen, row) else ""
+
+
 def _hardly(seen: Comparison, row: int) -> str:
-    exact = not abs(np.log(seen.variance_factor[row])) > _SEEN
-    return "no variance with it" if exact else f"hardly any variance with it (×{seen.variance_factor[row]:.4g})"
+    factor = float(seen.variance_factor[row])
+    return "no variance with it" if _is_exact(factor) else f"hardly any variance with it (×{factor:.4g})"
+
+
+def _is_exact(factor: float) -> bool:
+    return not abs(np.log(factor)) > _SEEN
 
 
 def _means(seen: Comparison, row: int) -> str:
@@ -205,7 +214,8 @@ def _may_normalize(seen: Comparison) -> bool:
 
 def _pools_first(seen: Comparison) -> bool:
     network = seen.curves.network
-    return network.pooled or not (network.known or seen.curves.layered)
+    pictures = bool(seen.curves.rows["width"].notna()[0])
+    return network.pooled if network.known else pictures and not seen.curves.layered
 
 
 def _begin(seen: Comparison) -> str:

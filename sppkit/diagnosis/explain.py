@@ -15,6 +15,7 @@ import numpy as np
 from sppkit.curves.effects import BRANCH, VARIANCE
 from sppkit.diagnosis import causes_in_words as words
 from sppkit.diagnosis.expectation import Comparison, compare, share
+from sppkit.diagnosis.left_open import takes_along
 from sppkit.diagnosis.nonfinite import explain_loss
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ def _iter_branch_causes(seen: Comparison, row: int) -> Iterator[str]:
     # The branch has another variance: it is scaled, with all that it brings, or its mean shifts as well.
     factor = seen.branch_factor
     added = np.isfinite(seen.brought_variance[row])
-    scaled = _fits(seen, seen.mean_before + factor * seen.brought_mean, _sum(seen, factor))
+    scaled = _fits_scaled(seen, seen.mean_before, factor, seen.brought_mean, _sum(seen, factor))
     where = _where(seen, row, *_local(seen, factor))
     stays = abs(words.share_change(seen, row)) < (seen.share_same[row] if seen.same_weights else _STAYS)
     if scaled[row] if added else stays or _between(seen, row):
         # A sum of which the law is known tells what a scaled branch does to the mean; else both are left open.
         yield words.scaled_branch(seen, row, where, sure=bool(stays or (added and seen.same_weights)))
     else:
-        yield words.shifted_branch(seen, row, where)
+        yield words.shifted_branch(seen, row, where, scaled=not added and takes_along(seen, row))
 
 
 def _iter_sum_causes(seen: Comparison, row: int) -> Iterator[str]:
@@ -100,11 +101,14 @@ def _iter_sum_causes(seen: Comparison, row: int) -> Iterator[str]:
         return
     where = _where(seen, row, moved)
     found = []
-    if taken[row] >= 0 and _fits(seen, seen.mean_before + taken * seen.brought_mean, seen.variance)[row]:
+    if taken[row] >= 0 and _fits_scaled(seen, seen.mean_before, taken, seen.brought_mean, seen.variance)[row]:
         found.append(words.taken(seen, float(taken[row]), nothing=_adds_nothing(seen, row)))
-    if kept[row] >= -seen.same[row] and _fits(seen, kept * seen.mean_before + seen.brought_mean, seen.variance)[row]:
-        found.append(words.kept(float(kept[row]), nothing=_equals_branch(seen, row)))
-    yield words.another_sum(seen, row, where, found)
+    if (
+        kept[row] >= -seen.same[row]
+        and _fits_scaled(seen, seen.brought_mean, kept, seen.mean_before, seen.variance)[row]
+    ):
+        found.append(words.kept(float(kept[row])))
+    yield words.another_sum(seen, row, where, [words.MISSING] if _equals_branch(seen, row) else found)
 
 
 def _iter_other_causes(seen: Comparison, row: int) -> Iterator[str]:
@@ -197,6 +201,18 @@ def _share_moved(seen: Comparison) -> Flags:
 def _fits(seen: Comparison, mean: Array, variance: Array, within: Array | None = None) -> Flags:
     apart = np.abs(share(seen.mean, seen.variance) - share(np.maximum(mean, 0.0), variance))
     fits: Flags = apart <= (seen.share_same if within is None else within)
+    return fits
+
+
+def _fits_scaled(seen: Comparison, mean: Array, factor: Array, scaled: Array, variance: Array) -> Flags:
+    """Return where a part whose variance is multiplied by a factor makes the sum's mean what it is.
+
+    A mean that has nothing to do with the other part's is multiplied by the factor, and what both have in common, as
+    where every block has the same bias, by its root.
+    """
+    ends = [mean + power * scaled for power in (factor, np.sqrt(np.maximum(factor, 0.0)))]
+    now, shares = share(seen.mean, seen.variance), [share(np.maximum(end, 0.0), variance) for end in ends]
+    fits: Flags = (now >= np.minimum(*shares) - seen.share_same) & (now <= np.maximum(*shares) + seen.share_same)
     return fits
 
 

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 _TAPS_LOST, _PADDED = 12 / 7, 2.0
 # Of so many convolutions in a branch.
 _CONVOLUTIONS = 3
-# How far the mean of a branch that is added with a factor s may be from what s alone makes of it, as it goes along with
-# the skip's or against it.
-_SPARE = 3.0
+# A branch may go along with the skip or against it: a variance that moves by so many times less than its factor says,
+# and a mean that moves by the factor's square.
+_SPARE, _SQUARE = 3.0, 2.0
 
 
 def may_pad(seen: Comparison, row: int, factor: float) -> bool:
     """Return whether other padding may move a variance by a factor: in pictures, and not by much."""
     curves = seen.curves
-    sides = curves.rows.loc[row, ["height", "width"]].to_numpy(dtype=float)
-    if curves.network.known or np.isnan(sides).any() or not sides.min() > 1 or not 0 < factor < math.inf:
+    side = float(curves.rows[["height", "width"]].astype("float64").min(axis=1, skipna=False)[row])
+    if curves.network.known or not side > 1 or not 0 < factor < math.inf:
         return False
-    border = 1 - _TAPS_LOST / max(float(sides.min()), 2 * _TAPS_LOST)
+    border = 1 - _TAPS_LOST / max(side, 2 * _TAPS_LOST)
     most = border ** (-2 if curves.layered else -2 * _CONVOLUTIONS)
     return abs(math.log(factor)) < math.log(min(_PADDED, most))
 
@@ -59,4 +59,13 @@ def may_scale(seen: Comparison, row: int) -> bool:
     reach = allowed * seen.variance[row] / seen.branch[row]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = seen.mean[row] / seen.expected_mean[row]
-    return bool(max(0.0, 1 - reach) ** _SPARE <= ratio <= (1 + reach) ** _SPARE) and reach > 0
+    return bool(max(0.0, 1 - reach) ** _SQUARE <= ratio <= (1 + reach) ** _SQUARE) and reach > 0
+
+
+def takes_along(seen: Comparison, row: int) -> bool:
+    """Return whether a branch's factor may move the mean so: by no more than itself, if it is the branch's."""
+    factor = float(seen.branch_factor[row])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = seen.mean[row] / seen.expected_mean[row]
+    near = 1 + seen.same[row]
+    return bool(min(1.0, factor) / near <= ratio <= max(1.0, factor) * near)

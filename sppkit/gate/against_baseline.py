@@ -109,7 +109,7 @@ def _without_additions(base: Curves, added: NDArray[np.int64]) -> Finding:
     return _missing(
         base,
         int(added[0]),
-        f"the baseline's rows are {len(added)} additions of a skip and a branch, and this run has none: every skip is "
+        f"the baseline has {len(added)} times an addition of a skip and a branch, and this run has none: every skip is "
         "missing, or is added where it can't be seen, as in compiled or scripted code",
     )
 
