@@ -89,7 +89,11 @@ def twin_squared_mean(batches: tuple[Tensor, ...]) -> float:
 def twin_equal(batches: tuple[Tensor, ...]) -> float:
     pairs = [(row.mean(), row.var()) for row in rows(batches)]
     alive = [pair for pair in pairs if pair[1] > 0]
-    equal = [pair for i, pair in enumerate(alive) if any(np.allclose(pair, other, 1e-5) for other in alive[:i] + alive[i + 1 :])]
+    equal = [
+        pair
+        for i, pair in enumerate(alive)
+        if any(np.allclose(pair, other, 1e-5) for other in alive[:i] + alive[i + 1 :])
+    ]
     return len(equal) / max(1, len(alive))
 
 

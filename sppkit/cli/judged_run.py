@@ -45,9 +45,7 @@ def is_judged_by_more(resolved: Resolved) -> bool:
     """Return whether a run measures more than was asked for."""
     config = resolved.config
     return (
-        config.model is not None
-        and resolved.sources.get("stats", "default") == "default"
-        and config.streaming != "on"
+        config.model is not None and resolved.sources.get("stats", "default") == "default" and config.streaming != "on"
     )
 
 
