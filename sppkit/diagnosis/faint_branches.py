@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # All blocks together add less than a twentieth of the variance: they could all be left out. A healthy NF-ResNet's
 # stage of three blocks adds an eighth (alpha 0.2), the faintest trained one that was meant to be heard a third.
 _LITTLE = 0.05
-# The branch itself, before any scale, is faint as well: no LayerScale or SkipInit, whose branches are as strong as others.
+# The branch itself, before any scale, is faint as well: LayerScale's and SkipInit's are as strong as others.
 _FAINT = 0.1
 _SEVERAL = 3
 
@@ -42,7 +42,7 @@ def find_faint_branches(curves: Curves) -> Diagnosis | None:
         worst=worst,
         statistic="residual_variance",
         limit=float(_FAINT * curves.variance[worst]),
-        fact=f"The branches are faint: {len(places)} blocks together change the variance by {np.expm1(growth):.2g} of it, and "
+        fact=f"The branches are faint: {len(places)} blocks change the variance by {np.expm1(growth):.2g} of it, and "
         f"at {curves.at(worst)} the branch has {strength.min():.2g} of the variance that it is added to",
         cause="their weights are too small for their fan-in, or their scale is; no last layer starts at 0",
         remedy="draw their weights with variance 1/(fan_in E f²) (torch.nn.init.kaiming_normal_), or scale them up",

@@ -65,12 +65,15 @@ def _diagnose(curves: Curves, ratio: Array, begins: int, limit: Array, *, seriou
         fact = f"The squared mean passes {times} {where} and reaches {ratio[worst]:.3g} times the variance"
     else:
         fact = f"The squared mean passes {limit[begins]:.0%} of the variance {where} and reaches {ratio[worst]:.0%}"
-    cause, remedy = _explain(curves, by_border=not serious and _is_by_border(curves, begins))
+    if curves.network.known or not curves.network.initial or adds_nothing(curves):
+        cause, remedy = _explain(curves, by_border=not serious and _is_by_border(curves, begins))
+    else:
+        cause, remedy = _UNKNOWN
     certain = cause != _ADDED_LATER
     return diagnosed(
         curves,
         "mean-shift",
-        _severity(curves, begins, worst, serious=serious),
+        _severity(curves, begins, serious=serious),
         begins=begins,
         worst=worst,
         statistic="channel_squared_mean",
@@ -82,7 +85,13 @@ def _diagnose(curves: Curves, ratio: Array, begins: int, limit: Array, *, seriou
     )
 
 
-def _severity(curves: Curves, begins: int, worst: int, *, serious: bool) -> Severity:
+_UNKNOWN = (
+    "block by block something adds a mean: activations of positive mean with weights of non-zero mean, or biases",
+    "centred weights (scaled weight standardization) or a normalizer over the batch remove it",
+)
+
+
+def _severity(curves: Curves, begins: int, *, serious: bool) -> Severity:
     network = curves.network
     if not serious:
         return "remark" if _is_by_border(curves, begins) else "warning"
@@ -154,12 +163,6 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
             f"{_name(network)} after the normalizer has a mean larger than its standard deviation, and the weights "
             "hand it on",
             "the next block's normalizer takes it out again; the order of relu-bn-conv, or centred weights, avoid it",
-        )
-    if not network.known:
-        return (
-            "block by block something adds a mean: activations of positive mean followed by weights of non-zero mean, "
-            "or biases",
-            "centred weights (scaled weight standardization) or a normalizer over the batch remove it",
         )
     if network.scaled:
         return shift, "scaled-ws removes it (predicted 0.00)"

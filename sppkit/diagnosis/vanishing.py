@@ -51,6 +51,7 @@ def find_vanishing(curves: Curves) -> Diagnosis | None:
     worst, begins = int(np.nanargmin(variance)), int(passed[0])
     serious = network.known or not network.initial or bool((variance * averaged)[-1] <= _NOTHING_LEFT * before)
     cause, remedy = _explain(network) if len(lost) else _explain_sag(network)
+    left = "thousandth" if limit < _SEEN * before else "hundredth"
     return diagnosed(
         curves,
         "vanishing-variance",
@@ -60,7 +61,7 @@ def find_vanishing(curves: Curves) -> Diagnosis | None:
         statistic="channel_variance",
         limit=float(limit),
         fact=f"The variance vanishes: from {before:.3g} it falls to {variance[worst]:.3g} at block "
-        f"{curves.number(worst)}, and below a {'thousandth' if limit < _SEEN * before else 'hundredth'} at {curves.at(begins)}",
+        f"{curves.number(worst)}, and below a {left} at {curves.at(begins)}",
         cause=cause,
         remedy=remedy,
     )
