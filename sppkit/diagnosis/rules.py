@@ -11,6 +11,7 @@ from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
 from sppkit.diagnosis.cut_gradient import find_cut_branch, find_cut_gradient
 from sppkit.diagnosis.equal_units import find_equal_units
 from sppkit.diagnosis.exploding import find_exploding
+from sppkit.diagnosis.faint_branches import find_faint_branches
 from sppkit.diagnosis.gain import find_wrong_gain
 from sppkit.diagnosis.gradient_growth import find_gradient_growth
 from sppkit.diagnosis.identical_samples import find_identical_samples
@@ -36,6 +37,7 @@ _FINDERS = (
     find_missing_factor,
     find_vanishing,
     find_dead_branch,
+    find_faint_branches,
     find_wrong_reset,
     partial(find_dominant_branch, few=True),
     find_exploding,
