@@ -116,12 +116,16 @@ def _without_additions(base: Curves, added: NDArray[np.int64]) -> Finding:
 
 def _vanished(base: Curves, place: int) -> Finding:
     name = base.names[place]
-    skip = "its skip is missing, " if np.isfinite(base.values("residual_variance")[:, place]).any() else ""
+    skip = (
+        "its skip is missing, or it was "
+        if np.isfinite(base.values("residual_variance")[:, place]).any()
+        else "it was "
+    )
     return _missing(
         base,
         place,
-        f"{name} is in the baseline and not in this run: it was removed, {skip}renamed together with its neighbours, "
-        "or has another width",
+        f"{name} is in the baseline and not in this run: {skip}removed, renamed together with its "
+        "neighbours, or given another width",
     )
 
 
