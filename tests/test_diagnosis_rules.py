@@ -233,6 +233,13 @@ def test_branches_that_grow_with_a_width_are_linear_growth() -> None:
     assert names(table(compounded, 0.0, (tuple(0.5 * v for v in compounded[0]),), stem=1.0)) == ["exploding-variance"]
 
 
+def test_growth_that_has_ended_began_before_its_peak() -> None:
+    # Without anything that sets a scale; the last block is below the first again.
+    frame = table(((1.0, 1.2, 9.0, 0.5),), 0.0, 0.1)
+    [found] = [item for item in sppkit.diagnose(frame, record(HE)) if item.name == "exploding-variance"]
+    assert (found.block, found.worst_block, found.severity) == (2, 3, "error")
+
+
 def test_the_blocks_before_a_loss_are_judged() -> None:
     frame = table(((1, 4), (1600, NAN)), 0.0, None, lost=4)
     found = sppkit.diagnose(frame, record(HE))

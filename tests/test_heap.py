@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import sppkit
-from sppkit.machine.allocator import no_collection
+from sppkit.machine.allocator import no_collection, only_new_garbage
 
 # Touches 64 MiB, frees it and touches it again: prints the page faults of the second time.
 FAULTS = """
@@ -96,3 +96,28 @@ def test_building_leaves_the_garbage_collector_as_it_was() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_was_there_is_set_aside_and_comes_back() -> None:
+    frozen = gc.get_freeze_count()
+    with only_new_garbage():
+        assert gc.get_freeze_count() > frozen
+    assert gc.get_freeze_count() == frozen == 0
+
+    def fail() -> None:
+        with only_new_garbage():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_program_has_set_aside_stays_so() -> None:
+    gc.freeze()
+    try:
+        with only_new_garbage():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

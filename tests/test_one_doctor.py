@@ -76,6 +76,9 @@ HEALTHY: list[dict[str, Any]] = [
     {"arch": "nf-resnet", "alpha": 1.0, "block": "basic"},
     *({"arch": arch} for arch in ("skipinit", "fixup")),
     {"arch": "nf-regnet", "variant": "b0", "depth": None},
+    # Down to maps of one position, where the border takes eight of nine taps and a channel has few values.
+    *({"arch": "bn-relu-conv", "block": "basic", "norm": name, "size": 32} for name in ("bn", "ibn-a", "bkn")),
+    {"arch": "bn-relu-conv", "norm": "bkn", "size": 32},
 ]
 
 
@@ -83,7 +86,8 @@ HEALTHY: list[dict[str, Any]] = [
 def test_a_healthy_network_is_healthy_for_all(options: dict[str, Any]) -> None:
     table, record = measured(**options)
     check_healthy(table, record)
-    spec, setting = build(**options), Setting(SIZE, SIZE, SAMPLES)
+    size = options.get("size", SIZE)
+    spec, setting = build(**options), Setting(size, size, SAMPLES)
     if why_unpredicted(spec, setting) is None:
         expected = predict_spec(spec, setting).set_index("block")
         names = [name for name in expected.columns if name.startswith("predicted_")]
@@ -105,15 +109,18 @@ _MEASURED: dict[str, tuple[pd.DataFrame, dict[str, Any]]] = {}
 
 
 def build(**options: Any) -> Any:
-    return build_spec(options["arch"], {"depth": 26, "width": 0.25} | {k: v for k, v in options.items() if k != "arch"})
+    own = {name: value for name, value in options.items() if name not in {"arch", "size"}}
+    return build_spec(options["arch"], {"depth": 26, "width": 0.25} | own)
 
 
 def measured(**options: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
     key = repr(options)
     if key not in _MEASURED:
         spec = build(**options)
-        model = sppkit.build_model(seed=0, **({"depth": 26, "width": 0.25} | options))
-        x = torch.randn(SAMPLES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        own = {name: value for name, value in options.items() if name != "size"}
+        model = sppkit.build_model(seed=0, **({"depth": 26, "width": 0.25} | own))
+        size = options.get("size", SIZE)
+        x = torch.randn(SAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
         record = {
             "arch": options["arch"],
             "mode": "train",

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _PER_VALUE, _PER_CHANNEL = 4.0, 1.0
 # A gate that averages fewer values than this is no longer near 1/2 (0.1 of a healthy branch, of 8 values).
 _VALUES = 100
+# What a normalizer that no theory knows makes of fewer values than this may be half of its unit variance (measured:
+# batch Kalman normalization of 8 values, 0.57 of a healthy branch).
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,22 @@ def reset(curves: Curves) -> Array:
     one did, and not where the one before it ended.
     """
     later = starts(curves) & (curves.stages > 1)
-    return np.where(later, variance_kept(curves), np.nan)
+    return np.where(later, variance_kept(curves) / _expected_sag(curves), np.nan)
+
+
+def _expected_sag(curves: Curves) -> Array:
+    # On maps of a few pixels zero padding takes most of a basic block's branch, and few values most of a normalizer's
+    # unit variance: where a normalizer sets the scale, that is all that a start may sag by. Theory knows both; without
+    # it, a block's shortcut and branch are of one strength, and the branch keeps what the border leaves.
+    expected = curves.seed_mean("predicted_channel_variance")
+    if not np.isfinite(expected).any():
+        expected = np.full_like(expected, np.nan)
+        expected[curves.judged] = 1 + kept_taps(curves)
+    first = expected[curves.blocks == 1]
+    if not curves.normalized or len(first) != 1 or not first[0] > 0:
+        return np.ones_like(expected)
+    ratio: Array = np.where(expected > 0, np.minimum(expected / first[0], 1.0), 1.0)
+    return ratio
 
 
 def addition(curves: Curves) -> Array:
@@ -115,7 +133,10 @@ def branch_level(curves: Curves) -> Array:
     quarter of it, but for the factor 2 of NF-ResNets.
     """
     level = _divide(curves.values("residual_variance"), _healthy_branch(curves))
-    few = curves.network.se & (curves.per_channel < _VALUES)
+    # Theory knows what few values do to batch normalization, and to no other.
+    unknown = curves.normalized and np.isnan(curves.seed_mean("predicted_residual_variance")).all()
+    least = np.where(curves.network.se, _VALUES, np.where(unknown, _FEW, 0))
+    few = curves.per_channel < least
     return np.where(few, np.nan, level)
 
 

@@ -51,7 +51,7 @@ def find_exploding(curves: Curves) -> Diagnosis | None:
         curves,
         "exploding-variance",
         "error" if network.initial and (network.known or variance[worst] > _TOO_LARGE) else "warning",
-        begins=_begin(curves),
+        begins=_begin(curves, int(passed[0])),
         worst=worst,
         statistic="channel_variance",
         limit=float(limit),
@@ -69,9 +69,9 @@ def growth_per_block(curves: Curves, last: int) -> float:
     return float((found / first) ** (1 / max(1, last))) if first > 0 and found > 0 else float("nan")
 
 
-def _begin(curves: Curves) -> int:
+def _begin(curves: Curves, passed: int) -> int:
     """Return where the growth begins: the block after the last one that was no larger than the first."""
-    larger = curves.variance > curves.variance[0]
+    larger = curves.variance[:passed] > curves.variance[0]
     return int(np.flatnonzero(~larger)[-1]) + 1
 
 

@@ -116,11 +116,17 @@ def _without_additions(base: Curves, added: NDArray[np.int64]) -> Finding:
 
 def _vanished(base: Curves, place: int) -> Finding:
     name = base.names[place]
-    ways = ["it was removed", "renamed together with its neighbours", "has another width"]
-    if np.isfinite(base.values("residual_variance")[:, place]).any():
-        ways.append("its skip is missing")
-    told = f"{', '.join(ways[:-1])}, or {ways[-1]}"
-    return _missing(base, place, f"{name} is in the baseline and not in this run: {told}")
+    skip = (
+        "its skip is missing, or it was "
+        if np.isfinite(base.values("residual_variance")[:, place]).any()
+        else "it was "
+    )
+    return _missing(
+        base,
+        place,
+        f"{name} is in the baseline and not in this run: {skip}removed, renamed together with its "
+        "neighbours, or given another width",
+    )
 
 
 def _missing(base: Curves, place: int, cause: str) -> Finding:

@@ -42,6 +42,22 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def only_new_garbage() -> Iterator[None]:
+    """Look for garbage only among what is made in the meantime, not in what imports have left: a fifth of a second.
+
+    Does nothing where the program has set objects aside itself, which could not be told from these afterwards.
+    """
+    own = gc.get_freeze_count() == 0
+    if own:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if own:
+            gc.unfreeze()
+
+
 def keep_freed_memory() -> None:
     """Let this process keep what it frees, and take it in huge pages.
 

@@ -14,6 +14,7 @@ import torch
 
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.joins.corrections import load_corrections
+from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
@@ -57,7 +58,7 @@ class _Measured(NamedTuple):
     inputs: Inputs
     # What was found in a network that does not declare its blocks, in a sentence.
     found: str | None
-    # File and line of the user's class behind each row; of the last seed's network.
+    # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
@@ -73,7 +74,8 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     resolved = source.resolved
     if resolved.config.sites is not None:
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
-    seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
+    with only_new_garbage():
+        seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
@@ -156,9 +158,9 @@ def _measure(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     found = None if probe.findings is None else probe.findings.summary
-    # The record holds the last seed's; reading a file of source takes as long as measuring a small network.
-    is_last = seed == _seeds(config)[-1]
-    sources = locate_blocks(model, table["name"], own=True) if is_last else {}
+    # Every seed has the same classes, and a named architecture none of the user's.
+    users = config.model is not None and seed == _seeds(config)[-1]
+    sources = locate_blocks(model, table["name"], own=True) if users else {}
     return _Measured(table, inputs, found, sources, weights, _reason(probe))
 
 
