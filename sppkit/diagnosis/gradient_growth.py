@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.diagnosis.layers import takes_mean_out
 from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _MOST_WITH_SKIPS, _MOST_WITHOUT = 25.0, 2e6
 _MANY_WITH_SKIPS, _MANY_WITHOUT = 10**0.5, 10**2.5
 # Without skips nobody trains so deep but with a gradient that keeps its size: every layer's step of relative size d
 # changes what all others see, together by d times the depth. 30 layers with their activations (He et al. 2015,
-# arXiv:1502.01852) are 60 modules, 50 with normalizers 150.
+# arXiv:1502.01852) are 60 modules, 50 with normalizers 150. Rows are no chain where branches run in parallel: such
+# networks (Inception) have normalizers over the batch, which take the mean out, and are left alone.
 _DEEP, _MOST_OF_DEEP = 150, 10.0
 
 
@@ -65,7 +67,10 @@ def _limits(curves: Curves) -> tuple[float, float]:
     """Return from where on few networks learn, and from where on none does."""
     if not curves.layered:
         return _MANY_WITH_SKIPS, _MOST_WITH_SKIPS
-    return (_MOST_OF_DEEP, _MOST_OF_DEEP) if _modules(curves) >= _DEEP else (_MANY_WITHOUT, _MOST_WITHOUT)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centred = takes_mean_out(curves.mean / curves.variance)
+    deep = _modules(curves) >= _DEEP and not centred
+    return (_MOST_OF_DEEP, _MOST_OF_DEEP) if deep else (_MANY_WITHOUT, _MOST_WITHOUT)
 
 
 def _modules(curves: Curves) -> int:

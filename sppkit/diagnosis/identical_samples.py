@@ -41,6 +41,8 @@ def find_identical_samples(curves: Curves) -> Diagnosis | None:
     if begins >= len(share) - (0 if total[-1] > 0 else _ZERO_HEAD):
         return None
     worst = len(share) - 1
+    if share[worst] >= _LOST and curves.layered and begins == worst:
+        return None  # a head may have a bias of its own
     how = "which rounding hides" if share[worst] < _LOST else "which any change of the common rest drowns"
     return diagnosed(
         curves,
