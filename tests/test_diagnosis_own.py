@@ -334,7 +334,7 @@ def test_trained_weights_are_not_judged_as_initial_ones(record: dict[str, Any]) 
     assert (zero.name, zero.severity) == ("dead-branch", "warning")
     [shifted] = found(lambda: Shifted(), TOKENS, record)
     assert (shifted.name, shifted.severity) == ("mean-shift", "remark")
-    assert [one.severity for one in found(lambda: Shifted(), TOKENS)] == ["error"]
+    assert [one.severity for one in found(lambda: Shifted(), TOKENS) if one.name == "mean-shift"] == ["warning"]
 
 
 class Shifted(Transformer):

@@ -86,12 +86,24 @@ def twin_squared_mean(batches: tuple[Tensor, ...]) -> float:
     return float(np.mean([np.mean(row) ** 2 for row in rows(batches)]))
 
 
+def twin_equal(batches: tuple[Tensor, ...]) -> float:
+    pairs = [(row.mean(), row.var()) for row in rows(batches)]
+    alive = [pair for pair in pairs if pair[1] > 0]
+    equal = [
+        pair
+        for i, pair in enumerate(alive)
+        if any(np.allclose(pair, other, 1e-5) for other in alive[:i] + alive[i + 1 :])
+    ]
+    return len(equal) / max(1, len(alive))
+
+
 TWINS: dict[str, Callable[[tuple[Tensor, ...]], float]] = {
     "dead_fraction": twin_dead,
     "always_on_fraction": twin_always_on,
     "stat_diff": twin_stat_diff,
     "elimination_distance": twin_elimination,
     "instance_style_share": twin_style,
+    "equal_channels": twin_equal,
     "channel_correlation": twin_correlation,
     "gradient_second_moment": twin_second_moment,
     "gradient_squared_mean": twin_squared_mean,
@@ -220,6 +232,20 @@ def test_cuda_agrees(name: str) -> None:
     x = shifted(4, 24, 16, 16)
     # The CPU sums float32 rows, CUDA float64 values.
     assert statistic(name, x.cuda()) == pytest.approx(statistic(name, x), rel=2e-5, abs=1e-9)
+
+
+def test_equal_channels_are_counted_and_dead_ones_are_not() -> None:
+    x = shifted(6, 10, 4, 4)
+    assert statistic("equal_channels", x) == 0
+    x[:, 7] = x[:, 2]
+    assert statistic("equal_channels", x) == pytest.approx(2 / 10)
+    x[:, 3] = 0  # of nine channels that vary
+    assert statistic("equal_channels", x) == pytest.approx(2 / 9)
+    assert statistic("equal_channels", x[:, :1].expand(-1, 5, -1, -1)) == 1
+    assert statistic("equal_channels", torch.zeros(3, 4)) == statistic("equal_channels", x[:, :1]) == 0
+    # Equal means are no equal channels, nor are equal variances.
+    assert statistic("equal_channels", torch.stack((x[:, 0], 2 * x[:, 0] - x[:, 0].mean()), 1)) == 0
+    assert statistic("equal_channels", torch.stack((x[:, 0], x[:, 0] + 1), 1)) == 0
 
 
 # Closed forms.

@@ -27,7 +27,7 @@ SEEDS = range(4)
 INPUTS = ("gaussian", "real")
 BATCH = 64
 # What check takes of a user's network.
-STATS = "spp,gradient_second_moment"
+STATS = "spp,gradient_second_moment,instance_style_share,equal_channels"
 _SHAPES = {"image": (1, 8, 8), "flat": (64,), "text": (LENGTH,)}
 
 

@@ -9,16 +9,13 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, run_options, with_options
-from sppkit.machine.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sppkit.config.resolve import Resolved
     from sppkit.gate.jobs import Job
     from sppkit.gate.saved_run import SavedRun
     from sppkit.gate.verdict import Verdict
-    from sppkit.measuring.run import Progress, Run
 
 _GATE = "Gate"
 Saved = Annotated[
@@ -177,6 +174,7 @@ def _check_exact(asked: _Asked, base: Path | None) -> None:
 
 
 def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
+    from sppkit.cli.judged_run import run_judged
     from sppkit.gate.saved_run import SavedRun
     from sppkit.machine.files import all_or_nothing, prepared
     from sppkit.record.table import write_csv
@@ -185,40 +183,13 @@ def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
     folder, names = Path(job.resolved.config.out), [f"{job.key}.csv", f"{job.key}.json"]
     with prepared(folder, names):
         with console.progress(quiet=quiet) as progress:
-            result = _run(job.resolved, progress)
+            result = run_judged(job.resolved, progress)
         with all_or_nothing(folder) as staging:
             write_csv(result.table, staging / names[0])
             write_record(result.record, staging / names[1])
     for warning in result.warnings:
         console.warn(warning)
     return SavedRun(job.key, result.table, result.record), folder / names[0]
-
-
-def _run(resolved: Resolved, progress: Progress | None) -> Run:
-    from sppkit.errors import SppkitError
-
-    with uninterrupted():
-        from sppkit.measuring.run import run
-
-    with_gradient = _with_gradient(resolved)
-    if with_gradient is None:
-        return run(resolved, progress)
-    try:
-        return run(with_gradient, progress)
-    except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
-        return run(resolved, progress)
-
-
-def _with_gradient(resolved: Resolved) -> Resolved | None:
-    """Return the same with statistics of the gradient; None where statistics were chosen, and for named networks."""
-    from dataclasses import replace
-
-    config = resolved.config
-    if config.model is None or resolved.sources.get("stats", "default") != "default" or config.streaming == "on":
-        return None
-    return replace(
-        resolved, config=replace(config, stats=(*config.stats, "gradient_second_moment", "branch_gradient_share"))
-    )
 
 
 def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: bool) -> Verdict:

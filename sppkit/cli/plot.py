@@ -9,7 +9,6 @@ import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, run_options, with_options
-from sppkit.machine.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +51,7 @@ def plot(
 
 
 def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
+    from sppkit.cli.judged_run import run_judged
     from sppkit.config.resolve import resolve_config
     from sppkit.machine.files import prepared
     from sppkit.measuring.titles import file_stem
@@ -62,11 +62,8 @@ def _measure_and_draw(flags: Mapping[str, Any], file: Path | None, *, quiet: boo
     folder, stem = Path(resolved.config.out), file_stem(resolved)
     names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *resolved.config.format)]
     with prepared(folder, names):  # before minutes of work, not after them
-        with uninterrupted():
-            from sppkit.measuring.run import run
-
         with console.progress(quiet=quiet) as progress:
-            result = run(resolved, progress)
+            result = run_judged(resolved, progress)
         _write(result.table, result.record, folder, names)
     for warning in result.warnings:
         console.warn(warning)
@@ -108,6 +105,7 @@ def _refuse_meaningless(flags: Mapping[str, Any], file: Path | None) -> None:
 
 
 def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: Sequence[str]) -> None:
+    from sppkit.cli.judged_run import drawn
     from sppkit.machine.files import all_or_nothing
     from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
@@ -116,7 +114,7 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
     from sppkit.record.write import write_record
 
     heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": Path(names[0]).stem}
-    figure = plot_spp(table, **heading)
+    figure = plot_spp(drawn(table, record), **heading)
     with all_or_nothing(folder) as staging:
         for name in names:
             path = staging / name

@@ -41,6 +41,8 @@ _FELT = 0.01
 # Of what the addition brings, as a part of the sum's variance: below it, and where the addition takes variance away (a
 # skip that is scaled down), asinh goes on where the logarithm ends.
 _LEAST = _FELT / 4
+# What a sum takes of a branch that is not scaled: all of it, and what the branch has in common with the skip.
+_ADDS = (0.5, 2.0)
 # Where the squared mean is as large as the variance.
 OUTWEIGHS = 0.5
 
@@ -95,13 +97,24 @@ class _Side:
         logs: Array = np.log(np.maximum(self.signal.values(statistic)[:, self.places], _TINY))
         return logs
 
-    def before(self) -> Array:
-        """The logarithm of the variance of the block before, in the whole run; nan at the first, and at a new width."""
+    def before(self, *, to_the_first: bool) -> Array:
+        """The logarithm of the variance of the block before, in the whole run; nan at a new stage or width."""
         logs = np.log(np.maximum(self.signal.values(VARIANCE), _TINY))
         before = np.concatenate([np.full((len(logs), 1), np.nan), logs[:, :-1]], axis=1)
         size = np.stack([self.signal.channels, self.signal.per_channel, self.signal.stages])
         same = np.append(False, (np.diff(size, axis=1) == 0).all(axis=0))
+        same[1:2] |= to_the_first
         return np.where(same, before, np.nan)[:, self.places]
+
+    @property
+    def adds_to_the_first(self) -> bool:
+        """Whether the first block adds its branch to row 0: nothing projects it, as the sum says."""
+        signal = self.signal
+        size = np.stack([signal.channels, signal.per_channel])[:, :2]
+        if signal.network.known or signal.blocks[:2].tolist() != [0, 1] or np.diff(size).any():
+            return False
+        (first, total), branch = signal.seed_mean(VARIANCE)[:2], signal.seed_mean(BRANCH)[1]
+        return bool(_ADDS[0] * branch < total - first < _ADDS[1] * branch)
 
 
 def iter_effects(new: Curves, base: Curves, matching: Matching) -> Iterator[Effect]:
@@ -134,7 +147,7 @@ def _iter_mean_effects(new: _Side, base: _Side) -> Iterator[Effect]:
 
 
 def _addition(new: _Side, base: _Side) -> Effect:
-    parts = [_added(side) for side in (new, base)]
+    parts = [_added(side, to_the_first=base.adds_to_the_first) for side in (new, base)]
     branches = [np.clip(side.log(BRANCH) - side.log(VARIANCE), -_LARGEST, _LARGEST) for side in (new, base)]
     gains = [part * np.exp(-branch) for part, branch in zip(parts, branches, strict=True)]
     apart = np.abs(gains[0].mean(axis=0) - gains[1].mean(axis=0))
@@ -151,8 +164,8 @@ def _exp(logs: Array) -> Array:
     return np.exp(np.minimum(logs, _LARGEST))
 
 
-def _added(side: _Side) -> Array:
-    part: Array = -np.expm1(side.before() - side.log(VARIANCE))
+def _added(side: _Side, *, to_the_first: bool) -> Array:
+    part: Array = -np.expm1(side.before(to_the_first=to_the_first) - side.log(VARIANCE))
     return part
 
 

@@ -46,9 +46,8 @@ def find_border_sag(curves: Curves) -> Diagnosis | None:
         worst=worst,
         statistic="residual_variance",
         limit=_SAGS * healthy,
-        fact=f"The residual variance sags from stage {_stage(curves, int(sagging[0]))} on, to a mean of "
-        f"{means[lowest] * healthy:.3g} in stage {_stage(curves, lowest)}, where {healthy:.3g} is expected without "
-        "borders",
+        fact=f"The residual variance sags {_from(curves, int(sagging[0]), lowest)}to {means[lowest] * healthy:.3g} in "
+        f"stage {_stage(curves, lowest)}: zero padding (without it {healthy:.3g})",
         cause=f"zero padding takes taps away at the borders of small maps, {_lost(curves, worst)} of a 3x3 "
         f"convolution's on {size}; it is no fault of the network",
         remedy="a larger --image-size lessens it, and --padding circular removes it",
@@ -64,6 +63,10 @@ def _stage_means(curves: Curves, values: Array) -> Array:
 
 def _stage(curves: Curves, index: int) -> str:
     return str(curves.stages[curves.judged[np.flatnonzero(curves.starts)[index]]])
+
+
+def _from(curves: Curves, first: int, lowest: int) -> str:
+    return "" if first == lowest else f"from stage {_stage(curves, first)} on, "
 
 
 def _lost(curves: Curves, place: int) -> str:

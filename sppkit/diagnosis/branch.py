@@ -24,6 +24,8 @@ _DOMINANT = 0.9
 _STRONG = 9.0
 # Attention's branches may be a twentieth of their MLPs', and are half of all: most others are the upper quarter.
 _MOST = 0.75
+# Twenty times the size of a normalized signal: a branch of such a variance is loud, whatever the others are.
+_LOUD = 400.0
 
 
 def find_dead_branch(curves: Curves) -> Diagnosis | None:
@@ -58,7 +60,7 @@ def adds_nothing(curves: Curves) -> bool:
     telling = np.isfinite(curves.branch)
     dead = np.isin(np.arange(len(telling)), _dead(curves))
     if curves.network.branch_scale is None:
-        telling &= dead | _identity(curves)
+        telling &= dead | is_identity(curves)
     return bool(telling.any() and (dead | ~telling).all())
 
 
@@ -84,7 +86,7 @@ def find_dominant_branch(curves: Curves, *, few: bool) -> Diagnosis | None:
         return None
     added, variance = _added(curves), curves.variance
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.fmax(np.where(_identity(curves), 1 - curves.before / variance, np.nan), added / variance)
+        share = np.fmax(np.where(is_identity(curves), 1 - curves.before / variance, np.nan), added / variance)
         dominant = np.flatnonzero((share > _DOMINANT) & (curves.branch > 0))
     if not len(dominant) or few != (2 * len(dominant) < np.isfinite(share).sum()):
         return None
@@ -92,7 +94,7 @@ def find_dominant_branch(curves: Curves, *, few: bool) -> Diagnosis | None:
     # A correlated branch can be larger than the sum.
     told = f"{min(share[worst], 1.0):.1%}" if share[worst] < 0.9995 else "all"
     weak = few and not curves.network.known and not _stands_out(curves, dominant)
-    cause, remedy = _WEAK_STREAM if weak else _STRONG_BRANCH
+    cause, remedy = _explain_weak(curves, begins) if weak else _STRONG_BRANCH
     return diagnosed(
         curves,
         "dominant-branch",
@@ -115,17 +117,21 @@ _STRONG_BRANCH = (
     "(or their gain) are too large, or the shortcut too small",
     "bring the branch's last layer to the scale of the other blocks', or scale the branch down",
 )
-_WEAK_STREAM = (
-    "the branch is no stronger than others; what comes before it is small, as embeddings of variance 0.0004 (standard "
-    "deviation 0.02) are",
-    "no fault where a normalizer stands before each branch; larger embeddings, or embeddings times the root of the "
-    "width, keep more of the input",
-)
+
+
+def _explain_weak(curves: Curves, place: int) -> tuple[str, str]:
+    before = f"{curves.before[place]:.3g}" if np.isfinite(curves.before[place]) else "less"
+    return (
+        f"the branch is no stronger than others, of a variance of {curves.branch[place]:.3g}; what comes before it has "
+        f"{before}",
+        "no fault where a normalizer stands before each branch; a larger signal before it, or smaller branches, keep "
+        "more of the input",
+    )
 
 
 def _stands_out(curves: Curves, dominant: NDArray[np.intp]) -> bool:
     usual = float(np.nanquantile(curves.branch, _MOST, method="lower"))
-    return bool((curves.branch[dominant] > _STRONG * usual).any())
+    return bool((curves.branch[dominant] > min(_STRONG * usual, _LOUD)).any())
 
 
 def _tell_added(curves: Curves, dead: NDArray[np.intp], total: int, added: float, worst: int) -> str:
@@ -143,7 +149,7 @@ def _added(curves: Curves) -> Array:
     return np.full_like(curves.branch, np.nan) if scale is None else scale * curves.branch
 
 
-def _identity(curves: Curves) -> Flags:
+def is_identity(curves: Curves) -> Flags:
     """Return whether each block's input has its output's shape: then the shortcut may be plain.
 
     The first block of our own networks projects; that of others starts with what row 0 holds.
@@ -165,7 +171,7 @@ def _unchanged(curves: Curves) -> Flags:
     least = _DEAD * curves.variance
     with np.errstate(invalid="ignore"):
         variance = np.abs(curves.variance - curves.before) <= least
-        same: Flags = _identity(curves) & variance & (np.abs(curves.mean - mean_before) <= least)
+        same: Flags = is_identity(curves) & variance & (np.abs(curves.mean - mean_before) <= least)
     return same
 
 

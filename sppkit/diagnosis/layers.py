@@ -184,9 +184,9 @@ def _lasting(flags: Flags) -> int | None:
 def _alike(ratio: float, network: Network, *, serious: bool) -> str:
     share = f"{ratio / (1 + ratio):.0%}" if ratio < _TOO_ALIKE else f"{ratio / (1 + ratio):.2%}"
     told = (
-        f"{share} of the second moment is common to all inputs: every activation with positive mean, followed by "
-        "weights with non-zero mean, makes them more alike"
+        f"{share} of the second moment is common to all inputs: activations of positive mean followed by weights of "
+        "non-zero mean, or biases, make them more alike"
     )
     if serious:
         return told
-    return f"{told}; plain networks of a few dozen layers train so" if network.initial else told
+    return f"{told}; plain networks of up to thirty layers were trained so" if network.initial else told

@@ -23,9 +23,7 @@ PASSES = 1.0
 # squared mean is (2/pi)/(1 - 2/pi) = 1.75 times its variance, and layer or group normalization leaves each channel its
 # own mean, up to 4.2 times the variance (measured: bn-relu-conv with ln, depth 26 to 200, 64 and 96 px; 2.4 in vision
 # transformers of 12 to 48 layers with Xavier's initialization). 5 is beyond both.
-_KEEPS = 5.0
-# Of a channel's few values (maps of one position) the same normalization leaves more, up to 25 times (measured).
-_FEW = 100
+KEEPS = 5.0
 # Where the architecture holds the mean at zero, a tenth is already too much: at full width and 224 px the published
 # curves stay below 2 %.
 CENTRED_PASSES = 0.1
@@ -39,7 +37,7 @@ def find_mean_shift(curves: Curves) -> Diagnosis | None:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         ratio = np.where(curves.variance > 0, curves.mean / curves.variance, np.nan)
     floor = mean_floor(curves, independent=True)[curves.judged]
-    bound = (PASSES if curves.network.known else _KEEPS) + floor
+    bound = (PASSES if curves.network.known else KEEPS) + floor
     passed = np.flatnonzero(ratio > bound)
     if len(passed):
         return _diagnose(curves, ratio, int(passed[0]), bound, serious=True)
@@ -63,16 +61,19 @@ def _diagnose(curves: Curves, ratio: Array, begins: int, limit: Array, *, seriou
     worst = int(np.nanargmax(ratio))
     where = f"at {curves.at(begins)}"
     if serious:
-        times = "the variance" if curves.network.known else f"{_KEEPS:.0f} times the variance"
+        times = "the variance" if curves.network.known else f"{KEEPS:.0f} times the variance"
         fact = f"The squared mean passes {times} {where} and reaches {ratio[worst]:.3g} times the variance"
     else:
         fact = f"The squared mean passes {limit[begins]:.0%} of the variance {where} and reaches {ratio[worst]:.0%}"
-    cause, remedy = _explain(curves, by_border=not serious and _is_by_border(curves, begins))
+    if curves.network.known or not curves.network.initial or adds_nothing(curves):
+        cause, remedy = _explain(curves, by_border=not serious and _is_by_border(curves, begins))
+    else:
+        cause, remedy = _UNKNOWN
     certain = cause != _ADDED_LATER
     return diagnosed(
         curves,
         "mean-shift",
-        _severity(curves, begins, worst, serious=serious),
+        _severity(curves, begins, serious=serious),
         begins=begins,
         worst=worst,
         statistic="channel_squared_mean",
@@ -84,14 +85,22 @@ def _diagnose(curves: Curves, ratio: Array, begins: int, limit: Array, *, seriou
     )
 
 
-def _severity(curves: Curves, begins: int, worst: int, *, serious: bool) -> Severity:
+_UNKNOWN = (
+    "block by block something adds a mean: activations of positive mean with weights of non-zero mean, or biases",
+    "centred weights (scaled weight standardization) or a normalizer over the batch remove it",
+)
+
+
+def _severity(curves: Curves, begins: int, *, serious: bool) -> Severity:
     network = curves.network
     if not serious:
         return "remark" if _is_by_border(curves, begins) else "warning"
     # What has been trained has shown that it can be.
     if network.takes_mean_out or _keeps_means(network) or not network.initial or adds_nothing(curves):
         return "remark"
-    return "error" if network.known or curves.independent[curves.judged[worst]] >= _FEW else "warning"
+    # Of networks that nothing is known of, ones with 940 times the variance learnt, and ones with 25 times did not
+    # (benchmarks/trainability): the ratio alone does not tell; its course does (``identical_samples``).
+    return "error" if network.known else "warning"
 
 
 def _keeps_means(network: Network) -> bool:

@@ -106,7 +106,9 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
     "any": _COMMON
     | {
         "channel_variance": (
-            Limit(max=3e6, reason="of 186 small networks that were trained one learnt beyond, and eleven did not"),
+            Limit(
+                max=3e6, reason="of 379 small networks that were trained three learnt beyond, and some thirty did not"
+            ),
             Limit(
                 min=1e-6, level="warn", reason="below it the epsilon of normalizers (1e-5) is larger than the signal"
             ),
@@ -116,6 +118,7 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
         "mean_shift": (
             Limit(
                 max=10,
+                level="warn",
                 reason="a ReLU after the addition leaves 1.75 times the variance, post-norm blocks up to 5.3",
             ),
         ),
@@ -123,7 +126,10 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
             *_COMMON["growth"],
             Limit(max=10, level="warn", reason="branches of unequal strength add up; this is ten times linear growth"),
         ),
-        "variance_kept": (Limit(min=1e-3, reason="a thousandth of the signal is lost among the branches"),),
+        "variance_kept": (
+            Limit(min=1e-3, level="warn", reason="a thousandth of the signal is lost among the branches"),
+            Limit(min=1e-8, reason="of small networks that were trained none learnt with so little left"),
+        ),
     },
 }
 # A network that is meant to explode is judged like any residual network: it fails, and says so.

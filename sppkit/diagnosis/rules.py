@@ -5,15 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sppkit.diagnosis.alike_positions import find_alike_positions
 from sppkit.diagnosis.border import find_border_sag
 from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
 from sppkit.diagnosis.cut_gradient import find_cut_branch, find_cut_gradient
+from sppkit.diagnosis.equal_units import find_equal_units
 from sppkit.diagnosis.exploding import find_exploding
+from sppkit.diagnosis.faint_branches import find_faint_branches
 from sppkit.diagnosis.gain import find_wrong_gain
 from sppkit.diagnosis.gradient_growth import find_gradient_growth
 from sppkit.diagnosis.identical_samples import find_identical_samples
 from sppkit.diagnosis.layers import find_exploding_layers, find_layers_mean_shift, find_vanishing_layers
 from sppkit.diagnosis.mean_shift import find_mean_shift
+from sppkit.diagnosis.no_gradient import find_no_gradient
 from sppkit.diagnosis.nonfinite import find_nonfinite
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
@@ -33,6 +37,7 @@ _FINDERS = (
     find_missing_factor,
     find_vanishing,
     find_dead_branch,
+    find_faint_branches,
     find_wrong_reset,
     partial(find_dominant_branch, few=True),
     find_exploding,
@@ -42,6 +47,9 @@ _FINDERS = (
     find_unexpected_branch,
     find_border_sag,
     find_identical_samples,
+    find_alike_positions,
+    find_equal_units,
+    find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
     find_cut_branch,
@@ -53,6 +61,9 @@ _LAYER_FINDERS = (
     find_vanishing_layers,
     find_exploding_layers,
     find_layers_mean_shift,
+    find_alike_positions,
+    find_equal_units,
+    find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
 )
@@ -71,6 +82,7 @@ _CONSEQUENCES: dict[str, frozenset[str]] = {
     "vanishing-variance": _SCALE | {"dead-branch"},
     "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
     "unexpected-branch": frozenset({"border-sag"}),
+    "no-gradient": frozenset({"cut-gradient"}),
 }
 
 
@@ -96,5 +108,5 @@ def _explains(curves: Curves, earlier: Diagnosis, later: Diagnosis) -> bool:
     # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
     # beside an explosion it does not matter.
     if curves.layered and earlier.name in {"vanishing-variance", "exploding-variance", "identical-samples"}:
-        return True
+        return earlier.severity == "error" or later.severity != "error"
     return same_fault or (follows and later.name in _CONSEQUENCES.get(earlier.name, frozenset()))

@@ -48,8 +48,8 @@ def _iter_findings(curves: Curves) -> Iterator[RenderableType]:
         yield _render_diagnosis(diagnosis)
     # Beside a signal that is lost it is no good news that some statistic of it is small.
     if not any(diagnosis.severity == "error" for diagnosis in found):
-        for text in iter_descriptions(curves, {diagnosis.statistic for diagnosis in found}):
-            yield ListItem(*_MARKS["good"], Text(text))
+        for mark, text in iter_descriptions(curves, {diagnosis.statistic for diagnosis in found}):
+            yield ListItem(*_MARKS[mark], Text(text))
 
 
 def _iter_tables(curves: Curves) -> Iterator[Table]:
@@ -135,5 +135,8 @@ def _shape(row: pd.Series[Any]) -> str:
 
 
 def _render_diagnosis(diagnosis: Diagnosis) -> ListItem:
-    text = Text.assemble((diagnosis.fact_against_theory, "bold"), diagnosis.text[len(diagnosis.fact_against_theory) :])
-    return ListItem(*_MARKS[diagnosis.severity], text)
+    mark, fact = _MARKS[diagnosis.severity], diagnosis.fact_against_theory
+    # What is no fault is told in a line: ``diagnose`` has its cause and what there is to do.
+    if diagnosis.severity == "remark":
+        return ListItem(*mark, Text(f"{diagnosis.fact}."))
+    return ListItem(*mark, Text.assemble((fact, "bold"), diagnosis.text[len(fact) :]))

@@ -60,9 +60,10 @@ class Backward:
             return ""
         if GRADIENT not in new.table:
             return "the baseline has one and it was not measured here (--stats spp,gradient)"
-        matching, places = self.compared.matching, [old for _, old in self.compared.matching.pairs]
-        # With another end another gradient is sent, and a block in between sends another one on.
-        if matching.new or matching.vanished or len(places) < 2 or places != sorted(places):
+        places = [old for _, old in self.compared.matching.pairs]
+        # A block that came or went gives every row before it another gradient.
+        every = len(new.blocks) == len(base.blocks) == len(places)
+        if not every or len(places) < 2 or places != sorted(places):
             return "the rows are not the baseline's"
         if not pairing.seeds or pairing.until < len(places):
             return f"{pairing.why or 'no seed in common'}; {pairing.remedy}"

@@ -47,6 +47,11 @@ STATISTICS: dict[str, StatisticEntry] = {
         "share of the variance that lies between samples, at the block output",
         "block_output",
     ),
+    "equal_channels": StatisticEntry(
+        f"{_HOME}.equal_channels:EQUAL_CHANNELS",
+        "share of channels that are the same as another one, at the block output",
+        "block_output",
+    ),
     "channel_correlation": StatisticEntry(
         f"{_HOME}.channel_correlation:CHANNEL_CORRELATION",
         "mean absolute correlation of two channels, at the block output",

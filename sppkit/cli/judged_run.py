@@ -1,0 +1,55 @@
+"""A run of a user's network with what its health is judged by, beside the statistics that were asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from sppkit.config.resolve import Resolved
+    from sppkit.measuring.run import Progress, Run
+
+# The forward curves say how large a signal is. These say what it tells apart, and what comes back.
+FORWARD = ("instance_style_share", "equal_channels")
+BACKWARD = ("gradient_second_moment", "branch_gradient_share")
+
+
+def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
+    """Run with them where statistics were not chosen; of named networks theory knows more."""
+    from sppkit.errors import SppkitError
+    from sppkit.machine.interrupts import uninterrupted
+
+    with uninterrupted():
+        from sppkit.measuring.run import run
+
+    if not is_judged_by_more(resolved):
+        return run(resolved, progress)
+    try:
+        return run(_with(resolved, *FORWARD, *BACKWARD), progress)
+    except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
+        return run(_with(resolved, *FORWARD), progress)
+
+
+def is_judged_by_more(resolved: Resolved) -> bool:
+    """Return whether a run measures more than was asked for."""
+    config = resolved.config
+    return (
+        config.model is not None and resolved.sources.get("stats", "default") == "default" and config.streaming != "on"
+    )
+
+
+def drawn(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a table without the columns that nobody asked for: a plot has a panel for each of the others."""
+    from sppkit.record.read import mapping_at, text_at
+
+    asked = text_at(mapping_at(mapping_at(record, "options"), "stats"), "source", "flag")
+    return table.drop(columns=[*FORWARD, *BACKWARD], errors="ignore") if asked == "default" else table
+
+
+def _with(resolved: Resolved, *further: str) -> Resolved:
+    from dataclasses import replace
+
+    return replace(resolved, config=replace(resolved.config, stats=(*resolved.config.stats, *further)))
