@@ -18,7 +18,7 @@ import pandas as pd
 
 import sppkit
 from sppkit.models.spec import build_spec
-from sppkit.prediction.predict import describe_network
+from sppkit.prediction.describe_network import describe_network
 from sppkit.theory.network import iter_expected
 from sppkit.theory.signal import Batch
 

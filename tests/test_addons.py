@@ -295,5 +295,5 @@ def test_refused(case: tuple[dict, str]) -> None:
 )
 def test_what_has_no_statistics_is_refused(add_on: str, samples: int, size: int, message: str) -> None:
     model = sppkit.build_model("bn-relu-conv", add_on=add_on, stages=(1,), width=0.125, stem="cifar")
-    with pytest.raises(sppkit.MeasurementError, match=f"the forward pass failed before|behind .*{message}"):
+    with pytest.raises(sppkit.MeasurementError, match=f"the forward pass failed before|after .*{message}"):
         sppkit.measure(model, torch.randn(samples, 3, size, size))

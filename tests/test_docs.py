@@ -9,10 +9,12 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from desk import desk
 from sppkit.comparison.lineup import Member, line_up
 from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.models.spec import build_spec
@@ -31,9 +33,17 @@ def is_set_up(code: str) -> bool:
     return code.startswith("python3 -m venv")
 
 
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a ``sppkit`` that runs without the seconds of its imports."""
+    with desk(tmp_path_factory.mktemp("desk")) as folder:
+        yield folder
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
+def test_commands_of_the_page_work(page: Path, tmp_path: Path, tools: Path) -> None:
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "NO_COLOR": "1"}
     environment.pop("CI", None)  # the pages are read at a desk, and sppkit bless refuses under CI
     shown = [(language, code) for language, code in blocks(page) if not is_set_up(code)]
     program = ""
@@ -43,7 +53,7 @@ def test_commands_of_the_page_work(page: Path, tmp_path: Path) -> None:
         if language == "python":
             # The blocks of a page are one program; each run repeats those before it.
             program += code
-        argv = ["sh", "-euc", code] if language == "sh" else [sys.executable, "-W", "error", "-c", program]
+        argv = ["sh", "-euc", code] if language == "sh" else [str(tools / "sppkit"), "-c", program]
         done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
 

@@ -1,4 +1,4 @@
-"""Gradients of networks whose growth per layer or block is known in closed form (docs/statistics-more.md)."""
+"""Gradients of networks whose growth per layer or block is known in closed form (docs/statistics-gradient.md)."""
 
 from __future__ import annotations
 
@@ -171,3 +171,104 @@ def test_batches_are_merged() -> None:
     sent = torch.cat([cotangent(torch.Size((3, 64)), 0, 3), cotangent(torch.Size((5, 64)), 1, 3)])
     assert whole[0]["gradient_second_moment"].iloc[-1] == pytest.approx(sent.square().mean().item(), rel=1e-12)
     assert whole[0]["gradient_squared_mean"].iloc[-1] == pytest.approx(sent.mean(0).square().mean().item(), rel=1e-12)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with weights of variance gain²/fan_in."""
+
+    def __init__(self, width: int, hidden: int, activation: nn.Module, gain: float = 1.0) -> None:
+        super().__init__()
+        layers = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
+        for layer in layers:
+            nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.in_features))
+        self.layers = nn.Sequential(layers[0], activation, layers[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class UniformAttention(nn.Module):
+    """Attention whose scores are all alike, as at W_Q = 0: values are averaged over tokens."""
+
+    def __init__(self, width: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.value, self.out = (nn.Linear(width, width, bias=False) for _ in range(2))
+        for layer in (self.value, self.out):
+            nn.init.normal_(layer.weight, std=gain / math.sqrt(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.value(x).mean(dim=1, keepdim=True).expand_as(x))
+
+
+class Transformer(nn.Module):
+    """Sublayers in turn, normalized before them, or behind the sum with the skip times alpha."""
+
+    def __init__(self, sublayers: list[nn.Module], width: int, *, first: bool, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.sublayers, self.first, self.alpha = nn.ModuleList(sublayers), first, alpha
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sublayers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for norm, sublayer in zip(self.norms, self.sublayers, strict=True):
+            x = x + sublayer(norm(x)) if self.first else norm(self.alpha * x + sublayer(x))
+        return x
+
+
+WIDTH, LAYERS = 256, 12
+
+
+def tokens(samples: int = 16, length: int = 16) -> torch.Tensor:
+    return torch.randn(samples, length, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+def transformer(*, first: bool, alpha: float = 1.0, gain: float = 1.0) -> pd.DataFrame:
+    torch.manual_seed(0)
+    sublayers = [
+        part
+        for _ in range(LAYERS)
+        for part in (UniformAttention(WIDTH, gain), FeedForward(WIDTH, WIDTH, nn.ReLU(), gain))
+    ]
+    table = sppkit.measure(Transformer(sublayers, WIDTH, first=first, alpha=alpha), tokens(), stats=STATS)
+    return table.assign(second=table["channel_variance"] + table["channel_squared_mean"])
+
+
+@pytest.mark.parametrize(("activation", "exponent"), [(nn.ReLU(), 1.0), (nn.GELU(), 1.072)], ids=["ReLU", "GELU"])
+def test_a_pre_norm_gradient_is_a_power_of_the_second_moment(activation: nn.Module, exponent: float) -> None:
+    """Each branch adds v to the stream's D and multiplies G by 1 + f/D, so G ~ D^(-f/v), f/v = q E phi'²/E phi²."""
+    torch.manual_seed(0)
+    branches: list[nn.Module] = [FeedForward(WIDTH, 4 * WIDTH, activation) for _ in range(48)]
+    table = sppkit.measure(Transformer(branches, WIDTH, first=True), tokens(), stats=STATS)
+    second, gradient = table["channel_variance"] + table["channel_squared_mean"], table["gradient_second_moment"]
+    slope = np.polyfit(np.log(second), np.log(gradient), 1)[0]
+    # Over a factor of 20 in D; each of 48 branches multiplies G by a number that is off by 1 % or so.
+    assert second.iloc[-1] / second.iloc[0] > 10
+    assert -slope == pytest.approx(exponent, abs=0.06)
+
+
+def test_xiong_second_moments() -> None:
+    """Xiong et al. 2020 (arXiv:2002.04745): 3/2 before a post-norm; 1 + l/2 to 1 + 3l/2 in a pre-norm stream."""
+    after = transformer(first=False)
+    feed_forward = after.iloc[2::2]["second"]
+    assert len(feed_forward) == LAYERS
+    # 256 channels scatter by sqrt(2/256) = 9 % in one row, and by a third of it in their mean.
+    assert feed_forward.to_numpy() == pytest.approx(np.full(LAYERS, 1.5), rel=0.09)
+    assert feed_forward.mean() == pytest.approx(1.5, rel=0.03)
+    before = transformer(first=True).iloc[2::2]["second"].to_numpy()
+    layer = np.arange(1, LAYERS + 1)
+    assert (before > (1 + layer / 2) * 0.95).all()
+    assert (before < (1 + 3 * layer / 2) * 1.05).all()
+
+
+def test_a_post_norm_gradient_vanishes_and_a_deep_norm_one_stays() -> None:
+    """Wang et al. 2022 (arXiv:2203.00555), with alpha = (2L)^(1/4) and beta = (8L)^(-1/4) of a decoder."""
+    alpha, beta = (2 * LAYERS) ** 0.25, (8 * LAYERS) ** -0.25
+    deep, plain = transformer(first=False, alpha=alpha, gain=beta), transformer(first=False)
+    # Values, outputs and both layers of a feed-forward have the gain beta: E z² = alpha² + beta⁴/2 behind a ReLU.
+    expected = alpha**2 + beta**4 / 2
+    assert deep.iloc[2::2]["second"].to_numpy() == pytest.approx(np.full(LAYERS, expected), rel=0.01)
+    kept = [
+        table["gradient_second_moment"].iloc[1] / table["gradient_second_moment"].iloc[-1] for table in (deep, plain)
+    ]
+    # In front of a norm G is divided by what it divides: all rows here are in front of one.
+    assert kept[0] == pytest.approx(1, abs=0.1)
+    assert kept[1] < 0.3

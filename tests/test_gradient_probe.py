@@ -249,7 +249,7 @@ def test_no_trace_is_left(act: Callable[[Net], object], raises: bool) -> None:
     net.branch.requires_grad_(False)
     before = state(net)
     if raises:
-        with pytest.raises(sppkit.MeasurementError, match="behind stem: planted failure"):
+        with pytest.raises(sppkit.MeasurementError, match="after stem: planted failure"):
             sppkit.measure(net, batch(), mode="eval", stats=STATS)
     else:
         sppkit.measure(net, batch(), mode="eval", stats=STATS)

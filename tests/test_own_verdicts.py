@@ -233,7 +233,8 @@ class Frozen(nn.Module):
 
 def test_layers_without_a_gradient_fail_where_they_pass_on_little() -> None:
     assert judged(lambda: Frozen(6, learns=False), VECTORS)["no-gradient"] == "error"
-    assert judged(lambda: Frozen(1, learns=False), VECTORS)["no-gradient"] == "warning"
+    few = judged(lambda: Frozen(1, learns=False), VECTORS)
+    assert ("no-gradient" in few, few["cut-gradient"]) == (False, "warning")
     assert "no-gradient" not in judged(lambda: Frozen(6, learns=True), VECTORS)
 
 

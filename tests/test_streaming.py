@@ -9,12 +9,14 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import sppkit
 from sppkit.config.resolve import resolve_config
+from sppkit.errors import UsageError
 from sppkit.measuring import named_architecture
 from sppkit.measuring.run import run
 from sppkit.models.build import lay_out
@@ -32,6 +34,12 @@ CASES = {
     "ws": {"arch": "bn-relu-conv", "weights": "ws", "stem": "cifar", "padding": "circular"},
     "dropped branches": {"arch": "nf-resnet", "stochastic_depth": 0.5},
 }
+GRADIENTS = {
+    **CASES,
+    "noise": {"arch": "bn-relu-conv", "noise": 0.1},
+    "running estimates": {"arch": "bn-relu-conv", "norm": "bcn-est", "batches": 2},
+    "dropout": {"arch": "bn-relu-conv", "norm": "ic"},
+}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -42,6 +50,23 @@ def test_streaming_gives_the_same_bytes(case: dict, tmp_path: Path) -> None:
         write_csv(result.table, tmp_path / f"{streaming}.csv")
         assert result.record["streamed"] is (streaming == "on")
     assert (tmp_path / "on.csv").read_bytes() == (tmp_path / "off.csv").read_bytes()
+
+
+@pytest.mark.parametrize("case", GRADIENTS.values(), ids=GRADIENTS)
+def test_streaming_gives_the_same_gradients(case: dict) -> None:
+    options = {"stages": (2, 3), "width": 0.125, "image_size": 32, "batch_size": 4, "stats": "spp,gradient", **case}
+    on, off = (run(resolve_config({**options, "streaming": how})) for how in ("on", "off"))
+    assert (on.record["streamed"], off.record["streamed"]) == (True, False)
+    pd.testing.assert_frame_equal(on.table, off.table, rtol=1e-6 if case.get("dtype") != "bfloat16" else 1e-3)
+    assert on.table["gradient_second_moment"].notna().all()
+    assert on.table["branch_gradient_share"].notna().any()
+    assert on.warnings == off.warnings
+
+
+def test_a_block_that_changes_what_it_is_handed_is_not_run_again() -> None:
+    options = {"arch": "bn-relu-conv", "norm": "bkn", "stages": (1, 1), "width": 0.125, "image_size": 32}
+    with pytest.raises(UsageError, match="a block with --norm bkn has changed what it was handed"):
+        run(resolve_config({**options, "streaming": "on", "stats": "gradient"}))
 
 
 def loaded(model: nn.Module) -> int:

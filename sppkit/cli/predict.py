@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
     from sppkit.prediction.predict import Setting
 
-_OPTIONS = ("shape", "image_size", "batch_size", "batches", "mode", "out", "name", "format")
+_OPTIONS = ("shape", "image_size", "batch_size", "batches", "mode", "stats", "out", "name", "format")
 
 
 @with_options((*model_options(), *_OPTIONS))
@@ -32,6 +32,8 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
       sppkit predict --arch nf-resnet --depth 600
 
       sppkit predict --arch bn-relu-conv --depth 50 --image-size 64 --padding circular
+
+      sppkit predict --arch bn-relu-conv --depth 50 --stats spp,gradient
     """
     with console.reporting_errors(debug=debug):
         from sppkit.config.resolve import resolve_config
@@ -48,7 +50,7 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
         folder, stem = Path(chosen.out), f"{file_stem(resolved)}-predicted"
         names = [f"{stem}.{suffix}" for suffix in ("csv", "json", *chosen.format)]
         with prepared(folder, names):
-            table = predict_spec(spec, setting, seed=chosen.seed)
+            table = predict_spec(spec, setting, seed=chosen.seed, stats=chosen.stats)
             record = _describe(resolved, spec, setting)
             _write(table, record, folder, names)
         if not quiet:
@@ -98,10 +100,13 @@ def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: list[Path]
 def _render(table: pd.DataFrame) -> Table:
     from rich.table import Table
 
+    from sppkit.prediction.predict import GRADIENT
+
     rendered = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("stage", "blocks", "output"):
         rendered.add_column(heading, justify="left" if heading == "output" else "right")
-    for heading in ("squared mean", "variance start", "variance end", "residual variance"):
+    gradient = ["gradient"] if GRADIENT in table else []
+    for heading in ("squared mean", "variance start", "variance end", "residual variance", *gradient):
         rendered.add_column(heading, justify="right")
     for stage, rows in table.groupby("stage", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
@@ -113,6 +118,7 @@ def _render(table: pd.DataFrame) -> Table:
             _cell(first, "channel_variance"),
             _cell(last, "channel_variance"),
             _cell(last, "residual_variance"),
+            *(_cell(last, GRADIENT) for _ in gradient),
         )
     return rendered
 

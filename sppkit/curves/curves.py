@@ -73,13 +73,18 @@ class Curves:
     def statistics(self) -> list[str]:
         """The measured columns of the forward pass that are never negative: the three statistics, and further ones.
 
-        A gradient tells of what comes after a block: were it held against a baseline block by block, a fault would be
-        found in front of where it is.
+        A gradient tells of what comes after a block, and is judged apart (``gate.backward``): were it held against a
+        baseline block by block, a fault would be found in front of where it is.
         """
         others = {*COLUMNS, *GRADIENT_STATISTICS}
         further = [name for name in self.table.columns if name not in others and not name.startswith(PREDICTED)]
         found = [name for name in (*STATISTIC_COLUMNS, *further) if is_numeric_dtype(self.table[name])]
         return [name for name in found if self.table[name].notna().any() and not (self.table[name] < 0).any()]
+
+    @cached_property
+    def gradients(self) -> list[str]:
+        """The measured columns of the backward pass."""
+        return [name for name in GRADIENT_STATISTICS if name in self.table and self.table[name].notna().any()]
 
     def values(self, column: str) -> Array:
         """Return a column, shape (S, B)."""

@@ -18,6 +18,8 @@ from sppkit.curves.match_blocks import match_sites
 from sppkit.diagnosis.against_theory import why_not_judged
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sppkit.curves.curves import Curves, Flags
 
 _Three: TypeAlias = tuple[Array, Array, Array]
@@ -29,6 +31,9 @@ _SAME, _SAME_WEIGHTS = 0.12, 0.03
 # can be told from what a changed variance does to it.
 _SHARE, _SHARE_SAME_WEIGHTS = 0.05, 0.02
 _DEVIATIONS = 2.5
+# What is seen at the row where two runs with the same weights begin to differ: smaller than a row may differ anywhere,
+# and far above rounding. Only what is seen; a hypothesis, of a sum of independent parts, is no better than above.
+_FINE, _SHARE_FINE = 1e-3, 5e-4
 # First rows that differ by less, seed by seed, hold the same weights and the same input: rounding alone is below 1e-4.
 _EQUAL = 1e-3
 # How far apart the rows before one are already, as multiples of their root mean square.
@@ -50,6 +55,7 @@ class Comparison:
         row: The row that is asked about.
         same_weights: Whether both sides begin with the same weights.
         sides: How many sides were measured.
+        fine: Whether small changes count, at the row where two runs with the same weights begin to differ.
         mean: Squared mean.
         variance: Variance.
         branch: Residual variance.
@@ -59,6 +65,8 @@ class Comparison:
         brought_mean: What the addition should bring to the squared mean; nan where a row is no addition to the row
             before it.
         brought_variance: What it should bring to the variance.
+        share_error: By how much the squared mean's share may have moved by chance, from its changes seed by seed;
+            infinite where sides have other seeds.
     """
 
     curves: Curves
@@ -73,6 +81,8 @@ class Comparison:
     expected_branch: Array
     brought_mean: Array
     brought_variance: Array
+    share_error: Array
+    fine: bool = False
 
     @cached_property
     def variance_before(self) -> Array:
@@ -102,20 +112,44 @@ class Comparison:
         by_chance: Array = np.maximum(_SAME, spread)
         if not self.same_weights:
             return by_chance
-        return np.minimum(by_chance, max(_SAME_WEIGHTS, self._apart_before))
+        return np.minimum(by_chance, max(_SAME_WEIGHTS, self.apart_before))
 
     @cached_property
-    def _apart_before(self) -> float:
+    def apart_before(self) -> float:
+        """How far apart the variances before the row are already, as a logarithm, with some to spare."""
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(self.variance_factor[: self.row])
         known = logs[np.isfinite(logs)]
         return float(_TIMES_BEFORE * np.sqrt(np.mean(known**2))) if len(known) else 0.0
 
     @cached_property
+    def shares_before(self) -> float:
+        """The same of the squared mean's share."""
+        now, due = share(self.mean, self.variance), share(self.expected_mean, self.expected_variance)
+        apart = (now - due)[: self.row]
+        known = apart[np.isfinite(apart)]
+        return float(_TIMES_BEFORE * np.sqrt(np.mean(known**2))) if len(known) else 0.0
+
+    @property
+    def begins(self) -> bool:
+        """Whether nothing before the row is another, so that the smallest change is this row's own."""
+        return self.same_weights and self.apart_before < _FINE and self.shares_before < _SHARE_FINE
+
+    @property
+    def least(self) -> Array:
+        """By which logarithm a factor must differ from 1 to be seen."""
+        return np.full_like(self.variance, _FINE) if self.fine else self.same
+
+    @property
+    def share_least(self) -> Array:
+        """By how much the squared mean's share must differ to be seen."""
+        return np.full_like(self.variance, _SHARE_FINE) if self.fine else self.share_same
+
+    @cached_property
     def share_same(self) -> Array:
         """By how much the squared mean's share of the second moment must differ."""
         if self.same_weights:
-            return np.full_like(self.variance, max(_SHARE_SAME_WEIGHTS, self._apart_before / 4))
+            return np.full_like(self.variance, max(_SHARE_SAME_WEIGHTS, self.apart_before / 4))
         seeds, part = len(self.curves.seeds), share(self.mean, self.variance)
         spread = _DEVIATIONS * self.curves.spread("channel_squared_mean") * np.sqrt(self.sides / seeds)
         by_chance: Array = np.maximum(_SHARE, np.nan_to_num(spread * part * (1 - part)) + mean_floor(self.curves))
@@ -132,7 +166,8 @@ def compare(curves: Curves, base: Curves | None, row: int) -> Comparison | None:
     own = _columns(curves, "")
     if base is not None:
         expected = _of_base(curves, base)
-        return _of_columns(curves, own, expected, row=row, same_weights=_begin_alike(curves, base), sides=2)
+        alike, error = _begin_alike(curves, base), _share_error(curves, base)
+        return _of_columns(curves, own, expected, row=row, same_weights=alike, sides=2, share_error=error)
     expected = _columns(curves, PREDICTED)
     if why_not_judged(curves) is None and np.isfinite(expected[1]).any():
         return _of_columns(curves, own, expected, row=row, same_weights=False, sides=1)
@@ -153,9 +188,22 @@ def _begin_alike(curves: Curves, base: Curves) -> bool:
     return any(bool((np.abs(ratio - 1) < _EQUAL).all()) for ratio in ratios)
 
 
-def _of_base(curves: Curves, base: Curves) -> _Three:
+def _share_error(curves: Curves, base: Curves) -> Array:
+    error, pairs = np.full(len(curves.blocks), np.inf), _pairs(curves, base)
+    if curves.seeds == base.seeds and len(curves.seeds) > 1:
+        sides = [share(*(side.values(name) for name in _COLUMNS[:2])) for side in (curves, base)]
+        apart = sides[0][:, pairs[:, 0]] - sides[1][:, pairs[:, 1]]
+        error[pairs[:, 0]] = _DEVIATIONS * apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
+    return error
+
+
+def _pairs(curves: Curves, base: Curves) -> NDArray[np.intp]:
     sites = [list(zip(side.names, map(float, side.channels), strict=True)) for side in (curves, base)]
-    pairs = np.array(match_sites(*sites).pairs, dtype=np.intp).reshape(-1, 2)
+    return np.array(match_sites(*sites).pairs, dtype=np.intp).reshape(-1, 2)
+
+
+def _of_base(curves: Curves, base: Curves) -> _Three:
+    pairs = _pairs(curves, base)
 
     def matched(values: Array) -> Array:
         found = np.full(len(curves.blocks), np.nan)
@@ -167,12 +215,20 @@ def _of_base(curves: Curves, base: Curves) -> _Three:
 
 
 def _of_columns(
-    curves: Curves, own: _Three, expected: _Three, *, row: int, same_weights: bool, sides: int
+    curves: Curves,
+    own: _Three,
+    expected: _Three,
+    *,
+    row: int,
+    same_weights: bool,
+    sides: int,
+    share_error: Array | None = None,
 ) -> Comparison:
+    error = np.full(len(curves.blocks), np.inf) if share_error is None else share_error
     brought = [np.append(np.nan, np.diff(values)) for values in expected[:2]]
     adds = _additions(curves, brought[1], expected[2])
     brought_mean, brought_variance = (np.where(adds, values, np.nan) for values in brought)
-    return Comparison(curves, row, same_weights, sides, *own, *expected, brought_mean, brought_variance)
+    return Comparison(curves, row, same_weights, sides, *own, *expected, brought_mean, brought_variance, error)
 
 
 def _additions(curves: Curves, brought: Array, branch: Array) -> Flags:
@@ -205,7 +261,8 @@ def _of_laws(curves: Curves, own: _Three, row: int) -> Comparison | None:
     expected = np.where(inside, np.append(np.nan, variance[:-1]) + brought, variance[curves.blocks == 1].mean())
     expected[curves.blocks < 2] = np.nan
     expected_mean = part * np.where(np.isfinite(expected), expected, variance)
-    return Comparison(curves, row, False, 1, *own, expected_mean, expected, healthy, part * brought, brought)
+    unknown = np.full_like(variance, np.inf)
+    return Comparison(curves, row, False, 1, *own, expected_mean, expected, healthy, part * brought, brought, unknown)
 
 
 def _over(a: Array, b: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sppkit.curves.laws import starts
+from sppkit.diagnosis.left_open import may_attend, may_pad
 from sppkit.registry import activation_facts
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def name_factor(seen: Comparison, row: int) -> str:
     if not factor > 0:
         return "its last gain or weight is 0"
     words = _nearest(list(_iter_factors(seen, row)), factor, min(_NEAR, float(seen.same[row])))
-    return " or ".join(words) + f"; or else {_anything(seen)}" if words else _anything(seen)
+    anything = _anything(seen, row, factor)
+    return " or ".join(words) + f"; or else {anything}" if words else anything
 
 
 def _nearest(factors: list[_Factor], factor: float, near: float) -> list[str]:
@@ -43,10 +45,12 @@ def _nearest(factors: list[_Factor], factor: float, near: float) -> list[str]:
     return [words for words, distance in distances.items() if distance < min(near, best + _ALIKE)]
 
 
-def _anything(seen: Comparison) -> str:
+def _anything(seen: Comparison, row: int, factor: float) -> str:
     network = seen.curves.network
     if network.normalized or not network.known:
-        gain = "a gain, a normalizer's weight, a bias or its activation is another"
+        around = ", its padding" if may_pad(seen, row, factor) else ""
+        around += ", attention's scale or mask" if may_attend(seen, row) else ""
+        gain = f"a gain, a normalizer's weight, a bias{around} or its activation is another"
         return f"its normalizer is missing or uses stored statistics (eval mode), or the scale of its weights, {gain}"
     if network.scaled:
         return "its gain, beta, activation, a bias or the scale of its weights is another"

@@ -19,7 +19,7 @@ _TOO_LITTLE = 0.03
 
 
 def find_no_gradient(curves: Curves) -> Diagnosis | None:
-    """Find where the gradient is exactly 0 from the first row on, and not at the end."""
+    """Find where the gradient is exactly 0 from the first row on, and little of that is left at the end."""
     if curves.network.known or not curves.network.initial or _GRADIENT not in curves.table:
         return None
     gradient = curves.seed_mean(_GRADIENT)[curves.judged]
@@ -28,10 +28,12 @@ def find_no_gradient(curves: Curves) -> Diagnosis | None:
         return None
     last = int(reached[0]) - 1
     share = float(curves.variance[-1] / (curves.variance[-1] + curves.mean[-1]))
+    if not share < _TOO_LITTLE:
+        return None
     return diagnosed(
         curves,
         "no-gradient",
-        "error" if share < _TOO_LITTLE else "warning",
+        "error",
         begins=0,
         worst=last,
         statistic=_GRADIENT,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sppkit.diagnosis.alike_positions import find_alike_positions
 from sppkit.diagnosis.border import find_border_sag
 from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
+from sppkit.diagnosis.cut_gradient import find_cut_branch, find_cut_gradient
 from sppkit.diagnosis.equal_units import find_equal_units
 from sppkit.diagnosis.exploding import find_exploding
 from sppkit.diagnosis.faint_branches import find_faint_branches
@@ -50,6 +51,8 @@ _FINDERS = (
     find_equal_units,
     find_no_gradient,
     find_gradient_growth,
+    find_cut_gradient,
+    find_cut_branch,
 )
 # Of networks without residual joins.
 _LAYER_FINDERS = (
@@ -62,6 +65,7 @@ _LAYER_FINDERS = (
     find_equal_units,
     find_no_gradient,
     find_gradient_growth,
+    find_cut_gradient,
 )
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
@@ -78,6 +82,7 @@ _CONSEQUENCES: dict[str, frozenset[str]] = {
     "vanishing-variance": _SCALE | {"dead-branch"},
     "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
     "unexpected-branch": frozenset({"border-sag"}),
+    "no-gradient": frozenset({"cut-gradient"}),
 }
 
 

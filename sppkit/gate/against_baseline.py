@@ -14,6 +14,8 @@ from sppkit.gate.verdict import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from sppkit.curves.curves import Array, Curves
     from sppkit.curves.match_blocks import Matching
     from sppkit.gate.compared import Change, Compared
@@ -29,10 +31,7 @@ def iter_regressions(compared: Compared, policy: Policy) -> Iterator[Finding]:
     A mean that shifts less is no regression; ``notices`` tells of it.
     """
     new, base = compared.new, compared.base
-    for place in compared.matching.vanished:
-        yield _vanished(base, place)
-    for statistic in (name for name in base.statistics if name not in new.statistics):
-        yield _unmeasured(base, statistic)
+    yield from _iter_vanished(new, base, compared.matching)
     yield from _iter_absent(new, base, compared.matching)
     changed = [item for item in compared.changes if not item.is_better and item.matters(policy, new.names[item.place])]
     origin = compared.origin(policy)
@@ -67,8 +66,7 @@ def _changed(change: Change, compared: Compared, policy: Policy) -> Finding:
 def iter_inexact(new: Curves, base: Curves) -> Iterator[Finding]:
     """Yield every value that is not the baseline's, to the nine digits that both hold."""
     matching = match(new, base)
-    for place in matching.vanished:
-        yield _vanished(base, place)
+    yield from _iter_vanished(new, base, matching)
     for statistic in (name for name in base.statistics if name in new.statistics):
         values, expected = new.values(statistic), base.values(statistic)
         for place, old in matching.pairs:
@@ -95,7 +93,43 @@ def _mean(values: Array) -> float:
     return float(np.exp(np.log(np.maximum(values, 1e-60)).mean())) if values.min() > 0 else float(values.mean())
 
 
+def _iter_vanished(new: Curves, base: Curves, matching: Matching) -> Iterator[Finding]:
+    """Yield what the base has and the new run has not: blocks, statistics, or every addition."""
+    added = np.flatnonzero(np.isfinite(base.values("residual_variance")).any(axis=0))
+    if new.layered and added.size:
+        yield _without_additions(base, added)
+        return
+    for place in matching.vanished:
+        yield _vanished(base, place)
+    for statistic in (name for name in base.statistics if name not in new.statistics):
+        yield _unmeasured(base, statistic)
+
+
+def _without_additions(base: Curves, added: NDArray[np.int64]) -> Finding:
+    return _missing(
+        base,
+        int(added[0]),
+        f"the baseline has {len(added)} times an addition of a skip and a branch, and this run has none: every skip is "
+        "missing, or is added where it can't be seen, as in compiled or scripted code",
+    )
+
+
 def _vanished(base: Curves, place: int) -> Finding:
+    name = base.names[place]
+    skip = (
+        "its skip is missing, or it was "
+        if np.isfinite(base.values("residual_variance")[:, place]).any()
+        else "it was "
+    )
+    return _missing(
+        base,
+        place,
+        f"{name} is in the baseline and not in this run: {skip}removed, renamed together with its "
+        "neighbours, or given another width",
+    )
+
+
+def _missing(base: Curves, place: int, cause: str) -> Finding:
     name = base.names[place]
     return Finding(
         statistic="sites",
@@ -107,8 +141,7 @@ def _vanished(base: Curves, place: int) -> Finding:
         ratio=None,
         level="error",
         kind="baseline",
-        cause=f"{name} is in the baseline and not in this run: it was removed, renamed together with its neighbours, "
-        "or has another width",
+        cause=cause,
         seeds=len(base.seeds),
         reason="every block of the baseline must be there",
     )

@@ -118,7 +118,7 @@ def _line(value: object) -> str:
 
 
 def _iter_blocks(signal: Curves) -> Iterator[dict[str, Any]]:
-    columns = {name: signal.values(name) for name in signal.statistics}
+    columns = {name: signal.values(name) for name in (*signal.statistics, *signal.gradients)}
     for place, row in enumerate(signal.rows.to_dict("records")):
         block: dict[str, Any] = {"name": str(row["name"])}
         block |= {name: int(row[name]) for name in _PLACES if not pd.isna(row[name])}
@@ -127,7 +127,7 @@ def _iter_blocks(signal: Curves) -> Iterator[dict[str, Any]]:
         yield block | {
             name: [float(f"{value:.9g}") for value in values]
             for name, values in measured.items()
-            if not any(map(math.isnan, values))
+            if all(map(math.isfinite, values))
         }
 
 

@@ -18,6 +18,8 @@ from sppkit.diagnosis.presets import fit, preset_of
 from sppkit.errors import UsageError
 from sppkit.gate.absolute import iter_own_findings, unjudged
 from sppkit.gate.against_baseline import iter_inexact, iter_regressions
+from sppkit.gate.backward import iter_backward, iter_backward_tests
+from sppkit.gate.backward import iter_inexact as iter_inexact_gradients
 from sppkit.gate.baseline import Baseline, read_baseline
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import improvements, site_notices, small_changes
@@ -130,9 +132,15 @@ def _judge_baseline(
     notices = [*iter_notices(signal.record, reference.record), *site_notices(compared)]
     notices += improvements(compared, policy) + small_changes(compared, policy)
     findings = [*iter_regressions(compared, policy)]
+    # Where a signal changed, so did its gradient: that is no second fault.
+    follows = bool(findings)
     if exact:
         findings = [*iter_inexact(signal, reference)]
-    verdict = replace(verdict, tests=tuple(iter_tests(compared)))
+        findings = findings or [*iter_inexact_gradients(compared)]
+    elif not follows:
+        findings += iter_backward(compared, policy)
+    tests = [*iter_tests(compared), *iter_backward_tests(compared, policy, follows=follows)]
+    verdict = replace(verdict, tests=tuple(tests))
     name = f"baseline {base.key}" if base.key else "the baseline"
     return replace(verdict, judged=(*verdict.judged, name), notices=tuple(notices)), findings
 

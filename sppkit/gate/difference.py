@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sppkit.curves.comparability import iter_incomparable, iter_notices
+from sppkit.gate.backward import iter_backward, iter_backward_tests, iter_gradient_changes
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import site_notices, small_changes
 from sppkit.gate.tested import iter_tests
@@ -36,13 +37,22 @@ class Difference:
         self._new, self._base = new, base
         self._compared, self._policy = compare(new, base), policy
         self._matching = self._compared.matching
-        self._changes = self._compared.changes
-        self._far = {id(change) for change in self._changes if change.matters(policy, new.names[change.place])}
+        forward, backward = self._compared.changes, tuple(iter_gradient_changes(self._compared))
+        self._far = {id(change) for change in forward if change.matters(policy, new.names[change.place])}
+        # Where the signal differs, its gradient does: it is shown, and no difference of its own.
+        self._cut = [] if self._far else list(iter_backward(self._compared, policy))
+        blocks = {finding.block for finding in self._cut}
+        self._far |= {id(change) for change in backward if int(new.blocks[change.place]) in blocks}
+        self._changes = (*forward, *backward)
 
     @property
     def differs(self) -> bool:
         """Whether a block came or went, or anything changed that matters."""
-        return bool(self._far or self._matching.new or self._matching.vanished)
+        return bool(self._far or self._cut or self._matching.new or self._matching.vanished)
+
+    @property
+    def _follows(self) -> bool:
+        return bool(self._far) and not self._cut
 
     @property
     def differs_at_all(self) -> bool:
@@ -55,6 +65,10 @@ class Difference:
         told: list[RenderableType] = [_line("another question", text) for text in self._incomparable()]
         told += [_line("note", text) for text in iter_notices(self._new.record, self._base.record)]
         told += [_line("test", text) for text in iter_tests(self._compared)]
+        told += [
+            _line("test", text) for text in iter_backward_tests(self._compared, self._policy, follows=self._follows)
+        ]
+        told += [_line("gradient", f"{finding.name}: {finding.cause}") for finding in self._cut]
         told += [_line("note", text) for text in site_notices(self._compared)]
         told += [_line("note", text) for text in small_changes(self._compared, self._policy)]
         if self._matching.vanished:

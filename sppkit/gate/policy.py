@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # What can be limited beside the statistics; ``quantities`` says what each is.
 DERIVED = ("nonfinite", "mean_shift", "growth", "variance_kept", "reset", "addition", "branch_level")
-# What is judged against a baseline only; ``effects`` says what each is.
-COMPARED = ("mean_share", "addition_gain")
+# What is judged against a baseline only; ``effects`` and ``backward`` say what each is.
+COMPARED = ("mean_share", "addition_gain", "gradient_factor")
 _PREFIX = "predicted_"
 # A statistic that no policy names is held against a baseline as the variance is.
 _FURTHER = Limit(ratio=1.2, reason="as the variance")

@@ -8,6 +8,7 @@ import numpy as np
 
 from sppkit.plot.curves import finite_values
 from sppkit.plot.scale import dwarfs, needs_log
+from sppkit.registry import STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +54,20 @@ def off_axis(tables: Sequence[pd.DataFrame], statistic: str) -> frozenset[int]:
     return frozenset()
 
 
+def predicted_band(statistic: str, centre: Values, spread: Values) -> tuple[Values, Values]:
+    """Return theory's band: of a gradient, whose deviations multiply, by a factor to either side of the median.
+
+    A lognormal number of mean m and standard deviation s has a logarithm of variance v = log(1 + s²/m²), and the median
+    m exp(-v/2).
+    """
+    if STATISTICS[statistic].role != "block_gradient":
+        return centre - BAND_SPREADS * spread, centre + BAND_SPREADS * spread
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        variance = np.log1p((spread / centre) ** 2)
+        middle, half = centre * np.exp(-variance / 2), np.exp(BAND_SPREADS * np.sqrt(variance))
+        return middle / half, middle * half
+
+
 def _values(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, Values]:
     """Return everything that will be drawn at the stem, and at the other blocks."""
     stems, blocks = [], []
@@ -91,4 +106,4 @@ def _iter_drawn(table: pd.DataFrame, statistic: str) -> Iterator[Values]:
         centre = np.asarray(finite_values(table, predicted), dtype=float)
         yield centre
         if spread in table:
-            yield centre + BAND_SPREADS * np.asarray(finite_values(table, spread), dtype=float)
+            yield predicted_band(statistic, centre, np.asarray(finite_values(table, spread), dtype=float))[1]

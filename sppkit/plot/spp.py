@@ -23,7 +23,7 @@ from sppkit.plot.figure import (
     finish,
 )
 from sppkit.plot.save import styled
-from sppkit.plot.span import BAND_SPREADS
+from sppkit.plot.span import BAND_SPREADS, predicted_band
 from sppkit.record.table import is_measured
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
     With several seeds the line is their mean, arithmetic on a linear axis and geometric on a logarithmic one (but
     arithmetic where there are zeros), in a band from the smallest to the largest. A column ``predicted_<statistic>`` is
     drawn dashed in the statistic's panel, with ``predicted_<statistic>_spread`` (one standard deviation, absolute) in a
-    grey band of two to either side. Where a value is not finite, the panel says from which block on. A stem that
-    would take most of an axis from the blocks is an arrow with its value. Further statistics in the table have rows of
-    panels below.
+    grey band of two to either side: of a gradient, whose deviations multiply, of two of its logarithm. Where a value is
+    not finite, the panel says from which block on. A stem that would take most of an axis from the blocks is an arrow
+    with its value. Further statistics in the table have rows of panels below.
 
     Args:
         table: As made by ``build_table`` or ``read_csv``; it is not changed.
@@ -153,10 +153,10 @@ def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str) -> None:
         _draw_stem(axes, stem, PREDICTED)
     axes.plot(curve.blocks, curve.centre, color=PREDICTED, linewidth=1.0, linestyle=(0, (4, 2.5)), label="predicted")
     if spread in table and table[spread].notna().any():
-        half = BAND_SPREADS * build_curve(table, spread).centre
+        low, high = predicted_band(statistic, curve.centre, build_curve(table, spread).centre)
         # A mean of squares is never below 0, however wide the band.
-        low = np.maximum(curve.centre - half, max(0.0, axes.get_ylim()[0]))
-        band = axes.fill_between(curve.blocks, low, curve.centre + half, color=PREDICTED, alpha=0.12, linewidth=0)
+        low = np.maximum(low, max(0.0, axes.get_ylim()[0]))
+        band = axes.fill_between(curve.blocks, low, high, color=PREDICTED, alpha=0.12, linewidth=0)
         band.set(label=f"predicted ± {BAND_SPREADS:g} standard deviations of one seed", zorder=0.8)
 
 

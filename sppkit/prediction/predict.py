@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,33 +9,32 @@ import numpy as np
 
 from sppkit.config.options import RunConfig, parse_values
 from sppkit.errors import UsageError
-from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places
+from sppkit.models.places import INPUT_CHANNELS, iter_places
 from sppkit.models.scaling import iter_expected_variance
 from sppkit.models.spec import build_spec
+from sppkit.prediction.describe_network import activation_of, describe_network
 from sppkit.record.table import STATISTIC_COLUMNS, build_table
-from sppkit.registry import activation_facts, normalizer_facts, weight_facts
-from sppkit.theory.activation import TwoSlopes
+from sppkit.registry import normalizer_facts, weight_facts
+from sppkit.theory.backward import expected_gradients
 from sppkit.theory.expectation import expected_residual_variance
-from sppkit.theory.hermite import Smooth
-from sppkit.theory.network import Block, Network, iter_expected
+from sppkit.theory.network import iter_expected
 from sppkit.theory.signal import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import pandas as pd
 
     from sppkit.config.resolve import Resolved
-    from sppkit.models.activations import Activation as TorchActivation
     from sppkit.models.spec import ModelSpec
-    from sppkit.theory.activation import Activation
-    from sppkit.theory.arrays import Floats
+    from sppkit.theory.curve import Curve
     from sppkit.theory.network import Expected
 
-# Batch normalization's epsilon, as in models.normalizers.batch.
-_EPSILON = 1e-5
 # Columns of each statistic's prediction, and of its standard deviation from seed to seed.
-_PREDICTED = {name: (f"predicted_{name}", f"predicted_{name}_spread") for name in STATISTIC_COLUMNS}
+GRADIENT = "gradient_second_moment"
+_PREDICTED = {
+    name: (f"predicted_{name}", f"predicted_{name}_spread") for name in (*STATISTIC_COLUMNS, GRADIENT)
+}  # fmt: skip
 
 
 class Setting(NamedTuple):
@@ -69,6 +67,7 @@ def predict(
     batch_size: int = 8,
     batches: int = 1,
     mode: str = "train",
+    stats: object = None,
     **model_options: object,
 ) -> pd.DataFrame:
     """Predict the curves of a named architecture under Gaussian input, without running it.
@@ -83,6 +82,7 @@ def predict(
         batch_size: Samples in a batch.
         batches: Batches; the statistics are those of their union.
         mode: ``train`` (batch statistics) or ``eval`` (running statistics, which are 0 and 1 before any training).
+        stats: Statistics as of ``measure``; with the gradient's second moment among them, ``plot_spp`` draws that too.
         **model_options: As of ``build_model``.
 
     Returns:
@@ -100,11 +100,13 @@ def predict(
     given = {"image_size": image_size, "batch_size": batch_size, "batches": batches, "mode": mode}
     if shape is not None:
         given["shape"] = shape
+    if stats is not None:
+        given["stats"] = stats
     values = parse_values(RunConfig, given)
     height, width = map_size(values.get("shape"), values["image_size"], arch)
     spec = build_spec(arch, model_options)
     setting = Setting(height, width, values["batch_size"], values["batches"], values["mode"])
-    return predict_spec(spec, setting)
+    return predict_spec(spec, setting, stats=values.get("stats", ()))
 
 
 def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple[int, int]:
@@ -128,13 +130,14 @@ def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple
     return shape[1], shape[2]
 
 
-def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0) -> pd.DataFrame:
+def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0, stats: Collection[str] = ()) -> pd.DataFrame:
     """Predict the curves of a network.
 
     Args:
         spec: The network.
         setting: What it is measured with.
         seed: What the column ``seed`` holds; theory has none.
+        stats: What was asked for: the gradient has its empty column, like the usual three, only where it is.
 
     Returns:
         As of ``predict``.
@@ -145,7 +148,8 @@ def predict_spec(spec: ModelSpec, setting: Setting, *, seed: int = 0) -> pd.Data
     reason = why_unpredicted(spec, setting)
     if reason is not None:
         raise UsageError(f"theory has no prediction here: {reason}.")
-    return build_table({"seed": seed} | row for row in _iter_rows(spec, setting))
+    asked = {GRADIENT: None} if GRADIENT in stats else {}
+    return build_table({"seed": seed} | asked | row for row in _iter_rows(spec, setting))
 
 
 def with_predictions(
@@ -213,7 +217,7 @@ def why_unpredicted(spec: ModelSpec, setting: Setting) -> str | None:
     if theory == "batch" and setting.mode == "eval" and setting.warmup:
         return "running statistics after a warm-up depend on its random batches"
     try:
-        _activation_of(spec)
+        activation_of(spec)
     except UsageError as error:
         return str(error).partition("\n")[0].rstrip(".")
     return None
@@ -234,7 +238,7 @@ def borderless_residual_variance(spec: ModelSpec) -> float | None:
     if not spec.textbook:
         return None
     try:
-        activation, gain = _activation_of(spec)
+        activation, gain = activation_of(spec)
     except UsageError:
         if spec.gain == "exact":
             raise
@@ -262,84 +266,25 @@ def _iter_rows(spec: ModelSpec, setting: Setting) -> Iterator[dict[str, object]]
     batch = Batch(setting.samples, setting.batches)
     # A signal that leaves the floats has no prediction from there on.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for block, expected in enumerate(iter_expected(network, setting.height, setting.width, batch)):
-            yield {
-                "block": block,
-                "stage": stages[block - 1] if block else 0,
-                "name": f"blocks.{block - 1}" if block else "stem",
-                "channels": channels[block],
-                "height": expected.height,
-                "width": expected.width,
-                **_cells(expected),
-            }
+        rows = list(iter_expected(network, setting.height, setting.width, batch))
+        gradients = expected_gradients([row.passage for row in rows[1:]], batch)
+    for block, (expected, gradient) in enumerate(zip(rows, gradients, strict=True)):
+        yield {
+            "block": block,
+            "stage": stages[block - 1] if block else 0,
+            "name": f"blocks.{block - 1}" if block else "stem",
+            "channels": channels[block],
+            "height": expected.height,
+            "width": expected.width,
+            **_cells(expected, gradient),
+        }
 
 
-def _cells(expected: Expected) -> dict[str, float | None]:
-    curves = dict(zip(STATISTIC_COLUMNS, expected[:3], strict=True))
+def _cells(expected: Expected, gradient: Curve) -> dict[str, float | None]:
+    curves = dict(zip(STATISTIC_COLUMNS, expected[:3], strict=True)) | {GRADIENT: gradient}
     return {
         column: value if math.isfinite(value) else None
         for name, curve in curves.items()
         if curve is not None
         for column, value in zip(_PREDICTED[name], curve, strict=True)
     }
-
-
-def describe_network(spec: ModelSpec, *, normalizes: bool) -> Network:
-    """Describe a network to the recursion; ``normalizes`` is false where running statistics are 0 and 1."""  # noqa: DOC201
-    activation, gain = _activation_of(spec)
-    kernel, stride = STEMS[spec.stem]
-    return Network(
-        blocks=tuple(_iter_blocks(spec, gain)),
-        stem_kernel=kernel,
-        stem_stride=stride,
-        stem_pool=spec.stem == "imagenet",
-        input_channels=INPUT_CHANNELS,
-        stem_channels=spec.stem_channels,
-        activation=activation,
-        normalizes=normalizes,
-        norm_first=spec.norm_first,
-        epsilon=_EPSILON,
-        weights=spec.weights,
-        c=spec.weight_scale,
-        circular=spec.padding == "circular",
-        gate=spec.se_factor if spec.se else None,
-    )
-
-
-def _iter_blocks(spec: ModelSpec, gain: float) -> Iterator[Block]:
-    kernels, total = KERNELS[spec.block], sum(spec.stages)
-    variances = iter_expected_variance(spec.stages, spec.alpha)
-    for index, (stage, position, channels) in enumerate(iter_places(spec)):
-        beta = math.sqrt(next(variances)) if spec.scaled else 1.0
-        yield Block(
-            channels=channels,
-            kernels=kernels,
-            stride=2 if position == 0 and stage > 0 else 1,
-            projects=position == 0,
-            scales=(gain / beta, *[gain] * (len(kernels) - 1)),
-            branch_gain=spec.alpha * spec.skip_gain,
-            keep=1 - spec.stochastic_depth * index / total,
-        )
-
-
-def _activation_of(spec: ModelSpec) -> tuple[Activation, float]:
-    slopes = activation_facts(spec.activation).slopes
-    if slopes is not None:  # with their closed forms nothing needs torch
-        known = TwoSlopes(*slopes)
-        of_unit, _ = known.transform(np.ones((1, 1)), {})
-        exact = 1 / math.sqrt((of_unit.second - of_unit.mean**2).item())
-        return known, exact if spec.gain == "exact" else float(spec.gain)
-    from sppkit.models.activations import activation_gain, gaussian_moments, load_activation
-
-    loaded = load_activation(spec.activation)
-    gaussian_moments(loaded)  # refuses what is no elementwise function of finite variance
-    gain = activation_gain(loaded) if spec.gain == "exact" else float(spec.gain)
-    return Smooth(functools.partial(_apply, loaded), loaded.kinks), gain
-
-
-def _apply(activation: TorchActivation, x: Floats) -> Floats:
-    import torch
-
-    with torch.no_grad(), torch.device("cpu"):
-        y: Floats = activation.function(torch.from_numpy(x.copy())).numpy()
-    return y

@@ -27,6 +27,7 @@ class Moments(NamedTuple):
         third: E phi³.
         fourth: E phi⁴.
         linear: E phi u/s.
+        squared_linear: E phi² u/s.
         mean_slope: D dm/dD.
         mean_bend: D² d²m/dD².
         second_slope: D dq/dD.
@@ -38,10 +39,29 @@ class Moments(NamedTuple):
     third: Floats
     fourth: Floats
     linear: Floats
+    squared_linear: Floats
     mean_slope: Floats
     mean_bend: Floats
     second_slope: Floats
     second_bend: Floats
+
+
+class Slopes(NamedTuple):
+    """Of phi'(u), each of the shape of the variances of u.
+
+    Attributes:
+        mean: E phi'.
+        second: E phi'².
+        linear: E phi'² u/s: how the share of a gradient that passes follows a channel's mean.
+        with_first: E phi'² phi.
+        with_second: E phi'² phi².
+    """
+
+    mean: Floats
+    second: Floats
+    linear: Floats
+    with_first: Floats
+    with_second: Floats
 
 
 class Activation(Protocol):
@@ -49,6 +69,16 @@ class Activation(Protocol):
 
     def __call__(self, x: Floats) -> Floats:
         """Apply it."""
+
+    def derivative(self, x: Floats) -> Floats:
+        """Return phi', of whatever is at a kink."""
+
+    def slopes(self, variance: Floats) -> Slopes:
+        """Return the moments of phi'(u).
+
+        Args:
+            variance: Of u, of shape (rows, columns).
+        """
 
     def transform(
         self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS
@@ -85,6 +115,36 @@ class TwoSlopes:
         """
         return np.where(x > 0, self.right * x, self.left * x)
 
+    def derivative(self, x: Floats) -> Floats:
+        """Return phi'.
+
+        Args:
+            x: Any shape.
+
+        Returns:
+            The same shape.
+        """
+        return np.where(x > 0, self.right, self.left)
+
+    def slopes(self, variance: Floats) -> Slopes:
+        """Return the moments of phi'(u): half of the numbers have either slope.
+
+        Args:
+            variance: s² at each position, of shape (rows, columns).
+
+        Returns:
+            Moments.
+        """
+        half = 1 / math.sqrt(2 * math.pi)  # E z of the positive ones
+        r, t = self.right, self.left
+        return Slopes(
+            mean=np.full_like(variance, (r + t) / 2),
+            second=np.full_like(variance, (r**2 + t**2) / 2),
+            linear=np.full_like(variance, (r**2 - t**2) * half),
+            with_first=(r**3 - t**3) * half * np.sqrt(variance),
+            with_second=(r**4 + t**4) / 2 * variance,
+        )
+
     def transform(
         self, variance: Floats, pairs: dict[str, Floats], ends: Ends = NO_PAIRS
     ) -> tuple[Moments, dict[str, Floats]]:
@@ -111,6 +171,7 @@ class TwoSlopes:
             third=2 * (r**3 - t**3) * half * std**3,
             fourth=1.5 * (r**4 + t**4) * variance**2,
             linear=(r + t) / 2 * std,
+            squared_linear=2 * (r**2 - t**2) * half * variance,
             mean_slope=mean / 2,
             mean_bend=-mean / 4,
             second_slope=second,

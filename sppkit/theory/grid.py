@@ -99,6 +99,40 @@ class Axis:
             return Taps(output, self.classes(seen % self.size))
         return Taps(output, self.classes(np.where((seen >= 0) & (seen < self.size), seen, -1)))
 
+    def readers(self, kernel: int, stride: int) -> Floats:
+        """Return how often the positions of a kernel's output read those of this axis.
+
+        Args:
+            kernel: Number of taps.
+            stride: Of the kernel.
+
+        Returns:
+            For a position of each class here, in the mean over the class, the number of taps on it from each class of
+            the output; of shape (classes here, classes of the output).
+        """
+        output = Axis((self.size - 1) // stride + 1, self.circular, self.reach)
+        reader = np.broadcast_to(np.arange(output.size), (kernel, output.size))
+        seen = reader * stride + np.arange(kernel)[:, None] - kernel // 2
+        inside = np.full(seen.shape, True) if self.circular else (seen >= 0) & (seen < self.size)
+        read, reading = self.classes(seen[inside] % self.size), output.classes(reader[inside])
+        taps = np.zeros((len(self.positions), len(output.positions)))
+        np.add.at(taps, (read, reading), 1.0)
+        return taps / self.counts[:, None]
+
+    def overlap(self, kernel: int) -> float:
+        """Return how many taps of a kernel two outputs have in common that are inside the map, over those of one.
+
+        Args:
+            kernel: Number of taps.
+
+        Returns:
+            The share, in the mean over both outputs; 1 on a circular axis.
+        """
+        if self.circular:
+            return 1.0
+        reached = np.maximum(0, self.size - np.abs(np.arange(kernel) - kernel // 2)) / self.size
+        return float(np.sum(reached**2) / np.sum(reached))
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -10,19 +10,31 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sppkit.registry import weight_facts
+from sppkit.theory.curve import LOST, Curve
 from sppkit.theory.grid import REACH, Axis
+from sppkit.theory.passage import (
+    Convolution,
+    Normalization,
+    Passage,
+    Preparation,
+    note_gate,
+    note_normalization,
+    note_preparation,
+)
 from sppkit.theory.pool import max_pool
-from sppkit.theory.signal import mean_over_positions, squared_mean_and_variance
+from sppkit.theory.scatter import UNCHANGED
+from sppkit.theory.signal import Batch, mean_over_positions, squared_mean_and_variance
 from sppkit.theory.spread import add, carry, widen
 from sppkit.theory.steps import activate, convolve, drop, filters, normalize, squeeze_and_excite, white_noise
 from sppkit.theory.window import positions_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sppkit.theory.activation import Activation
     from sppkit.theory.arrays import Floats
-    from sppkit.theory.signal import Batch, Signal
+    from sppkit.theory.scatter import Response
+    from sppkit.theory.signal import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,21 +102,8 @@ class Network:
         return self.normalizes or weight_facts(self.weights).centred is True
 
 
-class Curve(NamedTuple):
-    """What is expected of one statistic.
-
-    Attributes:
-        value: Over many seeds.
-        spread: Standard deviation from seed to seed.
-    """
-
-    value: float
-    spread: float
-
-
 # Fourth powers of a signal must stay within the floats (1e308); measured in float32, it is lost long before.
 _LARGEST = 1e70
-_LOST = Curve(math.nan, math.nan)
 
 
 class Expected(NamedTuple):
@@ -116,6 +115,7 @@ class Expected(NamedTuple):
         residual_variance: Channel variance at the end of the branch; None for the stem.
         height: Rows of the map.
         width: Columns of the map.
+        passage: The block as a gradient meets it; None for the stem, and where the signal is lost.
     """
 
     squared_mean: Curve
@@ -123,6 +123,7 @@ class Expected(NamedTuple):
     residual_variance: Curve | None
     height: int
     width: int
+    passage: Passage | None = None
 
 
 def iter_expected(network: Network, height: int, width: int, batch: Batch, *, reach: int = REACH) -> Iterator[Expected]:
@@ -140,7 +141,7 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
     """
     image = white_noise(Axis(height, network.circular, reach), Axis(width, network.circular, reach))
     channels = network.input_channels, network.stem_channels
-    stem = _convolve(network, image, channels, network.stem_kernel, network.stem_stride, batch)
+    stem, _ = _convolve(network, image, channels, network.stem_kernel, network.stem_stride, batch)
     signal = max_pool(stem, lambda x: x) if network.stem_pool else stem
     yield (
         _expect_stem(signal, stem, batch)
@@ -151,11 +152,12 @@ def iter_expected(network: Network, height: int, width: int, batch: Batch, *, re
         if not mean_over_positions(signal, signal.second) < _LARGEST:
             grid, _ = positions_seen(signal.grid, 1, block.stride)
             signal = white_noise(grid.rows, grid.columns).scaled(math.inf)
-            yield Expected(_LOST, _LOST, _LOST, grid.rows.size, grid.columns.size)
+            yield Expected(LOST, LOST, LOST, grid.rows.size, grid.columns.size)
             continue
         pooled = stem if index == 0 and network.stem_pool else None
-        signal, branch = _follow(network, block, signal, batch, pooled)
-        yield _expect(signal, branch, batch, block.channels[-1], resets=network.resets)
+        signal, branch, passage = _follow(network, block, signal, batch, pooled)
+        expected = _expect(signal, branch, batch, block.channels[-1], resets=network.resets)
+        yield expected._replace(passage=passage)
 
 
 def _expect_stem(pooled: Signal, stem: Signal, batch: Batch) -> Expected:
@@ -206,49 +208,84 @@ def _judge(signal: Signal, batch: Batch, channels: int, *, resets: bool) -> tupl
 
 def _follow(
     network: Network, block: Block, signal: Signal, batch: Batch, pooled: Signal | None
-) -> tuple[Signal, Signal]:
+) -> tuple[Signal, Signal, Passage]:
     # The drift so far is what both ways carry on or forget.
     start = replace(signal, scatter=replace(signal.scatter, carried=1.0, drift=0.0))
-    prepare = functools.partial(_prepare, network, batch=batch)
-    first = prepare(start, block.scales[0]) if pooled is None else _prepare_pooled(network, block, pooled, start, batch)
+    prepare, channels, before = functools.partial(_prepare, network, batch=batch), block.channels, signal.scatter.drift
+    if pooled is None:
+        first, noted = prepare(start, block.scales[0], channels[0], drift=before)
+    else:
+        first, noted = _prepare_pooled(network, block, pooled, start, batch)
     branch, strided = first, block.kernels.index(3)
+    preparations, convolutions = [noted], list[Convolution]()
     for index, (kernel, scale) in enumerate(zip(block.kernels, block.scales, strict=True)):
-        given = first if index == 0 else prepare(branch, scale)
+        if index:
+            branch, noted = prepare(branch, scale, channels[index], uneven=convolutions[-1].uneven)
+            preparations.append(noted)
         stride = block.stride if index == strided else 1
-        branch = _convolve(network, given, block.channels[index : index + 2], kernel, stride, batch)
-    shortcut = start
+        branch, passed = _convolve(network, branch, channels[index : index + 2], kernel, stride, batch)
+        convolutions.append(passed)
+    shortcut, across, gate = start, None, None
     if block.projects:
-        shortcut = _convolve(network, first, (block.channels[0], block.channels[-1]), 1, block.stride, batch)
+        shortcut, across = _convolve(network, first, (channels[0], channels[-1]), 1, block.stride, batch)
     if network.gate is not None:
+        gate = note_gate(branch, network.gate)
         branch = squeeze_and_excite(branch, network.gate)
     added = drop(branch, block.keep).scaled(block.branch_gain)
-    before = signal.scatter.drift
-    total = add(shortcut, added, batch, block.channels[-1], before, resets=network.resets)
-    return total, carry(branch, before)
+    last = replace(convolutions[-1], normalized=False, brought=squared_mean_and_variance(added, batch)[1])
+    if across is not None:
+        across = replace(across, normalized=False, brought=squared_mean_and_variance(shortcut, batch)[1])
+    total = add(shortcut, added, batch, channels[-1], before, resets=network.resets)
+    passage = Passage(tuple(preparations), (*convolutions[:-1], last), across, gate, block.branch_gain, block.keep)
+    return total, carry(branch, before), passage
 
 
 def _convolve(
     network: Network, signal: Signal, channels: tuple[int, ...], kernel: int, stride: int, batch: Batch
-) -> Signal:
+) -> tuple[Signal, Convolution]:
     weights = filters(network.weights, c=network.c, fan_in=channels[0] * kernel**2)
     output = convolve(signal, weights, kernel=kernel, stride=stride)
-    return widen(
-        output, batch, channels[1], centred_inputs=channels[0] if weights.centred else None, resets=network.resets
+    centred_inputs = channels[0] if weights.centred else None
+    uneven = 0.0 if weights.excess else 2 / weights.fan_in
+    square = weights.scale / weights.fan_in
+    noted = Convolution(
+        signal.grid, kernel, stride, square, (channels[0], channels[1]), uneven, normalized=network.normalizes
     )
+    return widen(output, batch, channels[1], centred_inputs=centred_inputs, resets=network.resets), noted
 
 
-def _prepare(network: Network, signal: Signal, scale: float, batch: Batch) -> Signal:
+def _prepare(
+    network: Network,
+    signal: Signal,
+    scale: float,
+    channels: int,
+    *,
+    batch: Batch,
+    uneven: float = 0.0,
+    drift: float = 0.0,
+) -> tuple[Signal, Preparation]:
+    """Prepare a signal, behind filters of uneven length or a sum whose variance drifts."""  # noqa: DOC201
+    note = functools.partial(note_normalization, signal, batch, uneven=uneven, drift=drift)
+    norm, given = None, signal
     if network.normalizes and network.norm_first:
-        signal = normalize(signal, batch, network.epsilon)
-    signal = activate(signal, network.activation, scale)
+        norm = note(_divisor(network, signal, batch), response=None)
+        given = normalize(signal, batch, network.epsilon)
+    signal = activate(given, network.activation, scale)
     if network.normalizes and not network.norm_first:
+        norm = note(_divisor(network, signal, batch), response=signal.response)
         signal = normalize(signal, batch, network.epsilon)
-    return signal
+    return signal, note_preparation(given, network.activation, scale, channels, Batch(batch.samples), norm)
 
 
-def _prepare_pooled(network: Network, block: Block, stem: Signal, pooled: Signal, batch: Batch) -> Signal:
+def _divisor(network: Network, signal: Signal, batch: Batch) -> float:
+    return squared_mean_and_variance(signal, Batch(batch.samples))[1] + network.epsilon
+
+
+def _prepare_pooled(
+    network: Network, block: Block, stem: Signal, pooled: Signal, batch: Batch
+) -> tuple[Signal, Preparation]:
     """Prepare the max-pool's output, which is not normal."""  # noqa: DOC201
-    shift, scale = 0.0, 1.0
+    shift, scale, norm = 0.0, 1.0, None
     if network.normalizes and network.norm_first:
         shift = mean_over_positions(pooled, pooled.mean)
         scale = 1 / np.sqrt(squared_mean_and_variance(pooled, batch)[1] + network.epsilon)
@@ -256,5 +293,44 @@ def _prepare_pooled(network: Network, block: Block, stem: Signal, pooled: Signal
     def function(x: Floats) -> Floats:
         return block.scales[0] * network.activation((x - shift) * scale)
 
-    signal = max_pool(stem, function)
-    return normalize(signal, batch, network.epsilon) if network.normalizes and not network.norm_first else signal
+    slope = max_pool(stem, lambda x: block.scales[0] * network.activation.derivative((x - shift) * scale)).second
+    response = _respond_to_pool(stem, function)
+    signal, divisor, uneven = replace(max_pool(stem, function), response=response), scale**-2, 1.0
+    if network.normalizes and not network.norm_first:
+        divisor, about = _divisor(network, signal, batch), response.about_mean()
+        signal, uneven = normalize(signal, batch, network.epsilon), (about.second_slope / about.second) ** 2
+    if network.normalizes:
+        # All candidates of a channel have one filter: its length is what the channel's variance hangs on.
+        scatter, values = uneven * stem.scatter.coupling, batch.samples * pooled.grid.size
+        norm = Normalization.of(divisor, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
+    return signal, Preparation(slope, 0.0, 1.0, norm)
+
+
+# Relative step in the variance of what the max-pool reads.
+_STEP = 0.05
+
+
+def _respond_to_pool(stem: Signal, function: Callable[[Floats], Floats]) -> Response:
+    """Describe what follows the max-pool: the convolution behind it asks for the tails, a normalizer for the slope."""  # noqa: DOC201
+
+    def moments(function: Callable[[Floats], Floats]) -> tuple[float, float]:
+        pooled = max_pool(stem, function)
+        return pooled.grid.mean(pooled.mean), pooled.grid.mean(pooled.second)
+
+    m, second = moments(function)
+    third, (_, fourth) = moments(lambda x: function(x) ** 3)[0], moments(lambda x: function(x) ** 2)
+    less, more = (moments(functools.partial(_scaled, function, math.sqrt(s))) for s in (1 - _STEP, 1 + _STEP))
+    return replace(
+        UNCHANGED,
+        second=second,
+        square=m * m,
+        linear=second - m * m,
+        second_slope=(more[1] - less[1]) / (2 * _STEP),
+        square_slope=(more[0] ** 2 - less[0] ** 2) / (2 * _STEP),
+        fourth=fourth,
+        central_fourth=fourth - 4 * m * third + 6 * m * m * second - 3 * m**4,
+    )
+
+
+def _scaled(function: Callable[[Floats], Floats], factor: float, x: Floats) -> Floats:
+    return function(factor * x)

@@ -68,6 +68,7 @@ class Response:
         square_slope: Derivative of ``square``.
         fourth: E phi⁴.
         central_fourth: E (phi - E phi)⁴.
+        tilt: E (phi - E phi)² u/s.
     """
 
     second: float
@@ -77,6 +78,7 @@ class Response:
     square_slope: float
     fourth: float
     central_fourth: float
+    tilt: float
 
     def about_mean(self) -> Response:
         """Return the response of phi - E phi.
@@ -92,11 +94,12 @@ class Response:
             square_slope=0.0,
             fourth=self.central_fourth,
             central_fourth=self.central_fourth,
+            tilt=self.tilt,
         )
 
 
 # Of the identity, and so of whatever reaches a convolution without an activation.
-UNCHANGED = Response(1.0, 0.0, 1.0, 1.0, 0.0, 3.0, 3.0)
+UNCHANGED = Response(1.0, 0.0, 1.0, 1.0, 0.0, 3.0, 3.0, 0.0)
 
 
 def behind_convolution(scatter: Scatter, response: Response, *, fan_in: int, taps: int, excess: float) -> Scatter:

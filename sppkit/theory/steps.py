@@ -172,6 +172,7 @@ def _respond(grid: Grid, at: Moments) -> Response:
         square_slope=average(2 * at.mean * at.mean_slope),
         fourth=average(at.fourth),
         central_fourth=average(at.fourth - 4 * at.mean * at.third + 6 * at.mean**2 * at.second - 3 * at.mean**4),
+        tilt=average(at.squared_linear - 2 * at.mean * at.linear),
     )
 
 
@@ -243,6 +244,21 @@ def _gates(variance: float, covariance: float) -> float:
     std = math.sqrt(variance)
     other = rho * z[:, None] + math.sqrt(1 - rho * rho) * z
     return float((weight * _sigmoid(std * z)) @ (_sigmoid(std * other) @ weight))
+
+
+def gate_moments(variance: float) -> tuple[float, float]:
+    """Return E sigmoid(s)² and E sigmoid'(s)² of a normal number s.
+
+    Args:
+        variance: Of s.
+
+    Returns:
+        Both moments.
+    """
+    z = np.linspace(-9.0, 9.0, 289)
+    weight = np.exp(-z * z / 2) / np.exp(-z * z / 2).sum()
+    gate = _sigmoid(math.sqrt(variance) * z)
+    return float(weight @ gate**2), float(weight @ (gate * (1 - gate)) ** 2)
 
 
 def _sigmoid(x: Floats) -> Floats:

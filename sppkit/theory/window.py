@@ -81,3 +81,40 @@ def mean_over_pairs_of_taps(values: Floats, grid: Grid, kernel: int, stride: int
     for tap in seen[1:]:
         total += padded.take(tap)
     return np.asarray(total / len(seen))
+
+
+# As many kernels as a block has, with its shortcut.
+@functools.lru_cache(maxsize=4)
+def _readers(grid: Grid, kernel: int, stride: int) -> tuple[Floats, Floats]:
+    return grid.rows.readers(kernel, stride), grid.columns.readers(kernel, stride)
+
+
+def sum_over_readers(values: Floats, grid: Grid, kernel: int, stride: int) -> Floats:
+    """Add up a quantity of a convolution's output over the taps that read each position of its input.
+
+    Args:
+        values: Of the output, shape (rows', columns').
+        grid: The map of the input.
+        kernel: Size of the kernel.
+        stride: Of the convolution.
+
+    Returns:
+        Shape (rows, columns).
+    """
+    if kernel == stride == 1:
+        return values
+    rows, columns = _readers(grid, kernel, stride)
+    return np.asarray(np.einsum("ir,rs,js->ij", rows, values, columns, optimize=True))
+
+
+def overlap_of_taps(grid: Grid, kernel: int) -> float:
+    """Return how many taps of a kernel two outputs have in common that are inside the map, over those of one.
+
+    Args:
+        grid: The map.
+        kernel: Size of the kernel.
+
+    Returns:
+        The share, in the mean over both outputs.
+    """
+    return grid.rows.overlap(kernel) * grid.columns.overlap(kernel)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any
 
+import torch
 from torch import nn
 
 from benchmarks.gate_users.networks.network import Network
@@ -60,6 +62,7 @@ _TRANSFORMERS = [
 
 def library_networks() -> tuple[list[Network], list[str]]:
     """Return the networks that can be built here, and the libraries that can't be imported, with the reason."""
+    _declare_missing_operators()
     found, missing = [], []
     for library, needed, networks in (("timm", "models", _TIMM), ("transformers", "GPT2Model", _TRANSFORMERS)):
         try:
@@ -69,3 +72,19 @@ def library_networks() -> tuple[list[Network], list[str]]:
         else:
             found += networks
     return found, missing
+
+
+def _declare_missing_operators() -> None:
+    """Let torchvision be imported where it was built for another torch: its compiled part is not needed here."""
+    for operator in ("nms", "qnms"):
+        try:
+            importlib.import_module("torchvision")
+        except RuntimeError as error:
+            if f"torchvision::{operator} does not exist" not in str(error):
+                return
+            with contextlib.suppress(RuntimeError):  # declared before, when a later one was missing
+                torch.library.define(
+                    f"torchvision::{operator}", "(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor"
+                )
+        except ImportError:
+            return
