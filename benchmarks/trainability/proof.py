@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.gate.report import MARK
-from benchmarks.trainability.cases import is_fitted
+from benchmarks.trainability.cases import is_fitted, is_fresh
 from benchmarks.trainability.measure import INPUTS
 from benchmarks.trainability.train import SEEDS, SETTINGS, lowest_loss
 from benchmarks.trainability.verdicts import Judged, iter_judged, rank_correlation
@@ -18,11 +18,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURE = DOCS / "verdict-proof.md", DOCS / "images" / "verdict-proof.png"
 # First fitting wins.
 _FAMILIES = {
-    "plain convolutional": ("plain", "detached"),
-    "MLP with skips": ("mlp-pre", "mlp-post", "mlp-branch", "mlp-residual", "no-grad-branches", "highway", "skip-over",
-                       "skip-halved", "branch-over"),
-    "MLP": ("mlp", "no-grad-layers"),
-    "transformer": ("gpt", "vit", "encoder"),
+    "plain convolutional": ("plain", "detached", "separable", "leaky"),
+    "MLP with skips": ("gates-residual", "mlp-pre", "mlp-post", "mlp-branch", "mlp-residual", "no-grad-branches",
+                       "highway", "skip-over", "skip-halved", "branch-over"),
+    "MLP": ("mlp", "no-grad-layers", "one-layer", "input", "gates", "biased"),
+    "transformer": ("gpt", "vit", "encoder", "language", "vision"),
     "mixer": ("mixer",),
     "recurrent": ("recurrent", "gated", "rnn", "lstm", "gru"),
     "residual convolutional": ("",),
@@ -48,7 +48,7 @@ def is_edge(each: Judged) -> bool:
 
 def family(each: Judged) -> str:
     """Return a case's family."""
-    return next(name for name, kinds in _FAMILIES.items() if each.case.kind.startswith(kinds))
+    return next(name for name, kinds in _FAMILIES.items() if each.case.kind.removeprefix("fresh-").startswith(kinds))
 
 
 def _iter_summary(judged: list[Judged]) -> Iterator[str]:
@@ -61,19 +61,21 @@ def _iter_summary(judged: list[Judged]) -> Iterator[str]:
     )
     for source in INPUTS:
         of = [each for each in judged if each.source == source]
-        held_out = [each for each in of if not is_fitted(each.case)]
-        clear = [each for each in held_out if not is_edge(each)]
+        held_out = [each for each in of if not is_fitted(each.case) and not is_fresh(each.case)]
+        fresh = [each for each in of if is_fresh(each.case)]
+        clear = [each for each in fresh if not is_edge(each)]
         failed = [each.working for each in of if each.trained and not each.passed]
         yield (
             f"- measured with {'Gaussian' if source == 'gaussian' else 'real'} input: {_share(of)} verdicts right, "
-            f"**{_share(held_out)} on the kinds that were held out**, {_share(clear)} of those away from the edge; "
-            f"{len(failed)} that learn fail, with {max(failed, default=0):g} of {len(SETTINGS)} settings at most; rank "
-            f"correlation of score and settings {rank_correlation(of):.2f}, held out {rank_correlation(held_out):.2f}"
+            f"{_share(held_out)} on the kinds that were held out, **{_share(fresh)} on fresh ones**, {_share(clear)} "
+            f"on fresh ones away from the edge; {len(failed)} that learn fail, with {max(failed, default=0):g} of "
+            f"{len(SETTINGS)} settings at most; rank correlation of score and settings {rank_correlation(of):.2f}, on "
+            f"fresh kinds {rank_correlation(fresh):.2f}"
         )
 
 
 def _iter_families(judged: list[Judged]) -> Iterator[str]:
-    yield "| family | networks | right | learn and pass | don't learn and fail | held out: right |"
+    yield "| family | networks | right | learn and pass | don't learn and fail | held out and fresh: right |"
     yield "|---|--:|--:|--:|--:|--:|"
     of = [each for each in judged if each.source == "real"]
     for name in sorted(_FAMILIES):
@@ -105,8 +107,12 @@ def _draw(judged: list[Judged]) -> None:
     draws = np.random.default_rng(0)
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    for fitted, colour, label in ((True, "0.6", "kinds for fitting"), (False, "C0", "held out")):
-        rows = [each for each in judged if is_fitted(each.case) is fitted]
+    groups = (
+        ("0.6", "kinds for fitting", [each for each in judged if is_fitted(each.case)]),
+        ("C0", "held out", [each for each in judged if not is_fitted(each.case) and not is_fresh(each.case)]),
+        ("C1", "fresh", [each for each in judged if is_fresh(each.case)]),
+    )
+    for colour, label, rows in groups:
         ranks = [_place(each) for each in rows]
         scatter = draws.uniform(-0.15, 0.15, len(rows))
         axes.scatter(ranks, np.array([each.working for each in rows]) + scatter, s=12, c=colour, label=label, lw=0)
