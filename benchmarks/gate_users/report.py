@@ -8,9 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
+from benchmarks.gate_users.faults import activations, biases, branches, layout, norms, weights
+
 Row = dict[str, Any]
 # As long a list as somebody reads.
 _MOST = 60
+# The four strengths of each kind ascend, and mean something else in each.
+_FAMILIES = {
+    "means: biases, weights or an input with a mean": biases,
+    "activations: a constant, a factor, another one, none": activations,
+    "weights: a factor, another law, dead channels": weights,
+    "additions: factors on branch and skip, dropout": branches,
+    "normalizers: missing, in eval mode, elsewhere": norms,
+    "layout: pools, padding, attention, precision": layout,
+}
 _SIZES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, math.inf)
 
 
@@ -22,6 +33,8 @@ def render_faults(rows: list[Row]) -> str:
         "\n".join(_iter_summary(rows, matter)),
         "## By network",
         _table("network", matter),
+        "## By family and strength",
+        _families(matter),
         "## By how much it matters",
         _by_size(rows),
         "## By kind and strength",
@@ -92,6 +105,25 @@ def _table(key: str, matter: list[Row]) -> str:
             *(sum(row["explained"] == word for row in caught) for word in ("right", "wrong")),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+def _families(matter: list[Row]) -> str:
+    """Return a detection curve for each family of kinds."""
+    lines = [
+        "| family | kinds | 1 | 2 | 3 | 4 | located | cause right | wrong |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, module in _FAMILIES.items():
+        kinds = {fault.kind for fault in module.FAULTS}
+        rows = [row for row in matter if row["kind"] in kinds]
+        caught = [row for row in rows if _caught(row)]
+        counts = [
+            sum(row["located"] is True for row in caught),
+            *(sum(row["explained"] == word for row in caught) for word in ("right", "wrong")),
+        ]
+        cells = [_cell([row for row in rows if row["index"] == index]) for index in range(4)]
+        lines.append(f"| {name} | {len(kinds)} | {' | '.join([*cells, *map(str, counts)])} |")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
     if not is_judged_by_more(resolved):
         return run(resolved, progress)
     try:
-        return run(_with(resolved, *FORWARD, *BACKWARD), progress)
+        result = run(_with(resolved, *FORWARD, *BACKWARD), progress)
     except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
-        return run(_with(resolved, *FORWARD), progress)
+        result = run(_with(resolved, *FORWARD), progress)
+    return replace(result, warnings=tuple(filter(_is_asked_for, result.warnings)))
 
 
 def is_judged_by_more(resolved: Resolved) -> bool:
@@ -39,6 +41,11 @@ def is_judged_by_more(resolved: Resolved) -> bool:
     return (
         config.model is not None and resolved.sources.get("stats", "default") == "default" and config.streaming != "on"
     )
+
+
+def _is_asked_for(warning: str) -> bool:
+    """Return whether a warning is not that a column is empty which nobody asked for."""
+    return not warning.startswith((*FORWARD, *BACKWARD))
 
 
 def drawn(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
@@ -50,6 +57,4 @@ def drawn(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _with(resolved: Resolved, *further: str) -> Resolved:
-    from dataclasses import replace
-
     return replace(resolved, config=replace(resolved.config, stats=(*resolved.config.stats, *further)))

@@ -43,6 +43,11 @@ _FELT = 0.01
 _LEAST = _FELT / 4
 # What a sum takes of a branch that is not scaled: all of it, and what the branch has in common with the skip.
 _ADDS = (0.5, 2.0)
+# Where a block's skip is projected, what its sum takes of the branch is known from the change of the sum alone, if what
+# came before is the same to so many digits: then a change of the skip, too, looks like one of the addition, and only
+# what is felt three times as much is one.
+_SAME, _FELT_THERE = 1e-4, 0.03
+_FEWEST = 2
 # Where the squared mean is as large as the variance.
 OUTWEIGHS = 0.5
 
@@ -149,15 +154,39 @@ def _iter_mean_effects(new: _Side, base: _Side) -> Iterator[Effect]:
 def _addition(new: _Side, base: _Side) -> Effect:
     parts = [_added(side, to_the_first=base.adds_to_the_first) for side in (new, base)]
     branches = [np.clip(side.log(BRANCH) - side.log(VARIANCE), -_LARGEST, _LARGEST) for side in (new, base)]
+    projects, there = _at_projections(new, base, parts[1] * np.exp(-branches[1]))
+    parts = [np.where(projects, other, part) for other, part in zip(there, parts, strict=True)]
     gains = [part * np.exp(-branch) for part, branch in zip(parts, branches, strict=True)]
     apart = np.abs(gains[0].mean(axis=0) - gains[1].mean(axis=0))
-    felt = apart * np.exp(np.maximum(*(branch.mean(axis=0) for branch in branches))) >= _FELT
+    changed = apart * np.exp(np.maximum(*(branch.mean(axis=0) for branch in branches)))
+    felt = changed >= np.where(projects, _FELT_THERE, _FELT)
     logs = [
         np.where(felt, np.arcsinh(part / (2 * _LEAST)) + math.log(_LEAST) - branch, np.nan)
         for part, branch in zip(parts, branches, strict=True)
     ]
     means = gains[0].mean(axis=0), gains[1].mean(axis=0)
     return Effect("addition_gain", "log", logs[0], logs[1], new.channels, shown=means)
+
+
+def _at_projections(new: _Side, base: _Side, gains: Array) -> tuple[NDArray[np.bool_], tuple[Array, Array]]:
+    """Return where a block's skip is projected and what came before is the same, and what its sums take of branches.
+
+    The base's sum takes what its others take, shape (matched blocks,); the new one's takes what it has more. Each as a
+    part of the sum's variance, shape (seeds, matched blocks).
+    """
+    total, old = (np.exp(side.log(VARIANCE)) for side in (new, base))
+    known = gains.mean(axis=0)[np.isfinite(gains).all(axis=0)]
+    projects = np.zeros(old.shape[1], dtype=bool)
+    if new.signal.seeds != base.signal.seeds or new.signal.network.known or len(known) < _FEWEST:
+        return projects, (old, old)
+    brought = float(np.median(known)) * np.exp(base.log(BRANCH))
+    # A channel's mean is rounded as its values are: relative to their root mean square.
+    means = (np.exp(side.log(MEAN) / 2) for side in (new, base))
+    apart = np.maximum(np.abs(np.subtract(*means)) / np.sqrt(old), np.abs(total - old) / old).max(axis=0)
+    follows = np.logical_and(*(np.diff(side.places, prepend=-2) == 1 for side in (new, base)))
+    same = np.append(False, apart[:-1] <= _SAME)
+    projects = follows & same & np.isnan(gains).all(axis=0) & np.isfinite(brought).all(axis=0) & (np.median(known) > 0)
+    return projects, ((brought + total - old) / total, brought / old)
 
 
 def _exp(logs: Array) -> Array:
