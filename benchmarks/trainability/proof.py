@@ -1,4 +1,4 @@
-"""The proof as a page: how many verdicts agree with training, by family, and score against fragility as a picture."""
+"""The proof as a page: verdicts against training by family, and the score against fragility as a picture."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sppkit.config.resolve import Resolved
-    from sppkit.measuring.run import Progress, Run
+    from sppkit.measuring.run import Progress, Run, Treatment
 
 # The forward curves say how large a signal is. These say what it tells apart, and what comes back.
 FORWARD = ("instance_style_share", "equal_channels")
 BACKWARD = ("gradient_second_moment", "branch_gradient_share")
 
 
-def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
+def run_judged(resolved: Resolved, progress: Progress | None, treat: Treatment | None = None) -> Run:
     """Run with them where statistics were not chosen; of named networks theory knows more."""
     from sppkit.errors import SppkitError
     from sppkit.machine.interrupts import uninterrupted
@@ -27,11 +27,11 @@ def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
         from sppkit.measuring.run import run
 
     if not is_judged_by_more(resolved):
-        return run(resolved, progress)
+        return run(resolved, progress, treat)
     try:
-        result = run(_with(resolved, *FORWARD, *BACKWARD), progress)
+        result = run(_with(resolved, *FORWARD, *BACKWARD), progress, treat)
     except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
-        result = run(_with(resolved, *FORWARD), progress)
+        result = run(_with(resolved, *FORWARD), progress, treat)
     return replace(result, warnings=tuple(filter(_is_asked_for, result.warnings)))
 
 
