@@ -1,4 +1,4 @@
-"""A gradient that grows towards the input by a factor per block, instead of by a power of the depth."""
+"""A sensitivity that grows towards the input by a factor per block, instead of by a power of the depth."""
 
 from __future__ import annotations
 
@@ -38,22 +38,24 @@ def find_gradient_growth(curves: Curves) -> Diagnosis | None:
     """
     if curves.network.known or not curves.network.initial or _GRADIENT not in curves.table:
         return None
-    excess = _excess(curves)
+    sensitivity = _sensitivity(curves)
+    excess = sensitivity / (1.0 if curves.layered else _power_law(curves)) if len(sensitivity) else sensitivity
     many, most = _limits(curves)
     if not len(excess) or not excess[0] > many:
         return None
     gradient = curves.seed_mean(_GRADIENT)[curves.judged]
-    times = gradient[0] / gradient[-1] if gradient[-1] > 0 else np.inf
+    fails = bool(excess[0] > most)
     return diagnosed(
         curves,
         "gradient-growth",
-        "error" if excess[0] > most else "warning",
+        "error" if fails else "warning",
         begins=0,
         worst=0,
         statistic=_GRADIENT,
-        limit=float(gradient[0] / excess[0] * most),
-        fact=f"The gradient grows towards the input: its second moment is {times:.3g} times the last row's at "
-        f"{curves.at(0)}, {times ** (1 / max(1, len(gradient) - 1)):.3g} times per {curves.unit}",
+        limit=float(gradient[0] / excess[0] * (most if fails else many)),
+        fact=f"Signal times gradient grows towards the input: their second moments' product is {sensitivity[0]:.3g} "
+        f"times the last row's at {curves.at(0)}, {sensitivity[0] ** (1 / max(1, len(gradient) - 1)):.3g} times per "
+        f"{curves.unit}",
         cause=f"{_modules(curves)} layers multiply it, and no skip connection carries it past them"
         if curves.layered
         else "the branches' Jacobians outweigh the skip connections",
@@ -78,16 +80,16 @@ def _modules(curves: Curves) -> int:
     return len({curves.names[row].partition("#")[0] for row in curves.judged})
 
 
-def _excess(curves: Curves) -> Array:
+def _sensitivity(curves: Curves) -> Array:
+    """Return that of each judged row over the last one's; empty where it can't be told."""
     rows = curves.rows.iloc[curves.judged]
     space = rows[["height", "width"]].astype("float64").fillna(1.0).prod(axis=1).to_numpy()
     values = rows["channels"].astype("float64").fillna(1.0).to_numpy() * space
-    sensitivity = curves.seed_mean(_GRADIENT)[curves.judged] * curves.variance * values
+    sensitivity: Array = curves.seed_mean(_GRADIENT)[curves.judged] * curves.variance * values
     if not len(sensitivity) or not np.isfinite(sensitivity).all() or not sensitivity[-1] > 0:
         return np.zeros(0)
-    allowed = np.ones_like(sensitivity) if curves.layered else _power_law(curves)
-    excess: Array = sensitivity / sensitivity[-1] / allowed
-    return excess
+    over_last: Array = sensitivity / sensitivity[-1]
+    return over_last
 
 
 def _power_law(curves: Curves) -> Array:

@@ -36,6 +36,11 @@ _PART, _OWN = 0.1, 0.5
 _TINY = 1e-60
 _STANDARD_ERRORS = 2.0
 _MOST = 2
+# What changes a block's values within their limits, and its derivative by more.
+_ANOTHER = (
+    "its activation is another, a bias or its input's mean moves where the activation has its slope, or a normalizer "
+    "divides by another scale; or "
+)
 # What passes nothing back, in words.
 _CUTS = "detached, computed under torch.no_grad(), or behind an operation without a derivative"
 
@@ -180,17 +185,21 @@ class Backward:
         more = f"; also in {', '.join(others[:_MOST])}" if others else ""
         more += f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
         if base_share is not None and share is not None and self.share[:, at].any():
-            cause = _of_branch(share / base_share)
+            cause = _of_branch(share / base_share, self._may_follow(at))
             return self.finding(at, SHARE, base_share, share, f"{cause}{self._beside}{more}")
         new, base = (_factor(values, at) for values in self.values(GRADIENT))
         ratio = new / base if base > 0 else math.inf
         without = base_share is not None and share is None
-        cause = _of_block(name, ratio, skip_is_lost=without)
+        cause = _of_block(name, ratio, self._may_follow(at), skip_is_lost=without)
         return self.finding(at, FACTOR, base, new, f"{cause}{self._beside}{more}")
 
     @property
     def _beside(self) -> str:
         return ", though every forward value is the baseline's" if self.is_equal else ", more than its signal changed"
+
+    def _may_follow(self, at: int) -> str:
+        """Return what else gives a block another derivative, where its own forward values are not the baseline's."""
+        return "" if self.compared.pairing.equal[at] else _ANOTHER
 
     def _shares(self, at: int) -> tuple[float | None, float | None]:
         if SHARE not in self.compared.new.table or SHARE not in self.compared.base.table:
@@ -226,24 +235,26 @@ def _factor(values: Array, at: int) -> float:
     return 0.0 if (values[:, before] == 0).all() else float(np.exp(logs.mean()))
 
 
-def _of_branch(ratio: float) -> str:
+def _of_branch(ratio: float, other: str) -> str:
     if ratio == 0:
         return f"nothing comes back through its branch: it is {_CUTS}"
     what = f"what comes back through its branch is {ratio:.3g} times the baseline's"
     if ratio < 1:
-        return f"{what}: a part of the branch is {_CUTS}, or a function or hook of its own scales the gradient down"
-    return f"{what}: a function or hook of its own scales the gradient up, or nothing limits it any more"
+        return (
+            f"{what}: {other}a part of the branch is {_CUTS}, or a function or hook of its own scales the gradient down"
+        )
+    return f"{what}: {other}a function or hook of its own scales the gradient up, or nothing limits it any more"
 
 
-def _of_block(name: str, ratio: float, *, skip_is_lost: bool) -> str:
+def _of_block(name: str, ratio: float, other: str, *, skip_is_lost: bool) -> str:
     if ratio == 0:
         return f"nothing comes back through {name}: it is {_CUTS}"
     what = f"it passes {ratio:.3g} times the baseline's gradient back"
     if skip_is_lost:
         return f"{what}, and its skip is no identity to autograd any more: it is detached, or scaled on its way back"
     if ratio < 1:
-        return f"{what}: a part of it is {_CUTS}, or a function or hook of its own scales the gradient down"
-    return f"{what}: a function or hook of its own scales the gradient up, or nothing limits it any more"
+        return f"{what}: {other}a part of it is {_CUTS}, or a function or hook of its own scales the gradient down"
+    return f"{what}: {other}a function or hook of its own scales the gradient up, or nothing limits it any more"
 
 
 def iter_backward(compared: Compared, policy: Policy) -> Iterator[Finding]:
