@@ -1,4 +1,4 @@
-"""Does the verdict agree with training? Small networks, half of them sick, each really trained.
+"""Does the verdict agree with training? Small networks, a third of them sick, each really trained.
 
     python -m benchmarks.trainability train      # resumable: results.jsonl holds one line per run
     python -m benchmarks.trainability longer     # what has learnt nothing by then has more steps
