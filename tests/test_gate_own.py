@@ -112,6 +112,39 @@ def bless(*arguments: str) -> None:
     assert code == 0, err
 
 
+@pytest.mark.parametrize("changed", ["torch.relu(self.norm(x)) + 0.3", "nn.functional.softplus(self.norm(x))"])
+def test_a_changed_activation_turns_the_build_red_and_is_called_a_mean_shift(changed: str) -> None:
+    bless(*NET)
+    write(CODE.replace("torch.relu(self.norm(x))", changed))
+    code, out, _ = run("check", *NET)
+    told = " ".join(out.split())
+    assert code == 1
+    assert "the first is block 1 (blocks.0)" in told
+    assert "squared mean's share against baseline" in told
+    assert "cause the mean shifts, from " in told
+    assert "the activation is another" in told
+    # The same function in other words computes the same.
+    write(CODE.replace("torch.relu(self.norm(x))", "nn.functional.leaky_relu(self.norm(x), 0.0)"))
+    assert run("check", *NET)[0] == 0
+
+
+def test_a_derivative_that_changes_with_the_values_is_not_said_to_be_detached_alone() -> None:
+    # A ripple is small, and its slope is not: values stay within their limits, and derivatives do not.
+    bless(*NET)
+    sharp = "nn.functional.elu(self.norm(x), 0.05) + 0.02 * torch.sin(60 * self.norm(x))"
+    write(CODE.replace("torch.relu(self.norm(x))", sharp))
+    code, out, _ = run("check", *NET)
+    told = " ".join(out.split())
+    assert code == 1
+    assert "gradient" in told
+    assert "its activation or padding is another" in told
+    # Where no value is another, nothing but the backward pass is.
+    write(CODE.replace("return x + branch", "return x + branch.detach()"))
+    told = " ".join(run("check", *NET)[1].split())
+    assert "every forward value is the baseline's" in told
+    assert "activation or padding" not in told
+
+
 def test_check_then_bless_then_a_fault_in_the_code() -> None:
     code, out, err = run("check", *NET)
     assert (code, err) == (0, "")

@@ -38,8 +38,8 @@ _STANDARD_ERRORS = 2.0
 _MOST = 2
 # What changes a block's values within their limits, and its derivative by more.
 _ANOTHER = (
-    "its activation is another, a bias or its input's mean moves where the activation has its slope, or a normalizer "
-    "divides by another scale; or "
+    "its activation or {} is another, a bias or its input's mean moves where the activation has its slope, or a "
+    "normalizer divides by another scale; or "
 )
 # What passes nothing back, in words.
 _CUTS = "detached, computed under torch.no_grad(), or behind an operation without a derivative"
@@ -199,7 +199,10 @@ class Backward:
 
     def _may_follow(self, at: int) -> str:
         """Return what else gives a block another derivative, where its own forward values are not the baseline's."""
-        return "" if self.compared.pairing.equal[at] else _ANOTHER
+        if self.compared.pairing.equal[at]:
+            return ""
+        tokens = self.compared.new.rows["width"].isna()[self._rows[at]]
+        return _ANOTHER.format("attention's scale" if tokens else "padding")
 
     def _shares(self, at: int) -> tuple[float | None, float | None]:
         if SHARE not in self.compared.new.table or SHARE not in self.compared.base.table:
