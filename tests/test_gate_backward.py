@@ -16,10 +16,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.config.resolve import resolve_config
 from sppkit.curves.curves import Curves
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 from sppkit.gate.difference import Difference
 from sppkit.gate.policy import load_policy
+from sppkit.measuring.run import run
 
 SEEDS = 2
 # A model after a change, and the input of one seed.
@@ -478,3 +480,24 @@ def test_exact_takes_every_digit_of_a_gradient(baselines: dict[str, pd.DataFrame
     # Of a signal that differs, too, only the signal is told.
     assert {kind for kind, _ in of(lambda model: output(model, "2.out", lambda y: 1.0001 * y))} == {"exact"}
     assert "gradient" not in verdict(lambda model: output(model, "2.out", lambda y: 1.0001 * y)).first.statistic
+
+
+def off_theory(change: Change | None, arch: str = "bn-relu-conv") -> list[tuple[str, str]]:
+    """Diagnoses of a named architecture beside its predictions."""
+    table = measure(arch, change)
+    options = {"stages": (2, 2), "width": 0.25, "image_size": 32, "batch_size": 4}
+    record = run(resolve_config({"arch": arch, **options})).record
+    expected = sppkit.predict(arch, **options).set_index("block")
+    columns = [column for column in expected if column.startswith("predicted_")]
+    table = table.assign(**{column: table["block"].map(expected[column]).astype(float) for column in columns})
+    return [(item.name, item.block_name) for item in sppkit.diagnose(table, record) if item.severity == "error"]
+
+
+def test_a_gradient_off_theory_is_found_in_its_block() -> None:
+    assert off_theory(None) == off_theory(None, "nf-resnet") == []
+    assert "unexpected-gradient" not in [name for name, _ in off_theory(None, "he-resnet")]
+    assert off_theory(partial(scaled, "blocks.1.conv1", 6.0)) == [("unexpected-gradient", "blocks.1")]
+    assert off_theory(partial(scaled, "blocks.2.conv0", 10.0)) == [("unexpected-gradient", "blocks.2")]
+    # Of a signal that is another, its gradient is, too.
+    names = [name for name, _ in off_theory(lambda model: output(model, "blocks.1.residual", lambda y: 30 * y))]
+    assert "unexpected-gradient" not in names

@@ -6,15 +6,18 @@ import gc
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge
 
 import sppkit
 from sppkit.config.resolve import resolve_config
+from sppkit.errors import UsageError
 from sppkit.measuring import named_architecture
 from sppkit.measuring.run import run
 from sppkit.models.build import lay_out
@@ -32,6 +35,12 @@ CASES = {
     "ws": {"arch": "bn-relu-conv", "weights": "ws", "stem": "cifar", "padding": "circular"},
     "dropped branches": {"arch": "nf-resnet", "stochastic_depth": 0.5},
 }
+GRADIENTS = {
+    **CASES,
+    "noise": {"arch": "bn-relu-conv", "noise": 0.1},
+    "running estimates": {"arch": "bn-relu-conv", "norm": "bcn-est", "batches": 2},
+    "dropout": {"arch": "bn-relu-conv", "norm": "ic"},
+}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -42,6 +51,23 @@ def test_streaming_gives_the_same_bytes(case: dict, tmp_path: Path) -> None:
         write_csv(result.table, tmp_path / f"{streaming}.csv")
         assert result.record["streamed"] is (streaming == "on")
     assert (tmp_path / "on.csv").read_bytes() == (tmp_path / "off.csv").read_bytes()
+
+
+@pytest.mark.parametrize("case", GRADIENTS.values(), ids=GRADIENTS)
+def test_streaming_gives_the_same_gradients(case: dict) -> None:
+    options = {"stages": (2, 3), "width": 0.125, "image_size": 32, "batch_size": 4, "stats": "spp,gradient", **case}
+    on, off = (run(resolve_config({**options, "streaming": how})) for how in ("on", "off"))
+    assert (on.record["streamed"], off.record["streamed"]) == (True, False)
+    pd.testing.assert_frame_equal(on.table, off.table, rtol=1e-6 if case.get("dtype") != "bfloat16" else 1e-3)
+    assert on.table["gradient_second_moment"].notna().all()
+    assert on.table["branch_gradient_share"].notna().any()
+    assert on.warnings == off.warnings
+
+
+def test_a_block_that_changes_what_it_is_handed_is_not_run_again() -> None:
+    options = {"arch": "bn-relu-conv", "norm": "bkn", "stages": (1, 1), "width": 0.125, "image_size": 32}
+    with pytest.raises(UsageError, match="a block with --norm bkn has changed what it was handed"):
+        run(resolve_config({**options, "streaming": "on", "stats": "gradient"}))
 
 
 def loaded(model: nn.Module) -> int:
@@ -61,6 +87,42 @@ def test_one_block_is_held_at_a_time() -> None:
     assert 0 < max(held) <= largest
     assert loaded(model) == 0
     assert not any(block._forward_pre_hooks or block._forward_hooks for block in model.blocks)
+
+
+def test_one_block_is_held_at_a_time_also_on_the_way_back() -> None:
+    spec = build_spec("bn-relu-conv", {"stages": (3, 3), "width": 0.125})
+    model = lay_out(spec)
+    largest = max(sum(p.numel() for p in block.parameters()) for block in model.blocks)
+    held, kept, given = [], [], []
+    for block in model.blocks:
+        block.residual.register_forward_hook(lambda *_: held.append(loaded(model)))
+    for part in (model.stem, model.stem_pool, *model.blocks):
+        part.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].numel()))
+    with streamed(model, 0, torch.device("cpu"), torch.float32, differentiated=True), torch.enable_grad():
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+            y = model(torch.randn(2, 3, 32, 32))
+        assert sorted(kept) == sorted(given)
+        torch.autograd.grad(y, next(iter(_inputs_of(y))), torch.randn_like(y), allow_unused=True)
+    assert len(held) == 12
+    assert 0 < max(held) <= largest
+    assert loaded(model) == 0
+    assert not any("forward" in vars(block) for block in model.blocks)
+    with streamed(model, 0, torch.device("cpu"), torch.float32), torch.no_grad():
+        torch.testing.assert_close(model(torch.zeros(2, 3, 32, 32)), model(torch.zeros(2, 3, 32, 32)))
+
+
+def _inputs_of(value: torch.Tensor) -> Iterator[GradientEdge]:
+    """What a value was first computed from, that autograd knows of: the stem's output."""
+    node = value.grad_fn
+    while node.name() != "MaxPool2DWithIndicesBackward0":
+        node = next(item for item, _ in node.next_functions if item is not None)
+    yield GradientEdge(node, 0)
+
+
+def test_a_network_that_needs_less_streamed_is_streamed() -> None:
+    spec, shape = build_spec("nf-resnet", {"depth": 600}), (8, 3, 224, 224)
+    whole, streamed_ = (sum(needed_bytes(spec, shape, differentiated=True, streamed=on)) for on in (False, True))
+    assert streamed_ < 4 * 2**30 < whole
 
 
 def test_neighbouring_blocks_share_their_memory() -> None:

@@ -269,10 +269,3 @@ def test_a_mistake_gets_one_clear_line(arguments: list[str], message: str) -> No
     code, out, err = run("suggest", *SMALL, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}")
-
-
-def test_a_model_of_the_users_own_is_refused_in_words() -> None:
-    with pytest.raises(
-        ValueError, match=r"^suggest changes the options of a named architecture \(--arch\), and a model"
-    ):
-        untreated({"model": "timm:resnet50"})

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.trainability import __doc__ as usage
-from benchmarks.trainability import measure, train, verdicts
+from benchmarks.trainability import measure, proof, train, verdicts
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
         description=usage,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=("train", "longer", "measure", "verdicts"))
+    parser.add_argument("command", choices=("train", "longer", "measure", "verdicts", "proof"))
     parser.add_argument("--only", default="", metavar="PREFIX", help="cases whose names begin so")
     parser.add_argument("--tables", type=Path, default=measure.TABLES, metavar="FILE", help="where tables are kept")
     parser.add_argument("--stats", default=measure.STATS, metavar="NAMES", help="statistics, separated by commas")
@@ -25,6 +25,8 @@ def main() -> None:
         measure.measure_all(options.tables, options.only, options.stats)
     elif options.command == "verdicts":
         print(verdicts.report(options.tables, options.only))
+    elif options.command == "proof":
+        proof.write_page(options.tables)
     else:
         train.train(options.only, train.LONGER if options.command == "longer" else train.STEPS)
 

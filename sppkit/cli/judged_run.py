@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sppkit.registry import GRADIENT_STATISTICS, HEALTH_STATISTICS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
     from sppkit.config.resolve import Resolved
-    from sppkit.measuring.run import Progress, Run
+    from sppkit.measuring.run import Progress, Run, Treatment
 
-# The forward curves say how large a signal is. These say what it tells apart, and what comes back.
-FORWARD = ("instance_style_share", "equal_channels")
-BACKWARD = ("gradient_second_moment", "branch_gradient_share")
+_FORWARD = tuple(name for name in HEALTH_STATISTICS if name not in GRADIENT_STATISTICS)
 
 
-def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
+def run_judged(resolved: Resolved, progress: Progress | None, treat: Treatment | None = None) -> Run:
     """Run with them where statistics were not chosen; of named networks theory knows more."""
     from sppkit.errors import SppkitError
     from sppkit.machine.interrupts import uninterrupted
@@ -27,11 +27,11 @@ def run_judged(resolved: Resolved, progress: Progress | None) -> Run:
         from sppkit.measuring.run import run
 
     if not is_judged_by_more(resolved):
-        return run(resolved, progress)
+        return run(resolved, progress, treat)
     try:
-        result = run(_with(resolved, *FORWARD, *BACKWARD), progress)
+        result = run(_with(resolved, *HEALTH_STATISTICS), progress, treat)
     except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
-        result = run(_with(resolved, *FORWARD), progress)
+        result = run(_with(resolved, *_FORWARD), progress, treat)
     return replace(result, warnings=tuple(filter(_is_asked_for, result.warnings)))
 
 
@@ -45,7 +45,7 @@ def is_judged_by_more(resolved: Resolved) -> bool:
 
 def _is_asked_for(warning: str) -> bool:
     """Return whether a warning is not that a column is empty which nobody asked for."""
-    return not warning.startswith((*FORWARD, *BACKWARD))
+    return not warning.startswith(HEALTH_STATISTICS)
 
 
 def drawn(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def drawn(table: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     from sppkit.record.read import mapping_at, text_at
 
     asked = text_at(mapping_at(mapping_at(record, "options"), "stats"), "source", "flag")
-    return table.drop(columns=[*FORWARD, *BACKWARD], errors="ignore") if asked == "default" else table
+    return table.drop(columns=list(HEALTH_STATISTICS), errors="ignore") if asked == "default" else table
 
 
 def _with(resolved: Resolved, *further: str) -> Resolved:

@@ -36,10 +36,15 @@ def suggest(
       sppkit suggest --arch he-resnet --depth 50
 
       sppkit suggest --arch nf-resnet --weights none --alpha 1 --depth 50 --out spp
+
+      sppkit suggest --model path/nets.py:build --kw depth=50
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.comparison.suggestion import iter_trials, judge, untreated
+        from sppkit.comparison.suggestion import is_own, iter_trials, judge, untreated
 
+        if is_own(flags, config):
+            _suggest_own(flags, config, quiet=quiet)
+            return
         base = untreated(flags, config)
         trials = list(iter_trials(flags, config))
         members = [base, *(trial.member for trial in trials)]
@@ -54,6 +59,36 @@ def suggest(
                     if trial is None and outcomes[0].is_healthy:
                         break
             _finish(outcomes, folder, names, quiet=quiet)
+
+
+def _suggest_own(flags: Mapping[str, Any], file: Path | None, *, quiet: bool) -> None:
+    from functools import partial
+
+    from sppkit.cli.judged_run import run_judged
+    from sppkit.comparison.advice import render_own_advice
+    from sppkit.comparison.own_remedies import OWN_REMEDIES, check_treatable, own_outcome
+    from sppkit.config.resolve import resolve_config
+    from sppkit.measuring.run import find
+    from sppkit.measuring.titles import title
+
+    resolved = resolve_config(flags, file)
+    check_treatable(resolved)
+    with console.progress(quiet=quiet) as progress:
+        outcomes = [own_outcome(run_judged(resolved, progress))]
+        if outcomes[0].level:
+            findings = find(resolved)
+            for remedy in OWN_REMEDIES:
+                changed: list[int] = []
+                treat = partial(
+                    lambda apply, counts, model: counts.append(apply(model, findings)), remedy.apply, changed
+                )
+                run = run_judged(resolved, progress, treat)
+                if any(changed):
+                    outcomes.append(own_outcome(run, remedy))
+    for warning in outcomes[0].run.warnings:
+        console.warn(warning)
+    if not quiet:
+        console.show(title(outcomes[0].run.record), "", *render_own_advice(outcomes))
 
 
 def _destination(

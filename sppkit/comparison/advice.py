@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from sppkit.comparison.own_remedies import best_own, ranked_own
 from sppkit.comparison.suggestion import AS_IT_IS, best, changes_typed, command, ranked
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from sppkit.comparison.own_remedies import OwnOutcome
     from sppkit.comparison.score import Score
     from sppkit.comparison.suggestion import Outcome
 
@@ -43,6 +45,25 @@ def render_advice(outcomes: Sequence[Outcome]) -> list[RenderableType]:
     for outcome in ranked(outcomes):
         table.add_row(*_cells(outcome), style="bold" if outcome.trial is None else "")
     return [table, Text(_DEFINITION, style="dim"), "", *_iter_effects(outcomes), "", *_iter_verdict(outcomes)]
+
+
+def render_own_advice(outcomes: Sequence[OwnOutcome]) -> list[RenderableType]:
+    """Return the verdict of a user's own network and of each remedy, and which to take, if any helps."""
+    if not outcomes[0].level:
+        return [Text.assemble(("ok  ", "green"), " Nothing is wrong with the signal. There is nothing to mend.")]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("network", "verdict", "found"):
+        table.add_column(heading, no_wrap=heading != "found")
+    for outcome in ranked_own(outcomes):
+        name = AS_IT_IS if outcome.remedy is None else outcome.remedy.name
+        found = ", ".join(dict.fromkeys(one.name for one in outcome.found))
+        table.add_row(name, outcome.verdict, found, style="bold" if outcome.remedy is None else "")
+    best_found = best_own(outcomes)
+    if best_found is None or best_found.remedy is None:
+        return [table, "", Text.assemble(("note", "yellow"), " None of these remedies helps.")]
+    mark = ("ok  ", "green") if not best_found.level else ("note", "yellow")
+    told = f" Best: {best_found.remedy.name}. With it the network {best_found.verdict}."
+    return [table, "", Text.assemble(mark, told), best_found.remedy.code]
 
 
 def _cells(outcome: Outcome) -> Iterator[str]:

@@ -56,14 +56,14 @@ class Outcome:
         return not any(map(is_fault, diagnose(self.run.table, self.run.record)))
 
 
+def is_own(flags: Mapping[str, object], file: Path | None = None) -> bool:
+    """Return whether the network is the user's own, which has none of a named architecture's options to change."""
+    shared = {**(load_toml(file) if file else {}), **flags}
+    return "model" in shared and "arch" not in flags
+
+
 def untreated(flags: Mapping[str, object], file: Path | None = None) -> Member:
     """Return the network that remedies are tried on."""
-    shared = {**(load_toml(file) if file else {}), **flags}
-    if "model" in shared and "arch" not in flags:
-        raise UsageError(
-            "suggest changes the options of a named architecture (--arch), and a model of your own has none of them.\n"
-            "To see its curves: sppkit plot --model ..."
-        )
     resolved = resolve_config({name: value for name, value in flags.items() if name != "name"}, file, ignored={"name"})
     build_spec(resolved.config.arch, resolved.given())
     missing = [name for name in STATISTIC_COLUMNS if name not in resolved.config.stats]

@@ -6,7 +6,6 @@ import tomllib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sppkit import registry
 from sppkit.config import parsers
 from sppkit.config.options import ModelOptions, RunConfig, options, parse_values
 from sppkit.errors import UsageError
@@ -90,12 +89,6 @@ def _refuse_streaming(values: Mapping[str, Any]) -> None:
             )
     if "sites" in values:
         raise UsageError("--streaming on means nothing with --sites: joins are found in a whole network.")
-    gradients = [name for name in values.get("stats", ()) if name in registry.GRADIENT_STATISTICS]
-    if gradients:
-        raise UsageError(
-            f"--streaming on holds one block's weights at a time, and a gradient ({gradients[0]}) comes back through "
-            "all of them: leave it out of --stats, or leave out --streaming."
-        )
 
 
 def load_toml(file: Path) -> dict[str, object]:

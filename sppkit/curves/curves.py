@@ -13,8 +13,9 @@ from pandas.api.types import is_numeric_dtype
 
 from sppkit.curves.network import Network, read_network
 from sppkit.curves.seed_spread import log_spread
+from sppkit.record.read import mapping_at, text_at
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS
-from sppkit.registry import GRADIENT_STATISTICS
+from sppkit.registry import GRADIENT_STATISTICS, HEALTH_STATISTICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,13 @@ class Curves:
     def gradients(self) -> list[str]:
         """The measured columns of the backward pass."""
         return [name for name in GRADIENT_STATISTICS if name in self.table and self.table[name].notna().any()]
+
+    @property
+    def compared(self) -> list[str]:
+        """Those that are held against another run: not what only the verdict on a network without one took."""
+        source = text_at(mapping_at(mapping_at(self.record, "options"), "stats"), "source", "flag")
+        unasked = HEALTH_STATISTICS if source == "default" else ()
+        return [name for name in self.statistics if name not in unasked]
 
     def values(self, column: str) -> Array:
         """Return a column, shape (S, B)."""

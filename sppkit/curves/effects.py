@@ -126,7 +126,7 @@ def iter_effects(new: Curves, base: Curves, matching: Matching) -> Iterator[Effe
     """Yield what two runs are compared by."""
     places, base_places = (np.array(side, dtype=np.int64) for side in zip(*matching.pairs, strict=True))
     sides = _Side(new, places), _Side(base, base_places)
-    common = [name for name in new.statistics if name in base.statistics]
+    common = [name for name in new.compared if name in base.compared]
     for name in common:
         if name != MEAN:
             yield Effect(name, "log", sides[0].log(name), sides[1].log(name), sides[0].channels, _spread(sides, name))
@@ -178,7 +178,7 @@ def _at_projections(new: _Side, base: _Side, gains: Array) -> tuple[NDArray[np.b
     known = gains.mean(axis=0)[np.isfinite(gains).all(axis=0)]
     projects = np.zeros(old.shape[1], dtype=bool)
     if new.signal.seeds != base.signal.seeds or new.signal.network.known or len(known) < _FEWEST:
-        return projects, (old, old)
+        return projects, (total, old)
     brought = float(np.median(known)) * np.exp(base.log(BRANCH))
     # A channel's mean is rounded as its values are: relative to their root mean square.
     means = (np.exp(side.log(MEAN) / 2) for side in (new, base))

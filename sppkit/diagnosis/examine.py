@@ -14,6 +14,7 @@ from sppkit.diagnosis.beyond_limits import first_of, iter_beyond
 from sppkit.diagnosis.explain import explain
 from sppkit.diagnosis.result import Diagnosis, predicted
 from sppkit.diagnosis.rules import apply_rules
+from sppkit.diagnosis.unexpected_gradient import UNEXPECTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,8 @@ def examine(curves: Curves, limits: Limits) -> Examination:
     excesses = [*iter_beyond(curves, limits), *iter_off_theory(curves, limits)]
     found = [_with_cause(curves, diagnosis) for diagnosis in apply_rules(curves)]
     first = first_of(excesses)
+    if first is not None:  # so is the gradient of a signal that is off theory
+        found = [diagnosis for diagnosis in found if diagnosis.name != UNEXPECTED]
     begins = min((diagnosis.block for diagnosis in found if is_fault(diagnosis)), default=None)
     if first is not None and (begins is None or curves.blocks[first.row] < begins):
         worst = max(_like(excesses, first), key=lambda excess: excess.size)

@@ -1,4 +1,4 @@
-"""A gradient that grows towards the input by a factor per block, instead of by a power of the depth."""
+"""A sensitivity that grows towards the input by a factor per block, instead of by a power of the depth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.diagnosis.layers import takes_mean_out
 from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _MOST_WITH_SKIPS, _MOST_WITHOUT = 25.0, 2e6
 _MANY_WITH_SKIPS, _MANY_WITHOUT = 10**0.5, 10**2.5
 # Without skips nobody trains so deep but with a gradient that keeps its size: every layer's step of relative size d
 # changes what all others see, together by d times the depth. 30 layers with their activations (He et al. 2015,
-# arXiv:1502.01852) are 60 modules, 50 with normalizers 150.
+# arXiv:1502.01852) are 60 modules, 50 with normalizers 150. Rows are no chain where branches run in parallel: such
+# networks (Inception) have normalizers over the batch, which take the mean out, and are left alone.
 _DEEP, _MOST_OF_DEEP = 150, 10.0
 
 
@@ -36,22 +38,24 @@ def find_gradient_growth(curves: Curves) -> Diagnosis | None:
     """
     if curves.network.known or not curves.network.initial or _GRADIENT not in curves.table:
         return None
-    excess = _excess(curves)
+    sensitivity = _sensitivity(curves)
+    excess = sensitivity / (1.0 if curves.layered else _power_law(curves)) if len(sensitivity) else sensitivity
     many, most = _limits(curves)
     if not len(excess) or not excess[0] > many:
         return None
     gradient = curves.seed_mean(_GRADIENT)[curves.judged]
-    times = gradient[0] / gradient[-1] if gradient[-1] > 0 else np.inf
+    fails = bool(excess[0] > most)
     return diagnosed(
         curves,
         "gradient-growth",
-        "error" if excess[0] > most else "warning",
+        "error" if fails else "warning",
         begins=0,
         worst=0,
         statistic=_GRADIENT,
-        limit=float(gradient[0] / excess[0] * most),
-        fact=f"The gradient grows towards the input: its second moment is {times:.3g} times the last row's at "
-        f"{curves.at(0)}, {times ** (1 / max(1, len(gradient) - 1)):.3g} times per {curves.unit}",
+        limit=float(gradient[0] / excess[0] * (most if fails else many)),
+        fact=f"Signal times gradient grows towards the input: their second moments' product is {sensitivity[0]:.3g} "
+        f"times the last row's at {curves.at(0)}, {sensitivity[0] ** (1 / max(1, len(gradient) - 1)):.3g} times per "
+        f"{curves.unit}",
         cause=f"{_modules(curves)} layers multiply it, and no skip connection carries it past them"
         if curves.layered
         else "the branches' Jacobians outweigh the skip connections",
@@ -65,7 +69,10 @@ def _limits(curves: Curves) -> tuple[float, float]:
     """Return from where on few networks learn, and from where on none does."""
     if not curves.layered:
         return _MANY_WITH_SKIPS, _MOST_WITH_SKIPS
-    return (_MOST_OF_DEEP, _MOST_OF_DEEP) if _modules(curves) >= _DEEP else (_MANY_WITHOUT, _MOST_WITHOUT)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centred = takes_mean_out(curves.mean / curves.variance)
+    deep = _modules(curves) >= _DEEP and not centred
+    return (_MOST_OF_DEEP, _MOST_OF_DEEP) if deep else (_MANY_WITHOUT, _MOST_WITHOUT)
 
 
 def _modules(curves: Curves) -> int:
@@ -73,16 +80,16 @@ def _modules(curves: Curves) -> int:
     return len({curves.names[row].partition("#")[0] for row in curves.judged})
 
 
-def _excess(curves: Curves) -> Array:
+def _sensitivity(curves: Curves) -> Array:
+    """Return that of each judged row over the last one's; empty where it can't be told."""
     rows = curves.rows.iloc[curves.judged]
     space = rows[["height", "width"]].astype("float64").fillna(1.0).prod(axis=1).to_numpy()
     values = rows["channels"].astype("float64").fillna(1.0).to_numpy() * space
-    sensitivity = curves.seed_mean(_GRADIENT)[curves.judged] * curves.variance * values
+    sensitivity: Array = curves.seed_mean(_GRADIENT)[curves.judged] * curves.variance * values
     if not len(sensitivity) or not np.isfinite(sensitivity).all() or not sensitivity[-1] > 0:
         return np.zeros(0)
-    allowed = np.ones_like(sensitivity) if curves.layered else _power_law(curves)
-    excess: Array = sensitivity / sensitivity[-1] / allowed
-    return excess
+    over_last: Array = sensitivity / sensitivity[-1]
+    return over_last
 
 
 def _power_law(curves: Curves) -> Array:

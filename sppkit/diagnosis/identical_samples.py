@@ -41,6 +41,8 @@ def find_identical_samples(curves: Curves) -> Diagnosis | None:
     if begins >= len(share) - (0 if total[-1] > 0 else _ZERO_HEAD):
         return None
     worst = len(share) - 1
+    if share[worst] >= _LOST and curves.layered and begins == worst:
+        return None  # a head may have a bias of its own
     how = "which rounding hides" if share[worst] < _LOST else "which any change of the common rest drowns"
     return diagnosed(
         curves,
@@ -63,5 +65,8 @@ def _limit(curves: Curves, share: Array) -> float:
     loud = curves.mean[-1] > (_LOUD if curves.layered else _HEARD)
     if curves.layered:
         return _DROWNED if loud else _LOST
-    fell = curves.variance[-1] < curves.variance[0] and share[-1] * _GROWN < share[0]
+    # A pool leaves of independent positions as little as it averages, and of what is common all.
+    averaged = curves.map_sizes.prod(axis=0)
+    left = max(1.0, float(averaged[0] / averaged[-1])) if curves.network.white_input else 1.0
+    fell = curves.variance[-1] * left < curves.variance[0] and share[-1] * left * _GROWN < share[0]
     return _DROWNED_STREAM if loud and fell else _LOST

@@ -127,8 +127,7 @@ PRESETS: dict[str, Mapping[str, tuple[Limit, ...]]] = {
             Limit(max=10, level="warn", reason="branches of unequal strength add up; this is ten times linear growth"),
         ),
         "variance_kept": (
-            Limit(min=1e-3, level="warn", reason="a thousandth of the signal is lost among the branches"),
-            Limit(min=1e-8, reason="of small networks that were trained none learnt with so little left"),
+            Limit(min=1e-3, level="warn", reason="all but a thousandth of the signal is lost among the branches"),
         ),
     },
 }

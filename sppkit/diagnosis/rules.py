@@ -22,6 +22,7 @@ from sppkit.diagnosis.nonfinite import find_nonfinite
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
 from sppkit.diagnosis.strength import find_unexpected_branch
+from sppkit.diagnosis.unexpected_gradient import UNEXPECTED, find_unexpected_gradient
 from sppkit.diagnosis.vanishing import find_vanishing
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ _FINDERS = (
     find_gradient_growth,
     find_cut_gradient,
     find_cut_branch,
+    find_unexpected_gradient,
 )
 # Of networks without residual joins.
 _LAYER_FINDERS = (
@@ -105,6 +107,9 @@ def _explains(curves: Curves, earlier: Diagnosis, later: Diagnosis) -> bool:
     # What is healthy but for a remark is no longer that where a fault was found, wherever it begins.
     follows = later.worst_block >= earlier.block or later.severity == "remark"
     same_fault = later.remedy == earlier.remedy
+    # Of a signal that is another, or a gradient that is cut, nothing was expected.
+    if later.name == UNEXPECTED and earlier.severity != "remark":
+        return True
     # Where nothing is left of what tells inputs apart, what is left are the biases, which are no shift of a mean; and
     # beside an explosion it does not matter.
     if curves.layered and earlier.name in {"vanishing-variance", "exploding-variance", "identical-samples"}:

@@ -49,7 +49,8 @@ def find_vanishing(curves: Curves) -> Diagnosis | None:
     if not len(passed):
         return None
     worst, begins = int(np.nanargmin(variance)), int(passed[0])
-    serious = network.known or not network.initial or bool((variance * averaged)[-1] <= _NOTHING_LEFT * before)
+    kept = float((variance * averaged)[-1] / _new_stream(curves))
+    serious = network.known or not network.initial or kept <= _NOTHING_LEFT * before
     cause, remedy = _explain(network) if len(lost) else _explain_sag(network)
     left = "thousandth" if limit < _SEEN * before else "hundredth"
     return diagnosed(
@@ -65,6 +66,14 @@ def find_vanishing(curves: Curves) -> Diagnosis | None:
         cause=cause,
         remedy=remedy,
     )
+
+
+def _new_stream(curves: Curves) -> float:
+    """Return the largest fall at the start of a stage, as a factor: a class token begins a stream of its own there."""
+    places = np.flatnonzero(curves.starts)[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        falls = curves.variance[places] / curves.variance[places - 1]
+    return float(np.nanmin(falls, initial=1.0)) or 1.0
 
 
 def _explain_sag(network: Network) -> tuple[str, str]:

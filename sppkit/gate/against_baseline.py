@@ -101,7 +101,7 @@ def _iter_vanished(new: Curves, base: Curves, matching: Matching) -> Iterator[Fi
         return
     for place in matching.vanished:
         yield _vanished(base, place)
-    for statistic in (name for name in base.statistics if name not in new.statistics):
+    for statistic in (name for name in base.compared if name not in new.statistics):
         yield _unmeasured(base, statistic)
 
 

@@ -70,7 +70,7 @@ def check(
     ...     | {"channel_squared_mean": 40.0 * k, "channel_variance": 1.0 + k}
     ...     for k in range(4)
     ... ]
-    >>> verdict = sppkit.check(build_table(rows))
+    >>> verdict = sppkit.check(build_table(rows), policy="nf-resnet")
     >>> verdict.passed, verdict.first.name, verdict.first.statistic
     (False, 'block1', 'mean_shift')
     """

@@ -59,7 +59,7 @@ class NamedArchitecture:
         self._streamed = self._decide_streaming(inputs)
         if self._streamed:
             model = lay_out(self.spec)
-            with streamed(model, seed, device, dtype):
+            with streamed(model, seed, device, dtype, differentiated=self._differentiated):
                 yield model, inputs
         else:
             model = build_from_spec(self.spec, seed=seed, on_drawn=on_drawn)
@@ -107,12 +107,22 @@ class NamedArchitecture:
     def _decide_streaming(self, inputs: Inputs) -> bool:
         config = self._config
         itemsize = getattr(torch, config.dtype).itemsize
-        streaming, backward = config.streaming == "on", bool(set(config.stats) & set(GRADIENT_STATISTICS))
-        # A gradient comes back through all the blocks, whose graph holds their weights.
-        if config.streaming == "auto" and self._checkpoint is None and config.sites is None and not backward:
-            streaming = sum(needed_bytes(self.spec, inputs.shape, itemsize=itemsize)) > available_bytes()
+        streaming, backward = config.streaming == "on", self._differentiated
+        if config.streaming == "auto" and self._checkpoint is None and config.sites is None:
+            whole = needed_bytes(self.spec, inputs.shape, itemsize=itemsize, differentiated=backward)
+            streaming = sum(whole) > available_bytes()
+        if streaming and backward and normalizer_facts(self.spec.norm).block is not None:
+            raise UsageError(
+                "--streaming runs each block again when its gradient comes back, and a block with "
+                f"--norm {self.spec.norm} has changed what it was handed by then: leave the gradient out of --stats, "
+                "or leave out --streaming."
+            )
         check_fits(self.spec, inputs.shape, itemsize=itemsize, streamed=streaming, differentiated=backward)
         return streaming
+
+    @property
+    def _differentiated(self) -> bool:
+        return bool(set(self._config.stats) & set(GRADIENT_STATISTICS))
 
 
 def _with_warmup(resolved: Resolved, spec: ModelSpec) -> Resolved:

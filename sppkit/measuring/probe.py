@@ -111,6 +111,8 @@ class Probe:
         if gradients is None:
             return False
         gradients.own_backward, gradients.reason = False, why_undifferentiable(model)
+        # Weights that are nowhere come block by block, and so do gradients.
+        gradients.one_at_a_time = any(parameter.is_meta for parameter in model.parameters())
         return gradients.reason is None
 
     def check_gradient(self) -> None:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     # Called with what is being done, how much of it is done, and how much there is (0 where that is not known).
     Progress = Callable[[str, int, int], None]
+    # Changes a network in place before it is measured.
+    Treatment = Callable[[nn.Module], object]
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class _Measured(NamedTuple):
     no_gradient: str | None
 
 
-def run(resolved: Resolved, progress: Progress | None = None) -> Run:
-    """Build, feed and measure the network of a configuration, once per seed."""
+def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment | None = None) -> Run:
+    """Build, treat, feed and measure the network of a configuration, once per seed."""
     started = time.perf_counter()
     device = choose_device(resolved.config.device)
     source = choose_source(resolved)
@@ -75,7 +77,9 @@ def run(resolved: Resolved, progress: Progress | None = None) -> Run:
     if resolved.config.sites is not None:
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
     with only_new_garbage():
-        seeds = [_measure_seed(source, resolved.config, seed, device, progress) for seed in _seeds(resolved.config)]
+        seeds = [
+            _measure_seed(source, resolved.config, seed, device, progress, treat) for seed in _seeds(resolved.config)
+        ]
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
@@ -114,11 +118,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def _measure_seed(
-    source: Source, config: RunConfig, seed: int, device: torch.device, progress: Progress | None
+    source: Source,
+    config: RunConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    treat: Treatment | None,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
+        if treat is not None:
+            treat(model)
         measured = _measure(source, model, config, inputs, seed, device, progress)
     del model, inputs
     gc.collect()  # a probe and what it hooks refer to each other, and hold the network

@@ -57,7 +57,7 @@ def needed_bytes(
     weights = max(4, itemsize) * held + _STRUCTURE_BYTES * sum(spec.stages)
     if not input_shape:
         return weights, 0
-    kept = _kept_values(spec, input_shape) if differentiated else 0
+    kept = _kept_values(spec, input_shape, streamed=streamed) if differentiated else 0
     return weights, (_live_values(spec, input_shape) + kept) * itemsize
 
 
@@ -113,10 +113,12 @@ def _live_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
     return samples * channels * height * width + max(2 * stem, _LIVE_ACTIVATIONS * block)
 
 
-def _kept_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
+def _kept_values(spec: ModelSpec, input_shape: tuple[int, ...], *, streamed: bool) -> int:
     stem, block = _outputs(spec, input_shape)
+    # One block at a time keeps its output, from which the next is computed again.
+    each, again = (1, _KEPT_ACTIVATIONS * block) if streamed else (_KEPT_ACTIVATIONS, 0)
     # From stage to stage twice the channels on a quarter of the positions.
-    return 2 * stem + sum(_KEPT_ACTIVATIONS * block * blocks >> stage for stage, blocks in enumerate(spec.stages))
+    return 2 * stem + again + sum(each * block * blocks >> stage for stage, blocks in enumerate(spec.stages))
 
 
 def _outputs(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sppkit.machine.allocator import give_large_blocks_back
 from sppkit.models.initialize import allocate_buffers, draw_weights, reset_constants
@@ -24,23 +25,31 @@ _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
 @contextmanager
-def streamed(model: nn.Module, seed: int, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+def streamed(
+    model: nn.Module, seed: int, device: torch.device, dtype: torch.dtype, *, differentiated: bool = False
+) -> Iterator[None]:
     """While the context is open, let every part of a model be materialized before it runs and emptied after it.
 
-    Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next.
+    Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next. Where the
+    model is to be differentiated, a part keeps its input alone, and runs again when a gradient comes back to it.
     """
     give_large_blocks_back()
     _allocate_buffers(model)
-    stream = _Stream(seed, device, dtype)
+    stream = _Stream(seed, device, dtype, differentiated)
     handles = []
     for path, part in _iter_parts(model):
-        handles.append(part.register_forward_pre_hook(stream.loader(path)))
-        handles.append(part.register_forward_hook(stream.unload))
+        if differentiated:
+            part.forward = stream.recomputing(part, path)
+        else:
+            handles.append(part.register_forward_pre_hook(stream.loader(path)))
+            handles.append(part.register_forward_hook(stream.unload))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+        for _, part in _iter_parts(model):
+            part.__dict__.pop("forward", None)
         # A forward pass that failed has left its last part loaded.
         stream.unload(model, None, None)
 
@@ -53,6 +62,7 @@ class _Stream:
         seed: Seed of the weights.
         device: Where the parts run.
         dtype: Type that weights are cast to.
+        differentiated: Whether a gradient is to come back through the weights.
         spare: Float32 memory on the CPU by shape. Neighbouring blocks have the same shapes, so nothing is allocated
             from one to the next; with fresh memory for each, the heap would fill up with holes.
         empty: What stands for the weights of the part that is loaded while it is not: (module, name, parameter).
@@ -61,6 +71,7 @@ class _Stream:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    differentiated: bool = False
     spare: dict[torch.Size, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     empty: list[tuple[nn.Module, str, nn.Parameter]] = field(default_factory=list)
 
@@ -73,14 +84,40 @@ class _Stream:
                 memory = self.spare[parameter.shape]
                 value = memory.pop() if memory else torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
                 self.empty.append((module, name, parameter))
-                setattr(module, name, nn.Parameter(value, requires_grad=False))
+                setattr(module, name, nn.Parameter(value, requires_grad=self.differentiated))
         # What was not taken has the shapes of another stage.
         self.spare.clear()
         with _buffers_kept(part):
             for module in part.modules():
                 reset_constants(module)
-        draw_weights(part, self.seed, prefix=path)
-        part.to(self.device, self.dtype)
+        with torch.no_grad():
+            draw_weights(part, self.seed, prefix=path)
+            part.to(self.device, self.dtype)
+
+    def recomputing(self, part: nn.Module, path: str) -> Callable[..., object]:
+        """Return a part's forward pass, of which autograd keeps the input alone."""
+        run = part.forward
+
+        def forward(*inputs: object) -> object:
+            buffers: list[tuple[Tensor, Tensor]] = []
+
+            def loaded(*given: object) -> object:
+                # The second time, running statistics are those of the first, and stay what they have become.
+                now = [(buffer, buffer.clone()) for buffer in part.buffers()]
+                _restore(buffers)
+                buffers.extend([] if buffers else now)
+                recomputes = torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name for it
+                self.load(part, path)
+                try:
+                    return run(*given)
+                finally:  # as soon as all is there that the gradient asks for, the part is left by an exception
+                    self.unload(part, None, None)
+                    if recomputes:
+                        _restore(now)
+
+            return checkpoint(loaded, *inputs, use_reentrant=False)
+
+        return forward
 
     def unload(self, _part: nn.Module, _inputs: object, _output: object) -> None:
         for module, name, parameter in self.empty:
@@ -107,10 +144,15 @@ def _allocate_buffers(model: nn.Module) -> None:
             reset_constants(module)
 
 
+def _restore(buffers: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, value in buffers:
+            buffer.copy_(value)
+
+
 @contextmanager
 def _buffers_kept(part: nn.Module) -> Iterator[None]:
     """Undo what resetting a normalizer's constants does to its running statistics."""
     saved = [(buffer, buffer.clone()) for buffer in part.buffers()]
     yield
-    for buffer, value in saved:
-        buffer.copy_(value)
+    _restore(saved)

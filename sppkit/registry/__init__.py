@@ -18,6 +18,7 @@ from sppkit.registry.normalizers import NORMALIZERS as NORMALIZERS
 from sppkit.registry.statistics import DEFAULT_STATISTICS as DEFAULT_STATISTICS
 from sppkit.registry.statistics import FURTHER_STATISTICS as FURTHER_STATISTICS
 from sppkit.registry.statistics import GRADIENT_STATISTICS as GRADIENT_STATISTICS
+from sppkit.registry.statistics import HEALTH_STATISTICS as HEALTH_STATISTICS
 from sppkit.registry.statistics import STATISTIC_GROUPS as STATISTIC_GROUPS
 from sppkit.registry.statistics import STATISTICS as STATISTICS
 from sppkit.registry.weights import WEIGHTS as WEIGHTS

@@ -81,6 +81,9 @@ DEFAULT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.d
 FURTHER_STATISTICS = tuple(name for name, entry in STATISTICS.items() if not entry.default)
 # What a backward pass is for.
 GRADIENT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.role.endswith("_gradient"))
+# What the verdict on a network of the user's own takes beside what was asked for. The forward curves say how large a
+# signal is; these say what it tells apart, and what comes back.
+HEALTH_STATISTICS = ("instance_style_share", "equal_channels", "gradient_second_moment", "branch_gradient_share")
 # Names for several at once.
 STATISTIC_GROUPS: dict[str, tuple[str, ...]] = {
     "spp": DEFAULT_STATISTICS,

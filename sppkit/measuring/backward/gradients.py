@@ -14,7 +14,7 @@ from sppkit.measuring.backward.cotangent import draw_cotangent
 from sppkit.measuring.backward.identity_skip import joined_by_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import TypeAlias
 
     from torch.utils.hooks import RemovableHandle
@@ -83,6 +83,7 @@ class Gradients:
         scale: What the user's gradients are divided by.
         own_backward: Whether the user runs the backward pass; otherwise ``send_cotangent`` does.
         identities: Blocks that may be the row before plus their branch; None where only the graph tells.
+        one_at_a_time: Whether gradients are reduced as they come and not held together.
         kept: What was kept, by role and block.
         reason: Why nothing was heard, or less than was asked for, in a sentence.
     """
@@ -93,6 +94,7 @@ class Gradients:
     scale: Scale | None = None
     own_backward: bool = True
     identities: Collection[int] | None = None
+    one_at_a_time: bool = False
     kept: dict[tuple[GradientRole, int], Kept] = field(default_factory=dict)
     reason: str | None = None
     _values: list[_Value] = field(default_factory=list)
@@ -129,15 +131,33 @@ class Gradients:
             return
         edges = [value.locate() for value in self._values]
         ends = [GradientEdge(item.grad_fn, item.output_nr) for item in outputs if item.grad_fn is not None]
-        joined = self._joined(edges, ends)
+        self._listen(self._values, edges, self._joined(edges, ends))
+        self._forget_places()
+
+    def _listen(
+        self, values: Sequence[_Value], edges: Sequence[GradientEdge | None], joined: Sequence[bool]
+    ) -> _Branch | None:
+        """Hear what comes back to each value; return the branch in front of the first."""
         # A block whose branch shows at the value before it, and the gradient at its output once that is there.
         after: _Branch | None = None
-        for value, edge, is_joined in zip(reversed(self._values), reversed(edges), reversed(joined), strict=True):
+        for value, edge, is_joined in zip(reversed(values), reversed(edges), reversed(joined), strict=True):
             own = _Branch(value.site.block) if is_joined else None
             if edge is not None:
                 hear = partial(self._hear, value, edge.output_nr, own, after)
                 self._handles.append(edge.node.register_prehook(hear))
             after = own
+        return after
+
+    def _hear_in_turn(
+        self, values: list[_Value], edges: list[GradientEdge | None], joined: list[bool], cotangent: Tensor
+    ) -> None:
+        """Reduce every gradient when it is there, and keep none: of a network whose blocks are all on the way."""
+        after = self._listen(values[1:], edges[1:], joined[1:])
+        gradients = self._differentiate([edges[0], edges[-1]], cotangent)
+        if gradients:
+            self._hear(values[0], 0, None, after, (gradients[0],))
+        while self._handles:
+            self._handles.pop().remove()
         self._forget_places()
 
     def close(self) -> None:
@@ -163,6 +183,9 @@ class Gradients:
             return
         joined = self._joined(edges, [])
         cotangent = draw_cotangent(values[-1].shape, values[-1].like, self.seed, number)
+        if self.one_at_a_time:
+            self._hear_in_turn(values, edges, joined, cotangent)
+            return
         gradients = self._differentiate(edges, cotangent)
         after: Tensor | None = None
         while gradients:  # each is given back as soon as the one before it is there
