@@ -138,6 +138,13 @@ def test_the_top_of_the_package_is_small() -> None:
     assert len(entries()) <= 24
 
 
+def test_tests_lie_as_the_package_does() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - {"benchmarks"} <= entries()
+    # What is of no room, or of a module of its own.
+    assert {path.stem for path in (ROOT / "tests").glob("test_*.py")} == {"test_docs", "test_house", "test_streams"}
+
+
 def bodies(path: Path) -> Iterator[tuple[str, int]]:
     """Yield each function and the lines of its body, without its docstring."""
     for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -251,7 +251,7 @@ def git(*arguments: str) -> None:
 
 @pytest.mark.parametrize("named", ["relative", "absolute"])
 def test_another_commit_is_measured_with_its_own_file(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), str(Path.cwd())]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), str(Path.cwd())]))
     git("init", "--quiet")
     git("add", "nets.py")
     git("commit", "-m", "sound", "--quiet")
@@ -263,7 +263,7 @@ def test_another_commit_is_measured_with_its_own_file(named: str, monkeypatch: p
 
 
 def test_corrections_that_the_other_commit_lacks_are_used_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     git("init", "--quiet")
     git("add", "nets.py")
     git("commit", "-m", "sound", "--quiet")

@@ -20,7 +20,7 @@ from sppkit.diagnosis.summary import render_summary
 from sppkit.models.spec import build_spec, describe
 from sppkit.prediction.predict import Setting, borderless_residual_variance, predict_spec, why_unpredicted
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.gate.faults import FAULTS, Fault
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import sppkit
 from sppkit.errors import UsageError
-from test_probe import ACTS, Net, batch, state, with_gradients
+from traces import ACTS, Net, batch, state, with_gradients
 
 STATS = ("spp", "gradient")
 SECOND, MEAN, SHARE = "gradient_second_moment", "gradient_squared_mean", "branch_gradient_share"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from test_probe import ACTS, Net, batch, state, with_gradients
+from traces import ACTS, Net, batch, state, with_gradients
 from zoo.convolutional import DropPath, DroppedPath, ResNetV1Basic
 from zoo.sequences import TorchPreNorm
 

@@ -24,7 +24,7 @@ from sppkit.measuring.titles import file_stem, layout_line, title
 from sppkit.streams import fill_normal
 
 RUNNER = CliRunner()
-FILE = Path(__file__).with_name("networks.py")
+FILE = Path(__file__).parents[1].joinpath("networks.py")
 SMALL = ["--image-size", "16", "--batch-size", "3"]
 
 

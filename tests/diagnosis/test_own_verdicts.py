@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from rich.console import Console
+from test_diagnosis_own import Transformer, he, initialized, mlp, vgg
 from torch import nn
 from torch.nn import functional
 
 import sppkit
 from sppkit.diagnosis.summary import render_summary
-from test_diagnosis_own import Transformer, he, initialized, mlp, vgg
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_explain import CHANNELS, RECORD, SEEDS, base, blocks, cause, curves, set_all, set_one, weighted
 from torch import nn
 
 import sppkit
 from sppkit.curves.curves import Curves
 from sppkit.diagnosis.explain import explain
-from test_explain import CHANNELS, RECORD, SEEDS, base, blocks, cause, curves, set_all, set_one, weighted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

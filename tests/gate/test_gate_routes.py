@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 yaml = pytest.importorskip("yaml")  # comes with pre-commit
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = "--arch nf-resnet --stages 1,1 --width 0.125 --image-size 32 --seeds 1 --name net"
 # Tells what it was called with, one argument a line, in place of the real one.
 STUB = '#!/bin/sh\nprintf "%s\\n" "$0" "$@" >> "$RECORD"\n'

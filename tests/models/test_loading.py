@@ -24,7 +24,7 @@ from sppkit.models.loading import transformers as hf
 from sppkit.models.loading.load import library_version, load_recipe
 from sppkit.models.loading.reference import parse_reference
 
-FILE = Path(__file__).with_name("networks.py")
+FILE = Path(__file__).parents[1].joinpath("networks.py")
 
 
 def load(text: str, **kw: Any) -> nn.Module:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import sppkit  # noqa: E402

@@ -9,13 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from report_schemas import is_gitlab, is_junit, is_sarif
 
 from sppkit.errors import UsageError
 from sppkit.gate.publish import parse_reports, publish, takes_output
 from sppkit.gate.reports import FORMATS, render
 from sppkit.gate.reports.terminal import render_text
 from sppkit.gate.verdict import Finding, Verdict
-from tests.report_schemas import is_gitlab, is_junit, is_sarif
 
 
 def finding(block: int, **changes: object) -> Finding:

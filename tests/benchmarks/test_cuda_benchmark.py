@@ -13,7 +13,7 @@ import torch
 
 import sppkit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import cuda, gpu, report  # noqa: E402

@@ -264,7 +264,7 @@ def git(*arguments: str) -> None:
 
 
 def test_against_another_commit_measures_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2])]))
     git("init", "--quiet")
     Path("a.txt").write_text("1", encoding="utf-8")
     git("add", ".")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from test_moments import PATTERNS, assert_moments, normal
 from torch import Tensor, nn
 
 import sppkit
@@ -32,7 +33,6 @@ from sppkit.stats import cuda_moments as module
 from sppkit.stats.channel_moments import ChannelMoments
 from sppkit.stats.cuda_moments import Plan, cuda_moments, make_plan
 from sppkit.stats.moments import bring_to_host, channel_moments
-from test_moments import PATTERNS, assert_moments, normal
 
 if TYPE_CHECKING:
     import pandas as pd
