@@ -144,7 +144,7 @@ def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked,
     if commit is not None and is_dirty():
         console.warn("files that are not committed are part of what is measured here.")
     for job in jobs:
-        saved, path = _measure(job, quiet=quiet)
+        saved, path = _measure_job(job, quiet=quiet)
         base: Baseline | Path | None = job.baseline
         if commit is not None:
             other = measure_at(commit, job.resolved)
@@ -173,7 +173,7 @@ def _check_exact(asked: _Asked, base: Path | None) -> None:
         raise UsageError("--exact compares with a baseline: give --baseline, or --against git:REF.")
 
 
-def _measure(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
+def _measure_job(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
     from sppkit.cli.judged_run import run_judged
     from sppkit.gate.saved_run import SavedRun
     from sppkit.machine.files import all_or_nothing, prepared

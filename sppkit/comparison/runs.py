@@ -66,7 +66,7 @@ def iter_measured(members: Sequence[Member], progress: Progress | None = None) -
             yield Measured(member.label, member.stem, table, record, is_new=False)
             continue
         try:
-            yield _measure(member, f"{number}/{len(members)} {member.label}: ", progress)
+            yield _measure_member(member, f"{number}/{len(members)} {member.label}: ", progress)
         except (MeasurementError, DoesNotFitError) as error:
             raise type(error)(f"{member.label}: {error}") from error
         except UsageError as error:
@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return read_csv(path), read_record(beside) if beside.exists() else {}
 
 
-def _measure(member: Member, prefix: str, progress: Progress | None) -> Measured:
+def _measure_member(member: Member, prefix: str, progress: Progress | None) -> Measured:
     with uninterrupted():
         from sppkit.measuring.run import run  # torch: not needed for saved runs
 

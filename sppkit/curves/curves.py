@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from sppkit.curves.network import Network, read_network
+from sppkit.curves.network import NetworkFacts, read_network
 from sppkit.curves.seed_spread import log_spread
 from sppkit.record.read import mapping_at, text_at
 from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS
@@ -46,7 +46,7 @@ class Curves:
         return self.table.drop_duplicates("block")[columns].reset_index(drop=True)
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> NetworkFacts:
         """What the record says of the network."""
         return read_network(self.record, int((self.blocks > 0).sum()))
 

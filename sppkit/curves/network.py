@@ -21,7 +21,7 @@ _CONVOLUTIONS = {"bottleneck": 3, "basic": 2}
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkFacts:
     """Optional facts about the measured network; a field that the record lacks has its neutral value.
 
     Attributes:
@@ -157,12 +157,12 @@ class Network:
         return [1 - rate * index / total for index in range(total)]
 
 
-def read_network(record: Mapping[str, Any], blocks: int) -> Network:
+def read_network(record: Mapping[str, Any], blocks: int) -> NetworkFacts:
     """Collect what a record says."""
     network = mapping_at(record, "network")
     mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _is_trained(record)
     stages = tuple(counts_at(network, "stages"))
-    return Network(
+    return NetworkFacts(
         known=bool(network),
         arch=_word(record, "arch") or _word(network, "arch"),
         norm=norm,

@@ -11,7 +11,7 @@ from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Curves
-    from sppkit.curves.network import Network
+    from sppkit.curves.network import NetworkFacts
     from sppkit.diagnosis.result import Diagnosis
 
 # Blocks that each add a branch of variance 1 reach 1 + k after k of them, 51 after 50, and a transition resets that
@@ -75,7 +75,7 @@ def _begin(curves: Curves, passed: int) -> int:
     return int(np.flatnonzero(~larger)[-1]) + 1
 
 
-def _explain(network: Network) -> tuple[str, str]:
+def _explain(network: NetworkFacts) -> tuple[str, str]:
     if network.stored:
         ran = "no warm-up batch has" if not network.warmup else f"{network.warmup:.0f} warm-up batches have"
         return (
@@ -110,5 +110,5 @@ def _name(times: float) -> str:
     return "what" if times == 1 else f"{times:.0f} times what"
 
 
-def _variance(network: Network) -> str:
+def _variance(network: NetworkFacts) -> str:
     return "2/fan_in" if network.init == "he" else "1/fan_in"

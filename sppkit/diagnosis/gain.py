@@ -11,7 +11,7 @@ from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves
-    from sppkit.curves.network import Network
+    from sppkit.curves.network import NetworkFacts
     from sppkit.diagnosis.result import Diagnosis
 
 # A healthy activation and convolution multiply the variance by 0.8 to 1.17 (medians over a network: width 0.1 to 1, 32
@@ -61,7 +61,7 @@ def find_wrong_gain(curves: Curves) -> Diagnosis | None:
     )
 
 
-def _can_be_wrong(network: Network) -> bool:
+def _can_be_wrong(network: NetworkFacts) -> bool:
     # The exact gain of an activation that is not homogeneous is right for a variance of 1 and for no other.
     return network.homogeneous or network.gain is not None or network.init == "he" or network.unit_weights
 
@@ -95,7 +95,7 @@ def _agree(a: float, b: float) -> bool:
     return _is_wrong(a) and b > 0 and abs(np.log(b / a)) < _AGREE * abs(np.log(a))
 
 
-def _explain(network: Network, error: float) -> tuple[str, str]:
+def _explain(network: NetworkFacts, error: float) -> tuple[str, str]:
     if network.unit_weights:
         return (
             f"--weights {network.weights} gives every weight unit variance, so that a convolution multiplies the "

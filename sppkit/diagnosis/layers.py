@@ -16,7 +16,7 @@ from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves, Flags
-    from sppkit.curves.network import Network
+    from sppkit.curves.network import NetworkFacts
     from sppkit.diagnosis.result import Diagnosis
 
 # A thousandth of the variance is 3 % of the signal's size: four layers of PyTorch's default initialization.
@@ -181,7 +181,7 @@ def _lasting(flags: Flags) -> int | None:
     return int(unset[-1]) + 1 if len(unset) else 0
 
 
-def _alike(ratio: float, network: Network, *, serious: bool) -> str:
+def _alike(ratio: float, network: NetworkFacts, *, serious: bool) -> str:
     share = f"{ratio / (1 + ratio):.0%}" if ratio < _TOO_ALIKE else f"{ratio / (1 + ratio):.2%}"
     told = (
         f"{share} of the second moment is common to all inputs: activations of positive mean followed by weights of "

@@ -13,7 +13,7 @@ from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves
-    from sppkit.curves.network import Network
+    from sppkit.curves.network import NetworkFacts
     from sppkit.diagnosis.result import Diagnosis, Severity
 
 # The squared mean outweighs the variance: two samples look more alike than different. Brock et al. 2021, figure 2,
@@ -50,7 +50,7 @@ def find_mean_shift(curves: Curves) -> Diagnosis | None:
     return None
 
 
-def holds_mean_at_zero(network: Network) -> bool:
+def holds_mean_at_zero(network: NetworkFacts) -> bool:
     """Return whether a network's last operation before the addition leaves no mean, at large width."""
     if network.centred:
         return True
@@ -103,7 +103,7 @@ def _severity(curves: Curves, begins: int, *, serious: bool) -> Severity:
     return "error" if network.known else "warning"
 
 
-def _keeps_means(network: Network) -> bool:
+def _keeps_means(network: NetworkFacts) -> bool:
     return network.leaves_means and network.norm_first is True
 
 
@@ -171,7 +171,7 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
     return shift, "centred weights (scaled weight standardization) or a normalizer after the activation remove it"
 
 
-def _name(network: Network) -> str:
+def _name(network: NetworkFacts) -> str:
     if not network.activation:
         return "an activation with positive mean"
     return "ReLU" if network.activation == "relu" else network.activation

@@ -11,7 +11,7 @@ from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves
-    from sppkit.curves.network import Network
+    from sppkit.curves.network import NetworkFacts
     from sppkit.diagnosis.result import Diagnosis
 
 # Networks that sag and still train keep a tenth of their variance, and the published curves a half (Brock et al. 2021,
@@ -76,7 +76,7 @@ def _new_stream(curves: Curves) -> float:
     return float(np.nanmin(falls, initial=1.0)) or 1.0
 
 
-def _explain_sag(network: Network) -> tuple[str, str]:
+def _explain_sag(network: NetworkFacts) -> tuple[str, str]:
     if network.averaging:
         return AVERAGING, "measure with pictures (--input) to see the rest"
     return (
@@ -94,7 +94,7 @@ def _averaged(curves: Curves) -> Array:
     return averaged
 
 
-def _explain(network: Network) -> tuple[str, str]:
+def _explain(network: NetworkFacts) -> tuple[str, str]:
     if network.stored:
         return (
             "eval mode divides by running statistics that are larger than this signal's",

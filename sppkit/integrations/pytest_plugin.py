@@ -83,7 +83,7 @@ def assert_spp(
     from sppkit.gate.reports.terminal import render_text
     from sppkit.record.source_lines import locate_blocks
 
-    built, table, record = _measure(model, inputs, shape, batch_size, seeds, seed, mode)
+    built, table, record = _measure_configured(model, inputs, shape, batch_size, seeds, seed, mode)
     if baseline is not None and not Path(baseline).exists():
         raise AssertionError(f"there is no baseline {baseline}.\nTo accept what is measured now: pytest --spp-bless")
     verdict = check(table, policy=policy, baseline=baseline, record=record, exact=exact)
@@ -98,7 +98,7 @@ def _accept(baseline: str | Path | None) -> str:
     return "" if baseline is None else "\nIf the change is meant: pytest --spp-bless, and commit the baseline."
 
 
-def _measure(
+def _measure_configured(
     model: Any,
     inputs: Any,
     shape: tuple[int, ...],
@@ -144,7 +144,7 @@ def _bless(model: Any, inputs: Any, path: Path, *, key: str, **options: Any) -> 
     if os.environ.get("CI", "").lower() not in _OFF:
         raise pytest.UsageError("--spp-bless: a baseline is accepted by someone who looks at it, and CI is set here.")
     known = {name: options.get(name, default) for name, default in _DEFAULTS.items()}
-    _, table, record = _measure(model, inputs, *known.values())
+    _, table, record = _measure_configured(model, inputs, *known.values())
     write_baseline(key, table, record, path, reason="pytest --spp-bless", commit=current_commit())
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Layer(NamedTuple):
+class CalledLayer(NamedTuple):
     """One place that is listened to: the call of a module within its block, counted from 1."""
 
     block: int
@@ -73,7 +73,7 @@ class LayerListener(Generic[T]):
     merge: Callable[[T, T], T]
     blocks: Collector[Any]
     weighted: Collection[str] = ()
-    kept: dict[Layer, T] = field(default_factory=dict)
+    kept: dict[CalledLayer, T] = field(default_factory=dict)
     _handles: list[RemovableHandle] = field(default_factory=list)
     _depth: int = 0
     # The block that is running, those that have ended, and the calls that are open, of activations and of normalizers.
@@ -145,7 +145,7 @@ class LayerListener(Generic[T]):
                 calls[role, path] += 1
                 # In a block of maps, what has a single position was pooled, and belongs to a gate.
                 if own > 1 or positions == 1 or role == "weights":
-                    layer = Layer(block, role, path, calls[role, path])
+                    layer = CalledLayer(block, role, path, calls[role, path])
                     self.kept[layer] = value if layer not in self.kept else self.merge(self.kept[layer], value)
 
     def _enter_normalizer(self, module: nn.Module, path: str, signal: object) -> None:

@@ -81,7 +81,7 @@ def measure(
     check_mode(mode)
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
     warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
-    _measure(probe, model, chosen, device, mode, int(seed), warm_up)
+    _measure_module(probe, model, chosen, device, mode, int(seed), warm_up)
     probe.check_gradient()
     return probe.table()
 
@@ -117,14 +117,14 @@ def find_joins(
     # One statistic, the cheapest: the joins are what is asked for.
     probe = Probe(model, stats="channel_variance", seed=seed, single=True, sites=sites)
     check_mode(mode)
-    _measure(probe, model, islice(iter_batches(inputs), 1), device, mode, int(seed), ())
+    _measure_module(probe, model, islice(iter_batches(inputs), 1), device, mode, int(seed), ())
     probe.table()
     if probe.findings is None:
         raise MeasurementError(f"no forward pass of {type(model).__name__} was seen.")
     return probe.findings
 
 
-def _measure(
+def _measure_module(
     probe: Probe,
     model: nn.Module,
     batches: Iterable[object],

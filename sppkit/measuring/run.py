@@ -130,13 +130,13 @@ def _measure_seed(
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
-        measured = _measure(source, model, config, inputs, seed, device, progress)
+        measured = _measure_network(source, model, config, inputs, seed, device, progress)
     del model, inputs
     gc.collect()  # a probe and what it hooks refer to each other, and hold the network
     return measured
 
 
-def _measure(
+def _measure_network(
     source: Source,
     model: nn.Module,
     config: RunConfig,

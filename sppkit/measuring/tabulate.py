@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sppkit.measuring.collect import Collector
-    from sppkit.measuring.layers import Layer
+    from sppkit.measuring.layers import CalledLayer
     from sppkit.measuring.reduce import Kept, Reducer
     from sppkit.models.junctions import JunctionPaths
     from sppkit.sites import Role, Site
@@ -28,7 +28,7 @@ _Place = tuple[int, str]
 
 def iter_rows(
     sites: Collector[Kept],
-    layers: Mapping[Layer, Kept],
+    layers: Mapping[CalledLayer, Kept],
     junctions: Sequence[JunctionPaths],
     reducer: Reducer,
     seed: int,
@@ -68,7 +68,7 @@ def _nonfinite_at(role: str) -> str:
 
 
 def _collect(
-    sites: Collector[Kept], layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
+    sites: Collector[Kept], layers: Mapping[CalledLayer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> dict[_Place, float]:
     scalars: dict[_Place, Tensor | float] = {}
     backward = {} if sites.gradients is None else sites.gradients.kept
@@ -100,7 +100,7 @@ def _without_empty_shares(numbers: dict[_Place, float], reducer: Reducer) -> dic
 
 
 def _iter_gaps(
-    layers: Mapping[Layer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
+    layers: Mapping[CalledLayer, Kept], junctions: Sequence[JunctionPaths], reducer: Reducer
 ) -> Iterator[tuple[_Place, Tensor | float]]:
     """Yield the statistics of the weights, each in the block in which the last of its readers is called."""
     weights = {layer.path: (layer.block, kept) for layer, kept in layers.items() if layer.role == "weights"}

@@ -18,9 +18,9 @@ from sppkit.theory.network import Block, Network
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sppkit.models.activations import Activation as TorchActivation
+    from sppkit.models.activations import Activation
     from sppkit.models.spec import ModelSpec
-    from sppkit.theory.activation import Activation
+    from sppkit.theory.activation import Nonlinearity
     from sppkit.theory.arrays import Floats
 
 # Batch normalization's epsilon, as in models.normalizers.batch.
@@ -65,7 +65,7 @@ def _iter_blocks(spec: ModelSpec, gain: float) -> Iterator[Block]:
         )
 
 
-def activation_of(spec: ModelSpec) -> tuple[Activation, float]:
+def activation_of(spec: ModelSpec) -> tuple[Nonlinearity, float]:
     """Return a network's activation and the factor behind it; refuse what no theory knows."""
     slopes = activation_facts(spec.activation).slopes
     if slopes is not None:  # with their closed forms nothing needs torch
@@ -81,7 +81,7 @@ def activation_of(spec: ModelSpec) -> tuple[Activation, float]:
     return Smooth(functools.partial(_apply, loaded), loaded.kinks), gain
 
 
-def _apply(activation: TorchActivation, x: Floats) -> Floats:
+def _apply(activation: Activation, x: Floats) -> Floats:
     import torch
 
     with torch.no_grad(), torch.device("cpu"):

@@ -11,8 +11,7 @@ from torch import nn
 
 from sppkit.errors import UsageError
 from sppkit.models import layers as ours
-from sppkit.models.activations import Activation as NamedActivation
-from sppkit.models.activations import load_activation
+from sppkit.models.activations import Activation, load_activation
 from sppkit.registry import ACTIVATIONS
 from sppkit.theory import weights_propagation as theory
 
@@ -175,8 +174,8 @@ def _prepare(block: ResidualBlock, index: int) -> Layers:
     return (*normalize, *activation) if block.norm_first else (*activation, *normalize)
 
 
-def _activation(activation: NamedActivation, scale: float) -> theory.Activation:
-    return theory.Activation(_on_arrays(activation.function), scale, activation.kinks)
+def _activation(activation: Activation, scale: float) -> theory.ActivationLayer:
+    return theory.ActivationLayer(_on_arrays(activation.function), scale, activation.kinks)
 
 
 def _on_arrays(function: Callable[[Tensor], Tensor]) -> Callable[[Floats], Floats]:

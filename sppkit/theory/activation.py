@@ -64,7 +64,7 @@ class Slopes(NamedTuple):
     with_second: Floats
 
 
-class Activation(Protocol):
+class Nonlinearity(Protocol):
     """An elementwise function, and what it makes of Gaussian numbers."""
 
     def __call__(self, x: Floats) -> Floats:

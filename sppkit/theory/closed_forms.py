@@ -9,7 +9,7 @@ import numpy as np
 from sppkit.theory.pool import moments_of_largest
 
 if TYPE_CHECKING:
-    from sppkit.theory.activation import Activation
+    from sppkit.theory.activation import Nonlinearity
 
 # A gate is sigmoid of a number near 0.
 _GATE = 0.5
@@ -24,7 +24,7 @@ _SCALE_TOLERANCE = 0.025
 _SMALLEST_SCALE = 1.25
 
 
-def residual_variance_behind_norm(activation: Activation, *, norm_first: bool, gain: float, c: float) -> float:
+def residual_variance_behind_norm(activation: Nonlinearity, *, norm_first: bool, gain: float, c: float) -> float:
     """Return the residual variance of a branch whose last convolution follows a normalizer.
 
     BN-ReLU-Conv: the convolution sees gain f(z), z ~ N(0,1); weights of variance c/fan_in carry its mean into the
@@ -48,7 +48,7 @@ def residual_variance_behind_norm(activation: Activation, *, norm_first: bool, g
 
 
 def residual_variance_normalizer_free(
-    activation: Activation, *, gain: float, c: float, largest_variance: float = 1.0, pooled: bool = False
+    activation: Nonlinearity, *, gain: float, c: float, largest_variance: float = 1.0, pooled: bool = False
 ) -> float | None:
     """Return the residual variance of an NF-ResNet with centred, scaled weights.
 
@@ -84,12 +84,12 @@ def residual_variance_normalizer_free(
     return 1.0 if all(abs(c * gain**2 * factor - 1) < tolerance for factor, tolerance in kept) else None
 
 
-def _kept_variance(f: Activation, v: float) -> float:
+def _kept_variance(f: Nonlinearity, v: float) -> float:
     moments, _ = f.transform(np.full((1, 1), v), {})
     return (moments.second - moments.mean**2).item() / v
 
 
-def _kept_behind_pool(f: Activation, c: float) -> float:
+def _kept_behind_pool(f: Nonlinearity, c: float) -> float:
     # The stem's variance is c.
     mean, second = moments_of_largest((c,) * 9, f)
     return (second - mean**2) / c

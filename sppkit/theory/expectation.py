@@ -12,11 +12,11 @@ from sppkit.theory.closed_forms import (
 )
 
 if TYPE_CHECKING:
-    from sppkit.theory.activation import Activation
+    from sppkit.theory.activation import Nonlinearity
 
 
 def expected_residual_variance(
-    activation: Activation,
+    activation: Nonlinearity,
     *,
     norm: str,
     norm_first: bool,

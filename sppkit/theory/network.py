@@ -31,7 +31,7 @@ from sppkit.theory.window import positions_seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sppkit.theory.activation import Activation
+    from sppkit.theory.activation import Nonlinearity
     from sppkit.theory.arrays import Floats
     from sppkit.theory.scatter import Response
     from sppkit.theory.signal import Signal
@@ -87,7 +87,7 @@ class Network:
     stem_pool: bool
     input_channels: int
     stem_channels: int
-    activation: Activation
+    activation: Nonlinearity
     normalizes: bool
     norm_first: bool
     epsilon: float

@@ -20,7 +20,7 @@ from sppkit.theory.signal import (
 from sppkit.theory.steps import gate_moments
 
 if TYPE_CHECKING:
-    from sppkit.theory.activation import Activation
+    from sppkit.theory.activation import Nonlinearity
     from sppkit.theory.arrays import Floats
     from sppkit.theory.grid import Grid
     from sppkit.theory.scatter import Response
@@ -157,7 +157,7 @@ class Passage:
 
 def note_preparation(
     signal: Signal,
-    activation: Activation,
+    activation: Nonlinearity,
     scale: float,
     channels: int,
     batch: Batch,

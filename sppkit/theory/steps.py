@@ -30,7 +30,7 @@ from sppkit.theory.signal import (
 from sppkit.theory.window import mean_over_pairs_of_taps, mean_over_taps, positions_seen
 
 if TYPE_CHECKING:
-    from sppkit.theory.activation import Activation, Moments
+    from sppkit.theory.activation import Moments, Nonlinearity
     from sppkit.theory.arrays import Floats
     from sppkit.theory.grid import Axis
     from sppkit.theory.signal import Batch
@@ -134,7 +134,7 @@ def convolve(signal: Signal, weights: Filters, *, kernel: int = 1, stride: int =
     return output.scaled(math.sqrt(weights.scale))
 
 
-def activate(signal: Signal, activation: Activation, gain: float) -> Signal:
+def activate(signal: Signal, activation: Nonlinearity, gain: float) -> Signal:
     """Apply gain * phi to a nearly Gaussian signal of mean 0.
 
     The scatter enters to first order. A Gaussian is a signal of excess e times a random scale whose square has mean 1

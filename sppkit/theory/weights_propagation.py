@@ -136,7 +136,7 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Activation:
+class ActivationLayer:
     """``scale * f(x)``, by quadrature.
 
     Attributes:
