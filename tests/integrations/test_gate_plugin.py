@@ -9,7 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from torch import nn
 
+from sppkit.integrations import pytest_plugin as plugin
 from sppkit.integrations.baseline_names import key_of
 
 if TYPE_CHECKING:
@@ -155,3 +157,14 @@ def test_the_plugin_imports_nothing_heavy() -> None:
     probe = f"import sys, sppkit.integrations.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_verdict_is_that_of_check() -> None:
+    def build() -> nn.Module:
+        layers = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)]
+        for layer in layers[::2]:
+            nn.init.constant_(layer.weight, 0.05)  # units that start equal stay equal: no forward curve shows it
+        return nn.Sequential(*layers)
+
+    with pytest.raises(AssertionError, match="equal-units"):
+        plugin.assert_spp(build, shape=(64,), seeds=1)
