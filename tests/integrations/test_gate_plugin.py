@@ -163,7 +163,9 @@ def test_the_verdict_is_that_of_check() -> None:
     def build() -> nn.Module:
         layers = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)]
         for layer in layers[::2]:
-            nn.init.constant_(layer.weight, 0.05)  # units that start equal stay equal: no forward curve shows it
+            # Units that start equal stay equal: no forward curve shows it.
+            nn.init.constant_(layer.weight, 0.05)
+            nn.init.zeros_(layer.bias)
         return nn.Sequential(*layers)
 
     with pytest.raises(AssertionError, match="equal-units"):
