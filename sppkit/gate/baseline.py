@@ -34,8 +34,8 @@ _MOST_SEEDS = 10_000
 _LARGEST_INTEGER = 2**63
 _PLACES = ("block", "stage", "channels", "height", "width")
 # What of a record makes runs comparable, or explains their difference; the rest (wall time, parameters) may change.
-_KEPT = ("arch", "checkpoint", "device", "dtype", "input", "mode", "network", "options", "random_stream", "seeds",
-         "threads", "versions", "warmup")  # fmt: skip
+_KEPT = ("arch", "checkpoint", "device", "dtype", "input", "mode", "network", "options", "output", "random_stream",
+         "seeds", "threads", "versions", "warmup")  # fmt: skip
 # One line for each tensor.
 _WEIGHTS = "weights"
 _HINT = "Restore it from version control, or accept a run anew: sppkit bless RUN.csv --reason TEXT"

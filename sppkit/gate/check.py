@@ -23,6 +23,7 @@ from sppkit.gate.backward import iter_inexact as iter_inexact_gradients
 from sppkit.gate.baseline import Baseline, read_baseline
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import improvements, site_notices, small_changes
+from sppkit.gate.output import iter_inexact_output, iter_output
 from sppkit.gate.policy import load_policy
 from sppkit.gate.tested import iter_tests
 from sppkit.gate.verdict import FOLLOWS, Finding, Verdict
@@ -136,9 +137,10 @@ def _judge_baseline(
     follows = bool(findings)
     if exact:
         findings = [*iter_inexact(signal, reference)]
-        findings = findings or [*iter_inexact_gradients(compared)]
+        findings = findings or [*iter_inexact_output(compared)] or [*iter_inexact_gradients(compared)]
     elif not follows:
-        findings += iter_backward(compared, policy)
+        findings += iter_output(compared, policy)
+        findings = findings or [*iter_backward(compared, policy)]
     tests = [*iter_tests(compared), *iter_backward_tests(compared, policy, follows=follows)]
     verdict = replace(verdict, tests=tuple(tests))
     name = f"baseline {base.key}" if base.key else "the baseline"

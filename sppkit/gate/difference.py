@@ -12,6 +12,7 @@ from sppkit.curves.comparability import iter_incomparable, iter_notices
 from sppkit.gate.backward import iter_backward, iter_backward_tests, iter_gradient_changes
 from sppkit.gate.compared import compare
 from sppkit.gate.notices import site_notices, small_changes
+from sppkit.gate.output import iter_output
 from sppkit.gate.tested import iter_tests
 from sppkit.registry import GRADIENT_STATISTICS
 
@@ -41,6 +42,7 @@ class Difference:
         self._far = {id(change) for change in forward if change.matters(policy, new.names[change.place])}
         # Where the signal differs, its gradient does: it is shown, and no difference of its own.
         self._cut = [] if self._far else list(iter_backward(self._compared, policy))
+        self._after = [] if self._far else list(iter_output(self._compared, policy))
         blocks = {finding.block for finding in self._cut}
         self._far |= {id(change) for change in backward if int(new.blocks[change.place]) in blocks}
         self._changes = (*forward, *backward)
@@ -48,7 +50,7 @@ class Difference:
     @property
     def differs(self) -> bool:
         """Whether a block came or went, or anything changed that matters."""
-        return bool(self._far or self._cut or self._matching.new or self._matching.vanished)
+        return bool(self._far or self._cut or self._after or self._matching.new or self._matching.vanished)
 
     @property
     def _follows(self) -> bool:
@@ -69,6 +71,7 @@ class Difference:
             _line("test", text) for text in iter_backward_tests(self._compared, self._policy, follows=self._follows)
         ]
         told += [_line("gradient", f"{finding.name}: {finding.cause}") for finding in self._cut]
+        told += [_line("output", finding.cause) for finding in self._after]
         told += [_line("note", text) for text in site_notices(self._compared)]
         told += [_line("note", text) for text in small_changes(self._compared, self._policy)]
         if self._matching.vanished:

@@ -150,6 +150,7 @@ def run_probe(
     mode: Mode | None,
     seed: int,
     warmup: Iterable[object] = (),
+    on_output: Callable[[object], None] | None = None,
 ) -> pd.DataFrame:
     """Run a model on batches inside a probe and leave no trace: what ``measure`` does once all is in place.
 
@@ -163,12 +164,13 @@ def run_probe(
         mode: As for ``measure``.
         seed: Seed of whatever is random inside the model.
         warmup: Batches as for ``measure``.
+        on_output: Called with what the model returns for each batch, but for those of the warm-up.
 
     Returns:
         The probe's table.
     """
     with preserved(model):
-        _run(probe, model, batches, device, mode, seed, warmup)
+        _run(probe, model, batches, device, mode, seed, warmup, on_output)
     probe.check_gradient()
     return probe.table()
 
@@ -181,6 +183,7 @@ def _run(
     mode: Mode | None,
     seed: int,
     warmup: Iterable[object],
+    on_output: Callable[[object], None] | None = None,
 ) -> None:
     with ExitStack() as stack:
         stack.enter_context(full_float32())
@@ -189,7 +192,7 @@ def _run(
         _warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
-        _feed(model, batches, device, probe)
+        _feed(model, batches, device, probe, on_output)
 
 
 def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
@@ -206,15 +209,23 @@ def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) 
         module.training = training
 
 
-def _feed(model: nn.Module, batches: Iterable[object], device: torch.device, probe: Probe) -> None:
+def _feed(
+    model: nn.Module,
+    batches: Iterable[object],
+    device: torch.device,
+    probe: Probe,
+    on_output: Callable[[object], None] | None,
+) -> None:
     fed = 0
     for batch in batches:
         try:
-            call_model(model, batch, device)
+            output = call_model(model, batch, device)
         except Exception as error:  # whatever a model raises
             if error is probe.raised:  # by the user's own callback
                 raise
             raise explain_failure(error, reached(probe.last)) from error
+        if on_output is not None:
+            on_output(output)
         if probe.gradients is not None:
             probe.gradients.send_cotangent()
         fed += 1

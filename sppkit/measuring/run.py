@@ -19,6 +19,7 @@ from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
 from sppkit.measuring.measure import find_joins, run_probe
+from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
@@ -66,6 +67,9 @@ class _Measured(NamedTuple):
     weights: dict[str, str]
     # Why there is no gradient where one was asked for.
     no_gradient: str | None
+    # Of a network of the user's: squared mean and variance of what it returns.
+    output: dict[str, float]
+    output_shape: list[int]
 
 
 def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment | None = None) -> Run:
@@ -89,6 +93,9 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
     weights = merge_digests([seed.weights for seed in seeds])
     if weights:
         record["weights"] = weights
+    if all(seed.output for seed in seeds):
+        numbers = {name: [seed.output[name] for seed in seeds] for name in seeds[0].output}
+        record["output"] = numbers | {"shape": seeds[-1].output_shape}
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, seeds[-1], table)))
@@ -155,6 +162,7 @@ def _measure_network(
         count(site.role == "block_output")
 
     probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
+    output = Output()
     try:
         table = run_probe(
             probe,
@@ -164,6 +172,7 @@ def _measure_network(
             mode=cast("Mode", config.mode),
             seed=seed,
             warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
+            on_output=None if config.model is None else output.add,
         )
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
@@ -172,7 +181,7 @@ def _measure_network(
     # Every seed has the same classes, and a named architecture none of the user's.
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
-    return _Measured(table, inputs, found, sources, weights, _reason(probe))
+    return _Measured(table, inputs, found, sources, weights, _reason(probe), output.numbers(), output.shape)
 
 
 def _reason(probe: Probe) -> str | None:

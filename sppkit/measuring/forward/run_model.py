@@ -35,22 +35,21 @@ def iter_batches(inputs: object, name: str = "inputs") -> Iterator[object]:
     )
 
 
-def call_model(model: nn.Module, batch: object, device: torch.device) -> None:
-    """Run a model on one batch, moved to a device; the output is dropped."""
+def call_model(model: nn.Module, batch: object, device: torch.device) -> object:
+    """Run a model on one batch, moved to a device, and return what it returns."""
     if isinstance(batch, (tuple, list)):
         batch = _first(batch)
     if isinstance(batch, Mapping):
         keywords = {name: _moved(v, device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         with _unchanged(value for value in keywords.values() if isinstance(value, Tensor)):
-            model(**{name: _differentiable(v) if isinstance(v, Tensor) else v for name, v in keywords.items()})
-        return
+            return model(**{name: _differentiable(v) if isinstance(v, Tensor) else v for name, v in keywords.items()})
     if not isinstance(batch, Tensor):
         raise UsageError(f"a batch must be {_FORMS}, not {_kind(batch)}.")
     if batch.numel() == 0:
         raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
     moved = _moved(batch, device)
     with _unchanged([moved]):
-        model(_differentiable(moved))
+        return model(_differentiable(moved))
 
 
 def _differentiable(value: Tensor) -> Tensor:
