@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sppkit.theory.inverse_variance import scatter_of_variance
 from sppkit.theory.signal import (
     SAME,
     Batch,
@@ -247,8 +248,12 @@ def note_normalization(
         The note.
     """
     one, values = Batch(batch.samples), batch.samples * before.grid.size
-    correlation = mean_square_correlation(before, one, around_means=response is None)
-    scatter = 2 * correlation + before.scatter.coupling - uneven
+    spread_of_values = (
+        scatter_of_variance(before, one)
+        if response is None
+        else 2 * mean_square_correlation(before, one, around_means=False)
+    )
+    scatter = spread_of_values + before.scatter.coupling - uneven
     squared_mean, spread = squared_mean_and_variance(before, one)
     follows = 1 / spread if spread > 0 else 0.0
     if response is not None:

@@ -13,13 +13,16 @@ import sppkit
 from sppkit.models.spec import build_spec
 from sppkit.plot.spp import plot_spp
 from sppkit.prediction.describe_network import describe_network
+from sppkit.theory import inverse_variance
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.backward import expected_gradients
 from sppkit.theory.grid import Axis, Grid
 from sppkit.theory.hermite import Smooth
+from sppkit.theory.inverse_variance import mean_inverse, scatter_of_variance
 from sppkit.theory.network import iter_expected
 from sppkit.theory.passage import Normalization
-from sppkit.theory.signal import Batch
+from sppkit.theory.signal import OTHER, SAME, Batch, Signal, mean_square_correlation
+from sppkit.theory.steps import activate, convolve, filters, normalize
 from sppkit.theory.window import mean_over_taps, overlap_of_taps, sum_over_readers
 
 if TYPE_CHECKING:
@@ -151,6 +154,59 @@ def test_a_normalizer_of_few_normal_values_takes_as_much_as_it_adds(values: int)
     expected = norm.inverse * (1 - 2 / norm.values)
     # 40,000 channels, whose 1/v² have a finite variance from 10 values on.
     assert gradient.square().mean().item() == pytest.approx(expected, rel=0.05 if values < 10 else 0.01)
+
+
+@pytest.mark.parametrize("values", [3, 4, 9, 64, 5000])
+def test_one_over_the_variance_of_independent_values(values: int) -> None:
+    """Of n squares of one mean, E v E 1/v = n/(n - 2); two have no mean inverse."""
+    assert mean_inverse(np.array([0.7]), np.array([float(values)])) == pytest.approx(values / (values - 2), rel=1e-6)
+    assert mean_inverse(np.array([0.7, 0.0]), np.array([2.0, 9.0])) == math.inf
+
+
+def behind_convolutions(axis: Axis, samples: int) -> Signal:
+    """What a batch norm reads behind three rounds of a 3x3 convolution, a batch norm and ReLU."""
+    grid = Grid(axis, axis, square=True)
+    pairs = np.zeros(len(grid.pairs.ends.first))
+    signal = Signal(grid, np.ones(grid.shape), np.zeros(grid.shape), {OTHER: pairs})
+    for _ in range(3):
+        signal = activate(normalize(signal, Batch(samples), 0.0), TwoSlopes(1.0, 0.0), 1.0)
+        signal = convolve(signal, filters("none", c=2.0, fan_in=900), kernel=3)
+    return signal
+
+
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_one_over_the_variance_of_correlated_values(size: int, circular: bool) -> None:
+    """Against draws of the whole covariance matrix of a batch, which has no matrices of positions of its own."""
+    samples = 12
+    signal = behind_convolutions(Axis(size, circular), samples)
+    where = signal.grid.pairs.where[:-1, :-1]
+    same, other = (signal.pair(kind).take(where) for kind in (SAME, OTHER))
+    np.fill_diagonal(same, signal.second.ravel())
+    whole = np.kron(np.eye(samples), same - other) + np.kron(np.ones((samples, samples)), other)
+    draws = np.random.default_rng(0).standard_normal((100_000, len(whole))) @ np.linalg.cholesky(whole).T
+    variance = draws.var(axis=1)
+    drawn = variance.mean() * (1 / variance).mean()
+    # Four standard errors of the mean of v times that of 1/v: to first order of v + 1/v, v and 1/v over their means.
+    error = 4 * (variance / variance.mean() + 1 / variance / (1 / variance).mean()).std() / math.sqrt(len(draws))
+    assert drawn == pytest.approx(1 / (1 - scatter_of_variance(signal, Batch(samples))), rel=error)
+    if size == 2 and not circular:
+        # A few directions stand out, and two moments are too few.
+        assert 1 / (1 - 2 * mean_square_correlation(signal, Batch(samples))) > drawn * (1 + 3 * error)
+
+
+def test_on_large_maps_two_moments_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where eigenvalues are not asked for, they would say the same to 1e-3; and alike positions count together."""
+    monkeypatch.setattr(inverse_variance, "MOST_POSITIONS", 10**6)
+    for axis in (Axis(9), Axis(16)):
+        signal = behind_convolutions(axis, 8)
+        two = 2 * mean_square_correlation(signal, Batch(8))
+        assert scatter_of_variance(signal, Batch(8)) == pytest.approx(two, abs=1e-3)
+    apart, together = (behind_convolutions(Axis(20, reach=reach), 8) for reach in (20, 7))
+    assert together.grid.shape[0] < apart.grid.shape[0]
+    found = scatter_of_variance(apart, Batch(8))
+    assert scatter_of_variance(together, Batch(8)) == pytest.approx(found, rel=0.02)
+    assert found > 1e-3
 
 
 NETWORKS = [
