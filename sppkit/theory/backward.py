@@ -53,6 +53,12 @@ class Gradient:
         """G in the mean over positions."""
         return self.grid.mean(self.second)
 
+    @property
+    def positions(self) -> float:
+        """How many positions the mean is over, in effect: (sum of G)² over the sum of G²."""
+        mean = self.mean
+        return self.grid.size * mean**2 / self.grid.mean(self.second**2) if mean > 0 else float(self.grid.size)
+
 
 # The mean of a lognormal number is that of its logarithm plus half its variance, which from here on is all there is.
 _MOST_VARIANCE = 50.0
@@ -109,12 +115,12 @@ def _through_block(passage: Passage, gradient: Gradient, samples: int) -> tuple[
         )
     pairs = list(zip(passage.convolutions, passage.preparations, strict=True))
     for convolution, preparation in pairs[:0:-1]:
-        branch = _prepared(_convolved(branch, convolution, samples), preparation)
+        branch = _prepared(_convolved(branch, convolution, samples), preparation, samples * convolution.channels[0])
     branch = _convolved(branch, pairs[0][0], samples)
     first, skip = passage.preparations[0], gradient
     if passage.shortcut is not None:
         branch = _add(_convolved(skip, passage.shortcut, samples), branch, passage.convolutions[0].channels[0], samples)
-    branch = _prepared(branch, first)
+    branch = _prepared(branch, first, samples * passage.convolutions[0].channels[0])
     share = 1.0
     if passage.shortcut is None:
         share = branch.mean / (branch.mean + skip.mean)
@@ -153,14 +159,15 @@ def _convolved(gradient: Gradient, convolution: Convolution, samples: int) -> Gr
     fresh, carried = 1 / (out * taps), gradient.noise / taps
     # The lengths of the filters are in what is fresh: where they are all alike, or made good for, it does not count.
     lengths = fresh if convolution.uneven and not convolution.normalized else 0.0
-    own = 2 * (1 / (samples * convolution.grid.size) + carried + lengths) / into
+    read = replace(gradient, grid=convolution.grid, second=second)
+    own = 2 * (1 / (samples * read.positions) + carried + lengths) / into
     overlap = overlap_of_taps(convolution.grid, kernel) if stride == 1 else 0.0
     common = _WHITE - (_WHITE - gradient.common) * overlap
-    return Gradient(convolution.grid, second, common, fresh + carried, gradient.drift + own)
+    return replace(read, common=common, noise=fresh + carried, drift=gradient.drift + own, falls=0.0)
 
 
-def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
-    """Return the gradient before an activation and its normalization."""
+def _prepared(gradient: Gradient, preparation: Preparation, values: int) -> Gradient:
+    """Return the gradient before an activation and its normalization; a position has that many values of it."""
     norm = preparation.normalization
     if norm is not None and not norm.first:
         # What is projected out is seen where the activation passes a gradient on.
@@ -172,7 +179,7 @@ def _prepared(gradient: Gradient, preparation: Preparation) -> Gradient:
         second=preparation.slope * gradient.second,
         common=_WHITE - (_WHITE - gradient.common) * preparation.together,
         noise=gradient.noise * preparation.together**2,
-        drift=gradient.drift + preparation.drift,
+        drift=gradient.drift + preparation.drift + 3 * preparation.uneven / (values * gradient.positions),
     )
     return _normalized(gradient, norm) if norm is not None and norm.first else gradient
 

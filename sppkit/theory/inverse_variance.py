@@ -62,7 +62,7 @@ def mean_inverse(eigenvalues: Floats, multiplicities: Floats) -> float:
     share = eigenvalues / total
     present = share > _NONE
     share, counts = share[present], multiplicities[present]
-    if np.sum(counts) <= 2:  # noqa: PLR2004
+    if np.sum(counts) <= 2:
         return math.inf
     t = np.exp(_LOGARITHMS)
     logarithm = np.log1p(2 * t[:, None] * share) @ counts / 2

@@ -293,7 +293,12 @@ def _prepare_pooled(
     def function(x: Floats) -> Floats:
         return block.scales[0] * network.activation((x - shift) * scale)
 
-    slope = max_pool(stem, lambda x: block.scales[0] * network.activation.derivative((x - shift) * scale)).second
+    def slope(x: Floats) -> Floats:
+        return block.scales[0] * network.activation.derivative((x - shift) * scale)
+
+    squares, fourths = (max_pool(stem, phi).second for phi in (slope, lambda x: slope(x) ** 2))
+    passed = pooled.grid.mean(squares)
+    share = pooled.grid.mean(fourths) / passed**2 - 1 if passed > 0 else 0.0
     response = _respond_to_pool(stem, function)
     signal, divisor, uneven = replace(max_pool(stem, function), response=response), scale**-2, 1.0
     if network.normalizes and not network.norm_first:
@@ -303,7 +308,7 @@ def _prepare_pooled(
         # All candidates of a channel have one filter: its length is what the channel's variance hangs on.
         scatter, values = uneven * stem.scatter.coupling, batch.samples * pooled.grid.size
         norm = Normalization.of(divisor, scatter, values, stem.scatter.drift, first=network.norm_first, follows=0.0)
-    return signal, Preparation(slope, 0.0, 1.0, norm)
+    return signal, Preparation(squares, 0.0, 1.0, norm, uneven=max(0.0, share))
 
 
 # Relative step in the variance of what the max-pool reads.

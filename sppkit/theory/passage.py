@@ -6,8 +6,10 @@ docs/theory-gradient.md derives every formula.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sppkit.theory.inverse_variance import scatter_of_variance
 from sppkit.theory.signal import (
@@ -87,6 +89,7 @@ class Preparation:
         steep: E phi'² (phi - E phi)² over E phi'² Var phi: how much farther from their mean those values of phi are
             that pass a gradient on.
         tied: Relative covariance, over channels, of the share of a gradient that passes and the variance of phi.
+        uneven: Relative variance of phi'² from value to value.
     """
 
     slope: Floats
@@ -95,6 +98,7 @@ class Preparation:
     normalization: Normalization | None
     steep: float = 1.0
     tied: float = 0.0
+    uneven: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,18 @@ class Passage:
     keep: float
 
 
+# A standard normal number and its weights: an even number of nodes, none of which is at a kink in 0.
+_NORMAL = np.linspace(-8.0, 8.0, 2000)
+_WEIGHTS = np.exp(-(_NORMAL**2) / 2) / np.sum(np.exp(-(_NORMAL**2) / 2))
+
+
+def _unevenness(activation: Nonlinearity, variance: float) -> float:
+    """Return the relative variance of phi'² of a normal number."""
+    squares = activation.derivative(math.sqrt(variance) * _NORMAL) ** 2
+    mean = float(_WEIGHTS @ squares)
+    return float(_WEIGHTS @ squares**2) / mean**2 - 1 if mean > 0 else 0.0
+
+
 def note_preparation(
     signal: Signal,
     activation: Nonlinearity,
@@ -189,18 +205,17 @@ def note_preparation(
     squared_mean, variance = squared_mean_and_variance(signal, batch)
     correlation = squared_mean / (squared_mean + variance) if squared_mean > 0 else 0.0
     together, drift = average(slopes.mean**2) / passed, lean**2 * math.asin(correlation) / channels
+    plain = Preparation(slope, drift, together, normalization, uneven=_unevenness(activation, average(signal.second)))
     if normalization is None or normalization.first:
-        return Preparation(slope, drift, together, normalization)
+        return plain
     at, _ = activation.transform(signal.second, {})
     power = average(at.second - at.mean**2)
     if not power > 0:
-        return Preparation(slope, drift, together, normalization)
+        return plain
     apart = average(slopes.with_second - 2 * at.mean * slopes.with_first + at.mean**2 * slopes.second)
     tilt = average(at.squared_linear - 2 * at.mean * at.linear) / power
     steep, one = apart / (passed * power), 1 / normalization.values
-    return Preparation(
-        slope, drift, together, normalization, steep, (steep - 1) * one + lean * tilt * (correlation - one)
-    )
+    return replace(plain, steep=steep, tied=(steep - 1) * one + lean * tilt * (correlation - one))
 
 
 def note_gate(signal: Signal, factor: float) -> Gate:
