@@ -468,7 +468,7 @@ def test_a_forward_pass_that_fails_names_its_network() -> None:
 
 def test_a_broken_saved_run_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("t.csv").write_text("nonsense\n", encoding="utf-8")
-    monkeypatch.setattr("sppkit.comparison.runs._measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("sppkit.comparison.runs._measure_member", lambda *_: pytest.fail("measured"))
     code, _, err = run("compare", "nf-resnet", "t.csv", *SMALL)
     assert code == 2
     assert err.startswith("error: t.csv is not a table of sppkit")
