@@ -226,6 +226,7 @@ def _feed(
             raise explain_failure(error, reached(probe.last)) from error
         if on_output is not None:
             on_output(output)
+        del output  # and with it the graph of what comes after the last row
         if probe.gradients is not None:
             probe.gradients.send_cotangent()
         fed += 1

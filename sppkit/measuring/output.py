@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from sppkit.stats.moments import channel_moments, merge_moments
@@ -30,7 +31,7 @@ class Output:
             return
         # Of sequences and of scores the channels come last, of maps second.
         self.shape = list(tensor.shape[1:])
-        found = channel_moments(tensor.detach().movedim(-1 if tensor.ndim == 3 else 1, 1).contiguous())
+        found = channel_moments(tensor.detach().movedim(-1 if tensor.ndim == 3 else 1, 1))
         if self._moments is not None and len(self._moments.mean) != len(found.mean):
             self._usable = False
             return
@@ -49,7 +50,8 @@ class Output:
 
 def _first(output: object) -> Tensor | None:
     if isinstance(output, Tensor):
-        return output if output.is_floating_point() and not output.is_nested else None
+        usable = output.is_floating_point() and output.layout is torch.strided and not output.is_nested
+        return output if usable else None
     parts: Iterable[object] = ()
     if isinstance(output, Mapping):
         parts = output.values()

@@ -114,6 +114,27 @@ def test_a_fault_of_a_row_is_told_once() -> None:
     assert (code, "output" in out) == (1, False)
 
 
+OTHERS = {
+    "sparse": "{}.to_sparse()",
+    "text": "(str({}), 3)",
+    "nothing": "({}, None)[1]",
+    "lost": "{} * float('nan')",
+    "integers": "{}.argmax(-1)",
+    "a number": "{}.sum()",
+    "empty": "{}[:, :0]",
+    "half": "{}.half()",
+    "an unused part first": "(torch.ones(3), {})",
+}
+
+
+@pytest.mark.parametrize("form", OTHERS.values(), ids=OTHERS)
+def test_any_output_is_survived(form: str) -> None:
+    returned = RETURNED.removeprefix("return ")
+    Path("net.py").write_text(CODE.replace(RETURNED, "return " + form.format(returned)), encoding="utf-8")
+    code, out = run("check", *NET)
+    assert (code, out[:4]) == (0, "PASS")
+
+
 @pytest.mark.parametrize("output", [None, 3, {}, {"channel_variance": [1.0, "x"]}, {"channel_variance": [-1.0, 1.0]}])
 def test_a_baseline_that_says_nothing_of_it_or_nonsense_is_survived(output: object) -> None:
     accepted()
