@@ -78,7 +78,7 @@ def _paired(compared: Compared) -> tuple[tuple[Array, Array], tuple[Array, Array
         return None
     # A head that was drawn anew has other scores by chance.
     weights = pairing.weights
-    if weights is None or weights.redrawn or weights.added or _shape(new.record) != _shape(base.record):
+    if weights is None or weights.redrawn or _shape(new.record) != _shape(base.record):
         return None
     found = []
     for side, places in ((new, pairing.places[0]), (base, pairing.places[1])):

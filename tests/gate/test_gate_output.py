@@ -62,6 +62,7 @@ FAULTS = {
     "no last activation": ("torch.relu(self.norm(self.blocks(self.stem(x))))", "self.norm(self.blocks(self.stem(x)))"),
     "no final normalizer": ("self.norm(self.blocks(self.stem(x)))", "self.blocks(self.stem(x))"),
     "bias of the head": ("        pass", "        nn.init.constant_(self.head.bias, 0.5)"),
+    "a layer more": ("nn.Linear(32, 10)\n", "nn.Sequential(nn.Linear(32, 10), nn.Linear(10, 10))\n"),
     "scale of the head": ("        pass", "        self.head.weight.data.mul_(1.3)"),
 }
 
@@ -85,8 +86,15 @@ HARMLESS = {
     "in a mapping": (RETURNED, RETURNED.replace("return ", "return dict(scores=") + ")"),
     # The head is drawn later: other weights of the same distribution.
     "a head drawn anew": ("        pass", "        torch.rand(3); self.head.reset_parameters()"),
+    # Its variance is 1.3 times the other's: no more than 320 values may have by chance.
+    "larger draws": ("        pass", "        nn.init.uniform_(self.head.weight, -1.15 / 32**0.5, 1.15 / 32**0.5)"),
+    # Rows that differ within their limits leave open where the output's change begins.
+    "a row that differs": (
+        "        pass",
+        "        self.blocks[0].layer.weight.data.mul_(1.03); self.head.weight.data.mul_(1.3)",
+    ),
     "rounding": (RETURNED, RETURNED + " * 1.0000001"),
-    "another head": ("nn.Linear(32, 10)", "nn.Linear(32, 7)"),
+    "another head": ("nn.Linear(32, 10)\n", "nn.Linear(32, 7)\n        self.head.weight.data.mul_(1.3)\n"),
 }
 
 
