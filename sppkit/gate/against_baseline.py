@@ -12,7 +12,7 @@ from sppkit.curves.match_blocks import match
 from sppkit.gate.verdict import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -70,23 +70,30 @@ def iter_inexact(new: Curves, base: Curves) -> Iterator[Finding]:
     for statistic in (name for name in base.statistics if name in new.statistics):
         values, expected = new.values(statistic), base.values(statistic)
         for place, old in matching.pairs:
-            pairs = list(zip(values[:, place], expected[:, old], strict=True))
-            unlike = [(a, b) for a, b in pairs if f"{a:.9g}" != f"{b:.9g}"]
-            if unlike:
-                a, b = max(unlike, key=lambda pair: abs(pair[0] - pair[1]))
-                yield Finding(
-                    statistic=statistic,
-                    name=new.names[place],
-                    block=int(new.blocks[place]),
-                    limit=None,
-                    expected=float(b),
-                    found=float(a),
-                    ratio=float(a / b) if b > 0 else None,
-                    level="error",
-                    kind="exact",
-                    seeds=len(unlike),
-                    reason="--exact: nothing may change",
-                )
+            pairs = zip(values[:, place], expected[:, old], strict=True)
+            yield from iter_unlike_digits(statistic, new.names[place], int(new.blocks[place]), pairs)
+
+
+def iter_unlike_digits(
+    statistic: str, name: str, block: int, pairs: Iterable[tuple[float, float]]
+) -> Iterator[Finding]:
+    """Yield that a number is not the baseline's in some seed, to the nine digits that both hold."""
+    unlike = [(float(a), float(b)) for a, b in pairs if f"{a:.9g}" != f"{b:.9g}"]
+    if unlike:
+        found, expected = max(unlike, key=lambda pair: abs(pair[0] - pair[1]))
+        yield Finding(
+            statistic=statistic,
+            name=name,
+            block=block,
+            limit=None,
+            expected=expected,
+            found=found,
+            ratio=found / expected if expected > 0 else None,
+            level="error",
+            kind="exact",
+            seeds=len(unlike),
+            reason="--exact: nothing may change",
+        )
 
 
 def _mean(values: Array) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sppkit.gate.against_baseline import iter_unlike_digits
 from sppkit.gate.verdict import Finding
 from sppkit.record.read import counts_at, mapping_at
 
@@ -52,22 +53,7 @@ def iter_inexact_output(compared: Compared) -> Iterator[Finding]:
     """Yield a number of what a network returns that is not the baseline's, to the nine digits that both hold."""
     sides = _paired(compared)
     for statistic, new, base in zip((_MEAN, _VARIANCE), *sides, strict=True) if sides is not None else ():
-        unlike = [(a, b) for a, b in zip(new, base, strict=True) if f"{a:.9g}" != f"{b:.9g}"]
-        if unlike:
-            found, expected = max(unlike, key=lambda pair: abs(pair[0] - pair[1]))
-            yield Finding(
-                statistic=statistic,
-                name=NAME,
-                block=int(compared.new.blocks[-1]) + 1,
-                limit=None,
-                expected=float(expected),
-                found=float(found),
-                ratio=float(found / expected) if expected > 0 else None,
-                level="error",
-                kind="exact",
-                seeds=len(unlike),
-                reason="--exact: nothing may change",
-            )
+        yield from iter_unlike_digits(statistic, NAME, int(compared.new.blocks[-1]) + 1, zip(new, base, strict=True))
 
 
 def _paired(compared: Compared) -> tuple[tuple[Array, Array], tuple[Array, Array]] | None:
