@@ -1,4 +1,4 @@
-"""What every test shares: the same seed, one thread in each of several processes, and where the whole suite runs."""
+"""What every test shares: a desk, the same seed, one thread in each of several processes, where the suite runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COLUMNS", None)
 
 import torch
+
+# What a service sets would change what a test sees: `sppkit bless` refuses there, and `sppkit check` writes a summary.
+for name in ("CI", "GITHUB_STEP_SUMMARY"):
+    os.environ.pop(name, None)
 
 # A process needs half a gigabyte, and two to three seconds before its first test.
 MOST_PROCESSES = 8

@@ -23,8 +23,6 @@ BASELINE = Path(".sppkit/baselines/net.json")
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CI", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def run(*arguments: object) -> tuple[int, str, str]:

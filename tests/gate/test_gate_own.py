@@ -87,8 +87,6 @@ FAULTY = CODE.replace("return x + branch", "return x + 3 * branch")
 @pytest.fixture(autouse=True)
 def _in_a_folder_with_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CI", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
     write(CODE)
 
 

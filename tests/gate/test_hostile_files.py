@@ -70,7 +70,6 @@ def assert_harmless(told: str) -> None:
 @pytest.fixture(autouse=True)
 def _saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CI", raising=False)
     for name in ("one", "two"):
         write_csv(build_table(ROWS), f"{name}.csv")
         Path(f"{name}.json").write_text(json.dumps(RECORD), encoding="utf-8")

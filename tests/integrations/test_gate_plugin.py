@@ -42,7 +42,6 @@ def test_given_model(assert_spp):
 
 @pytest.fixture
 def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("CI", raising=False)
     monkeypatch.syspath_prepend(str(pytester.path))
     pytester.makeini("[pytest]\n")
     write_model(pytester.path)

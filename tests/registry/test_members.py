@@ -68,8 +68,6 @@ def _members(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     add(registry.STATISTICS, "largest", StatisticEntry(f"{HERE}:LARGEST", "largest value", "block_output"))
     add(registry.STATISTICS, "input_peak", StatisticEntry(f"{HERE}:LARGEST", "before normalizers", "normalizer_input"))
     monkeypatch.chdir(tmp_path)
-    for name in ("CI", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 SMALL = ["--stages", "2,2", "--width", "0.25", "--image-size", "32", "--batch-size", "4"]
