@@ -20,7 +20,7 @@ from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
-from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.preserve import preserved
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Finder(Collector[T]):
 
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._observer = observer = Observer(lambda _key, _tensor: None)
-        with preserved(self.model), attributes_preserved(self.model):
+        with preserved(self.model, attributes=True):
             own_args, own_kwargs = _copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:

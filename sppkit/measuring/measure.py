@@ -13,7 +13,7 @@ from sppkit.errors import MeasurementError, UsageError
 from sppkit.measuring.backward.cotangent import differentiable
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.full_precision import full_float32
-from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.measuring.probe import Probe
@@ -136,8 +136,9 @@ def _measure_module(
     check_values(model)
     target = find_target(model, device)
     wake(target)
-    with preserved(model), attributes_preserved(model):
-        move(model, target)
+    with preserved(model, attributes=True):
+        if device is not None:  # else it stays where it is, be it on several
+            move(model, target)
         _run(probe, model, batches, target, mode, seed, warmup)
 
 
