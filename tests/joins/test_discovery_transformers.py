@@ -119,3 +119,13 @@ def test_as_many_joins_as_the_layers_have_residual_sums(
     assert table["nonfinite"].sum() == 0
     assert (table["channel_variance"] > 0).all()
     assert (table["residual_variance"] > 0).sum() == joins
+
+
+def test_a_fresh_model_keeps_its_hidden_states_once() -> None:
+    # Its hooks are installed by the first forward pass that asks for them.
+    torch.manual_seed(0)
+    net = transformers.BertModel(transformers.BertConfig(**LAYERS)).eval()
+    asked = {**WORDS, "output_hidden_states": True}
+    table = sppkit.measure(net, asked)
+    assert len(net(**asked).hidden_states) == 3
+    assert sppkit.measure(net, asked).equals(table)

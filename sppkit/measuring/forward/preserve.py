@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from sppkit.measuring.forward.device import registered
 from sppkit.measuring.forward.random_state import iter_random_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @contextmanager
@@ -27,7 +28,8 @@ def preserved(model: nn.Module, *, attributes: bool = False) -> Iterator[None]:
 
     - the random states of torch (CPU, and a GPU that is in use), NumPy and Python;
     - with ``attributes``, what is set on modules beside parameters and buffers, such as counters and caches: the
-      attributes themselves, what built-in containers among them hold, at any depth, and the values of tensors;
+      attributes themselves, what built-in containers among them hold, at any depth, and the values of tensors; and
+      every module's hooks;
     - which parameters, buffers and submodules every module has (what was registered, replaced or deleted inside is
       undone: the very same tensors are back), and its training flag;
     - the values, shape and memory of every buffer, bit for bit;
@@ -39,8 +41,8 @@ def preserved(model: nn.Module, *, attributes: bool = False) -> Iterator[None]:
     the memory of the model. Such a change is seen by the tensor's version counter, which a change through ``.data``
     passes by, and which inference tensors don't have.
 
-    Not restored: what an object of a class that is no built-in container changes in itself, hooks that the forward pass
-    registers, and anything outside the model.
+    Not restored: what an object of a class that is no built-in container changes in itself, and anything outside the
+    model.
     """
     with ExitStack() as restore:
         with no_collection():
@@ -205,28 +207,41 @@ def _memory(tensor: Tensor) -> tuple[object, ...]:
 
 
 _REGISTRIES = "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"
-
-
-def _names(module: nn.Module) -> tuple[str, ...]:
-    # Compiled code registers nothing, and its registries can't be written to.
-    return () if isinstance(module, torch.jit.ScriptModule) else _REGISTRIES
+# Hooks go with the attributes: what installs its own in the first forward pass remembers in an attribute that it did.
+_HOOKS = tuple(name for name, value in vars(nn.Module()).items() if "hooks" in name and isinstance(value, dict))
+_hooks = operator.itemgetter(*_HOOKS)
 
 
 def _keep_module(module: nn.Module, *, attributes: bool) -> tuple[Any, ...]:
     own = vars(module)
-    # Most registries are empty, and a new container for each of them takes time.
-    entries = [own[name].copy() if own[name] else () for name in _names(module)]
-    return module, module.training, own.copy() if attributes else None, entries
+    # Most registries are empty, and a new container for each of them takes time. Compiled code registers nothing, and
+    # its registries can't be written to.
+    names = () if isinstance(module, torch.jit.ScriptModule) else _REGISTRIES
+    saved = [(name, own[name].copy() if own[name] else ()) for name in names]
+    if not attributes or not names:
+        return module, module.training, own.copy() if attributes else None, saved, None
+    hooks = [item.copy() for item in _hooks(own)] if any(_hooks(own)) else ()
+    return module, module.training, own.copy(), saved, hooks
 
 
-def _restore_module(module: nn.Module, training: bool, attributes: dict[str, Any] | None, saved: Iterable[Any]) -> None:
+def _restore_module(
+    module: nn.Module,
+    training: bool,
+    attributes: dict[str, Any] | None,
+    saved: Iterable[tuple[str, Any]],
+    hooks: Sequence[Any] | None,
+) -> None:
     own = vars(module)
     if attributes is not None:
         own.clear()
         own.update(attributes)
-    for name, entries in zip(_names(module), saved, strict=True):
+    for name, entries in saved:
         registry = own[name]
         if registry or entries:
+            registry.clear()
+            registry.update(entries)
+    if hooks is not None and (hooks or any(_hooks(own))):
+        for registry, entries in zip(_hooks(own), hooks or ((),) * len(_HOOKS), strict=True):
             registry.clear()
             registry.update(entries)
     if module.training != training:  # setting an attribute of a module takes longer than looking
