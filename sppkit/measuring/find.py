@@ -219,7 +219,8 @@ class Finder(Collector[T]):
 
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
-            self._observer.enter(self._paths[module], internal=_is_internal(module))
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            self._observer.enter(self._paths[module], kind, internal=_is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
