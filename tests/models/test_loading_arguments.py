@@ -78,7 +78,7 @@ MISTAKES = {
     "nothing said": ((), "Two's forward pass needs image, text: give each by name, as in --shape image=3,32,32"),
     "one of two": (("image=3,2,2",), "Two's forward pass needs image, text: give each by name"),
     "unknown": (("imgae=3,2,2", "text=5:100"), "'imgae'; did you mean 'image'?"),
-    "not all by name": (("image=3,2,2", "5"), "--shape by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not '5'"),
+    "not all by name": (("image=3,2,2", "5"), "--shape by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not"),
     "no shape": (("image=3,x", "text=5:100"), "--shape must be 1 to 10 whole numbers from 1 to 100000 with commas"),
     "no vocabulary": (("image=3,2,2", "text=5:few"), "--vocab must be a whole number from 1"),
     "no name": (("=3,2,2", "text=5:100"), "--shape by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not ''."),
