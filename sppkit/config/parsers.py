@@ -149,8 +149,10 @@ def sample_shape(example: str, *, maximum: int, most: int, vocabulary: int) -> C
         if isinstance(value, str) and "=" in value:
             written = [value]
         if written is None and not isinstance(value, Mapping):
-            only = value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
-            return plain(name, only)
+            # A flag that may be repeated comes as a list of texts, also where it was given once.
+            if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str):
+                return plain(name, value[0])
+            return plain(name, value)
         items = (
             value.items() if isinstance(value, Mapping) else [str(item).partition("=")[::2] for item in written or ()]
         )

@@ -555,7 +555,7 @@ def test_what_a_network_keeps_in_an_object_is_refused_where_it_shows() -> None:
             x = torch.cat(self.cache.keys)
             return x + torch.tanh(self.fc(x))
 
-    with pytest.raises(sppkit.MeasurementError, match=r"'Growing' had the shape \(8, 4\) and then \(16, 4\)"):
+    with pytest.raises(sppkit.MeasurementError, match=r"'Growing' had the shape \(\d+, 4\) and then \(\d+, 4\)"):
         sppkit.measure(Growing(), torch.randn(8, 4))
 
 

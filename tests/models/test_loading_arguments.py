@@ -109,6 +109,7 @@ def test_a_network_without_super_is_told_so() -> None:
 
 
 def test_one_shape_is_what_it_was() -> None:
+    assert [PARSE("shape", written) for written in ("8", ["8"], [8], (8,))] == [(8,)] * 4
     for written in ("3,32,32", ["3,32,32"], [3, 32, 32], (3, 32, 32)):
         assert PARSE("shape", written) == (3, 32, 32)
     with pytest.raises(UsageError, match="--shape must be 1 to 10 whole numbers"):
