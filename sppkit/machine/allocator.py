@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 # Bytes of what is mapped for itself where memory counts.
-_LARGE, _SMALL = 2**22, 2**16
+_LARGE, _SMALL = 2**22, 2**18
 # What has been asked of the allocator so far.
 _asked: list[Callable[[int, int], int]] = []
 # Objects that are new before Python looks for garbage; by default 700.

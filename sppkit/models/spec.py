@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from sppkit.models.architecture import Architecture
 
+WHICH_NETWORK = (
+    f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)},\n"
+    "or --model SPEC for one of your own, as timm:resnet50 or path/file.py:factory."
+)
 # Brock et al. 2021, section 4: the branch's scale in NF-ResNets.
 DEFAULT_ALPHA = 0.2
 STEM_CHANNELS = 64
@@ -130,7 +134,7 @@ class ModelSpec:
 def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     """Resolve options to a complete description."""
     if not isinstance(arch, str) or not arch:
-        raise UsageError(f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)}.")
+        raise UsageError(WHICH_NETWORK)
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
     refuse_meaningless(arch, kind, values)
