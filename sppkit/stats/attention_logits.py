@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# Libraries mask with -inf, with the least number of the type, with -1e9, and the oldest with -1e4.
-MASKED = -9e3
+# Libraries mask with -inf, the least number of the type, -1e9, the oldest with -1e4, and Swin's windows with -100.
+MASKED = -90.0
 # A finite logit that low is a mask only where it stands out: attention that is saturated has its like on both sides.
 STANDS_OUT = 10.0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,10 @@ from rich.console import Console
 from test_diagnosis_own import Transformer, he, initialized, mlp, vgg
 from torch import nn
 from torch.nn import functional
+from typer.testing import CliRunner
 
 import sppkit
+from sppkit.cli.app import app
 from sppkit.diagnosis.summary import render_summary
 
 if TYPE_CHECKING:
@@ -346,6 +350,39 @@ def test_an_input_that_drowns_in_positions_or_biases_fails_and_one_that_is_heard
     # One sample, or many that are the same, are no network's fault.
     assert "drowned-input" not in judged(Positioned, TOKENS[:1])
     assert "drowned-input" not in judged(Positioned, TOKENS[:1].expand(8, -1))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_last_row_that_cannot_be_differentiated_is_warned_of(
+    grad: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""
+        import torch
+        from torch import nn
+
+        class Part(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = nn.Linear(16, 16)
+
+            def forward(self, x):
+                return x + torch.relu(self.inner(x))
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.parts, self.head = nn.Sequential(*[Part() for _ in range(3)]), nn.Linear(16, 4)
+
+            def forward(self, x):
+                with torch.set_grad_enabled({grad}):
+                    x = self.parts(x)
+                return self.head(x)
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(dedent(source), encoding="utf-8")
+    told = CliRunner().invoke(app, ["check", "--model", "net.py:Net", "--shape", "16", "--batch-size", "8"])
+    assert told.exit_code == 0
+    assert ("the last row: its value can't be differentiated" in told.output.replace("\n", " ")) is not grad
 
 
 def test_a_loud_output_fails_and_a_large_one_does_not() -> None:

@@ -38,7 +38,7 @@ def twin_entropy(x: Tensor, allowed: np.ndarray) -> float:
     return float(np.mean([entropy(softmax(row[own])) / math.log(own.sum()) for row, own in rows if own.sum() > 1]))
 
 
-@pytest.mark.parametrize("value", [-math.inf, -1e9, torch.finfo(torch.float32).min, -1e4])
+@pytest.mark.parametrize("value", [-math.inf, -1e9, torch.finfo(torch.float32).min, -1e4, -100.0])
 def test_agrees_with_scipy_over_the_keys_that_no_mask_hides(value: float) -> None:
     x = logits(3, 2, 7, 7)
     allowed = np.broadcast_to(np.tril(np.ones((7, 7), dtype=bool)), x.shape)
@@ -46,8 +46,9 @@ def test_agrees_with_scipy_over_the_keys_that_no_mask_hides(value: float) -> Non
     assert statistic("attention_logit_max", masked(x, value)) == float(np.abs(x.numpy()[allowed]).max())
 
 
-def test_large_logits_are_no_mask() -> None:
-    x = logits(2, 2, 9, 9, spread=1e5)
+@pytest.mark.parametrize("spread", [30, 1e3, 1e5])
+def test_large_logits_are_no_mask(spread: float) -> None:
+    x = logits(2, 2, 9, 9, spread=spread)
     assert statistic("attention_entropy", x) == pytest.approx(twin_entropy(x, np.ones(x.shape, dtype=bool)), abs=1e-12)
     assert statistic("attention_logit_max", x) == float(x.abs().max())
 
