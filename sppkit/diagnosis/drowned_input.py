@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _SHARE = "instance_style_share"
 # Differences between samples of a thousandth of the signal's size: one step of 0.001 of its own size moves all of them
-# as far. Of small networks that were trained (benchmarks/trainability, the kinds for fitting) none learnt at 2.9e-7,
-# and at 3.4e-6 one did, in 400 steps; between them, on a logarithmic scale.
+# as far. Of small networks that were trained (benchmarks/trainability, the kinds for fitting) none learnt at 2.9e-7 and
+# less; two did at 3.4e-6 and 4e-6, in 400 steps; between them, on a logarithmic scale.
 _DROWNED = 1e-6
 # Below it is rounding, 6e-8 of the size squared, and no difference: one sample, or a stream that is no input's.
 _NONE = 1e-13
