@@ -140,6 +140,8 @@ def why_empty(statistic: str) -> str:
         "residual_branch": "no residual branch",
         "activation": "no activation modules",
         "activation_input": "no activation modules",
+        "activation_slope": "no bounded activations",
+        "attention": "no attention",
         "normalizer_input": "no normalizers",
         "weights": "no weights that can be balanced",
         "block_gradient": "no values that autograd differentiates by",
