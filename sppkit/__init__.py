@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
+    from sppkit.measuring.training.monitor import Monitor as Monitor
     from sppkit.models.activations import activation_gain as activation_gain
     from sppkit.models.build import build_model as build_model
     from sppkit.models.enorm import equi_normalize as equi_normalize
@@ -41,6 +42,7 @@ _HOME = {
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
     "MeasurementError": "errors",
+    "Monitor": "measuring.training.monitor",
     "Probe": "measuring.probe",
     "Site": "sites",
     "SppkitError": "errors",
