@@ -142,7 +142,7 @@ def kill_and_look(sink: str, path: Path, kills: int) -> int:
         command = [sys.executable, "-c", WRITER, sink, str(whole)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
-            writer.stdout.readline()
+            writer.stdout.readline(), writer.stdout.readline()  # a first step alone is a new training
             time.sleep(random.random() / 20)
             writer.send_signal(signal.SIGKILL)
             said = writer.stdout.read().split()

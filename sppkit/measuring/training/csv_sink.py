@@ -44,7 +44,8 @@ class CsvSink:
             self.close()
             raise UsageError(
                 f"{self.path} holds the steps of another training already.\n"
-                "Go on with it (monitor.load_state_dict, before the context is entered), or choose another path."
+                "Go on with it (monitor.load_state_dict, before the context is entered), choose another path, or "
+                "remove it."
             )
         self._header = next(csv.reader([kept[0].decode()]), None) if kept else None
         os.ftruncate(self._descriptor, sum(map(len, kept)))

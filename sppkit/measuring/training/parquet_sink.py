@@ -34,7 +34,8 @@ class ParquetSink:
         if step == 0:
             raise UsageError(
                 f"{self.path} holds the steps of another training already.\n"
-                "Go on with it (monitor.load_state_dict, before the context is entered), or choose another path."
+                "Go on with it (monitor.load_state_dict, before the context is entered), choose another path, or "
+                "remove it."
             )
         try:
             found = pd.read_parquet(self.path)
