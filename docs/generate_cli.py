@@ -62,9 +62,8 @@ def row(name: str, option: config.Option) -> str:
     else:
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     flag = f"--{name.replace('_', '-')} {option.metavar}".strip()
-    return (
-        f"| `{flag}` | {shown and f'`{shown}`' if shown not in {'by architecture', 'on', 'off'} else shown} | {option.help} |"
-    )
+    is_word = shown in {"", "by architecture", "on", "off"}
+    return f"| `{flag}` | {shown if is_word else f'`{shown}`'} | {option.help} |"
 
 
 def main() -> int:

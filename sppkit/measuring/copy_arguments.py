@@ -18,9 +18,12 @@ _FEW = 2
 
 
 def few_samples(value: Any) -> tuple[Any, float]:
-    """Return a model's arguments with the first samples only, and how many times as many there are."""
+    """Return a model's arguments with the first samples only, and how many times as many there are.
+
+    All of them where there are not twice as many: a look at more than half saves little, and may be in vain.
+    """
     batch = next((tensor.shape[0] for tensor in iter_tensors(value) if tensor.ndim > 1), 0)
-    return (_cut(value, batch), batch / _FEW) if batch > _FEW else (value, 1.0)
+    return (_cut(value, batch), batch / _FEW) if batch >= 2 * _FEW else (value, 1.0)
 
 
 def _cut(value: Any, batch: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -39,8 +39,6 @@ class OtherWayError(MeasurementError):
     """The first pass had other joins than were taken for granted, and could not be listened to."""
 
 
-# A look at half of the samples saves a quarter of the time, and may be in vain.
-_WORTH_IT = 2.0
 _WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
 # Layers of torch's own in which there is no residual join; these have.
 _OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
@@ -66,12 +64,14 @@ class Finder(Collector[T]):
         trusts: Whether whoever runs the model can run it again.
         known: What an earlier pass had, not corrected.
         findings: What was found; None before the first pass.
+        spoiled: Why what was heard can't be told apart, where training skips layers.
     """
 
     correct: Callable[[Findings, Observer], Findings] | None = None
     trusts: bool = False
     known: Findings | None = None
     findings: Findings | None = None
+    spoiled: str | None = None
     _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
     _plan: Plan = field(default_factory=Plan)
     _paths: dict[nn.Module, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Finder(Collector[T]):
     @property
     def discovers(self) -> bool:
         """Whether the pass that runs is only looked at, and nothing is measured in it."""
-        return self.findings is None
+        return self.findings is None or not self._counts
 
     def axis_of(self, signal: Tensor) -> int | None:
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
@@ -153,6 +153,9 @@ class Finder(Collector[T]):
             raise UsageError("the model was compiled inside the probe: compile it before, or not at all.")
         self._depth += 1
         if self._depth > 1 or self._observer is not None:
+            return
+        self._counts = self._is_counted()
+        if not self._counts:
             return
         _check_capture()
         if self.findings is None:
@@ -192,17 +195,38 @@ class Finder(Collector[T]):
             self._listen_at(self.known)
             return True
         few, self._times = few_samples((args, kwargs))
-        if self._times < _WORTH_IT:
-            return False
-        try:
+        with suppress(Exception):  # whatever a model raises of a batch so small
             self._discover(*few)
-        except Exception:  # noqa: BLE001 - whatever a model raises of a batch so small
-            self.findings = None
         return self.findings is not None
 
+    def forget(self) -> None:
+        """Begin anew, with what was found of the network."""
+        super().forget()
+        self.spoiled = None
+
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._first, found = self._look(args, kwargs, skipping=True)
+        if self.training:
+            # Layers that training skips at random are all there in an evaluation.
+            whole, corrected = self._look(args, kwargs, skipping=False)
+            first, all_of_them = _places(self._first), _places(whole)
+            if first.items() < all_of_them.items() or (self._first.kind == "module") > (whole.kind == "module"):
+                self._first, found = whole, corrected
+        if not found.joins:
+            raise MeasurementError(
+                f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
+                "tensor of shape (N, C, ...) that was computed from the input."
+            )
+        self._listen_at(found)
+
+    def _look(
+        self, args: tuple[object, ...], kwargs: dict[str, object], *, skipping: bool
+    ) -> tuple[Findings, Findings]:
+        """Run the model observed, with everything restored; return what was found, and the same corrected."""
         self._observer = observer = Observer(lambda _key, _tensor: None)
         with preserved(self.model, attributes=True):
+            if not skipping:
+                self.model.eval()
             own_args, own_kwargs = copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:
@@ -214,14 +238,8 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            self._first = tell(observer, self._name)
-            found = self._first if self.correct is None else self.correct(self._first, observer)
-        if not found.joins:
-            raise MeasurementError(
-                f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
-                "tensor of shape (N, C, ...) that was computed from the input."
-            )
-        self._listen_at(found)
+            first = tell(observer, self._name)
+            return first, first if self.correct is None else self.correct(first, observer)
 
     def _listen_at(self, found: Findings) -> None:
         self._plan = plan_sites(found)
@@ -250,12 +268,26 @@ class Finder(Collector[T]):
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
         if expected == seen and all(self._has_fired(site) for site in self.sites):
             return
+        if self.training:
+            self._allow_skipped(found)
+            return
         other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
         raise MeasurementError(
             f"this forward pass took another way than the first: it has {len(seen)} rows where the first has "
             f"{len(expected)}, and they differ from {other!r} on.\n"
             "Measure in eval mode if layers are skipped at random, or batches of one shape."
         )
+
+    def _allow_skipped(self, found: Findings) -> None:
+        # A training is never stopped; what can't be told apart is not recorded.
+        all_skipped = found.kind == "module" != self._first.kind
+        expected, seen = _places(self._first), {} if all_skipped else _places(found)
+        other = next((name for name, place in seen.items() if expected.get(name) != place), None)
+        if other is not None:
+            self.spoiled = (
+                f"it took another way than the first pass, from {other!r} on; layers that are skipped at random can be "
+                "followed where each adds its branch in a module of its own"
+            )
 
     def _check_shapes(self, found: Findings) -> None:
         for first, join in zip(self._first.joins, found.joins, strict=False):
@@ -274,6 +306,11 @@ class Finder(Collector[T]):
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
+
+
+def _places(findings: Findings) -> dict[str, tuple[Key, Key | None]]:
+    """Return where each join and its branch are made; a join that has another branch is another one."""
+    return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in findings.joins}
 
 
 def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
