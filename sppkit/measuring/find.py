@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,9 +17,10 @@ from sppkit.joins.observe import Observer
 from sppkit.joins.operands import iter_tensors
 from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
+from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
-from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.preserve import preserved
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class OtherWayError(MeasurementError):
+    """The first pass had other joins than were taken for granted, and could not be listened to."""
+
+
+# A look at half of the samples saves a quarter of the time, and may be in vain.
+_WORTH_IT = 2.0
 _WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
 # Layers of torch's own in which there is no residual join; these have.
 _OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
@@ -47,15 +54,23 @@ class Finder(Collector[T]):
     after it; the random states too, so that the pass itself takes the same way. Every later pass is observed again
     and must have the same joins.
 
+    With ``trusts`` the first look costs less: it is taken at a few samples, or at none where ``known`` says what an
+    earlier pass of the same code had. The pass itself must then turn out to have just that; else an ``OtherWayError``
+    asks for another try without.
+
     Compiled models run without their compiled code inside, and torch's fused transformer layers in their parts: what
     is inside of either can't be seen.
 
     Attributes:
         correct: Changes what was found; the user's own corrections.
+        trusts: Whether whoever runs the model can run it again.
+        known: What an earlier pass had, not corrected.
         findings: What was found; None before the first pass.
     """
 
     correct: Callable[[Findings, Observer], Findings] | None = None
+    trusts: bool = False
+    known: Findings | None = None
     findings: Findings | None = None
     _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
     _plan: Plan = field(default_factory=Plan)
@@ -65,6 +80,10 @@ class Finder(Collector[T]):
     _open: bool = False
     # Whether the joins were found just now, on a copy of the very arguments of the pass that is open.
     _fresh: bool = False
+    # Whether they are taken for granted until the pass that is open has shown them.
+    _granted: bool = False
+    # How many times the samples that were looked at it has.
+    _times: float = 1.0
 
     def __enter__(self) -> Self:
         if self._open:
@@ -137,7 +156,10 @@ class Finder(Collector[T]):
             return
         _check_capture()
         if self.findings is None:
-            self._discover(args, kwargs)
+            self._granted = self.trusts and self._find_quickly(args, kwargs)
+            if not self._granted:
+                self._discover(args, kwargs)
+                self._fresh = True
         self._number += 1
         observer = Observer(self._hear)
         if self.gradients is not None:
@@ -164,10 +186,24 @@ class Finder(Collector[T]):
     def _name(self) -> str:
         return type(getattr(self.model, _WRAPPER, self.model)).__name__
 
+    def _find_quickly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
+        if self.known is not None:
+            self._first = self.known
+            self._listen_at(self.known)
+            return True
+        few, self._times = few_samples((args, kwargs))
+        if self._times < _WORTH_IT:
+            return False
+        try:
+            self._discover(*few)
+        except Exception:  # noqa: BLE001 - whatever a model raises of a batch so small
+            self.findings = None
+        return self.findings is not None
+
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         self._observer = observer = Observer(lambda _key, _tensor: None)
-        with preserved(self.model), attributes_preserved(self.model):
-            own_args, own_kwargs = _copied((args, kwargs), {})
+        with preserved(self.model, attributes=True):
+            own_args, own_kwargs = copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:
                 with observer:
@@ -185,8 +221,11 @@ class Finder(Collector[T]):
                 f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
                 "tensor of shape (N, C, ...) that was computed from the input."
             )
+        self._listen_at(found)
+
+    def _listen_at(self, found: Findings) -> None:
         self._plan = plan_sites(found)
-        self.sites, self.findings, self._fresh = self._plan.sites, found, True
+        self.sites, self.findings = self._plan.sites, found
         if self.gradients is not None:
             self.gradients.identities = self._plan.identities
 
@@ -194,7 +233,17 @@ class Finder(Collector[T]):
         for site in self._plan.at.get(key, ()):
             self._hear_at(site, tensor)
 
+    def _check_granted(self, found: Findings) -> None:
+        self._granted = False
+        same = plan_sites(found) == self._plan and all(self._has_fired(site) for site in self.sites)
+        if not same or not (self.known is not None or have_grown(self._first, found, self._times)):
+            raise OtherWayError("this forward pass took another way than one of the same code before.")
+        self._first = self.findings = found
+
     def _check_same(self, found: Findings) -> None:
+        if self._granted:
+            self._check_granted(found)
+            return
         fresh, self._fresh = self._fresh, False
         if fresh:
             self._check_shapes(found)
@@ -219,7 +268,8 @@ class Finder(Collector[T]):
 
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
-            self._observer.enter(self._paths[module], internal=_is_internal(module))
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            self._observer.enter(self._paths[module], kind, internal=_is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
@@ -249,32 +299,6 @@ def _seen_in_parts() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _copied(value: Any, known: dict[int, Tensor]) -> Any:
-    """Copy a model's arguments, so that what it does to them in place is done to the copy."""
-    if isinstance(value, Tensor):
-        if id(value) not in known:
-            known[id(value)] = _copied_tensor(value)
-        return known[id(value)]
-    if type(value) in {tuple, list}:
-        return type(value)(_copied(item, known) for item in value)
-    if type(value) is dict:
-        return {key: _copied(item, known) for key, item in value.items()}
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - whatever the user's own class raises; then it is not copied
-        return value
-
-
-def _copied_tensor(tensor: Tensor) -> Tensor:
-    detached = tensor.detach()
-    if detached.layout is torch.strided and 0 in detached.stride():
-        # An expanded tensor stays expanded: what the model does with it depends on its memory.
-        once = detached[tuple(slice(1) if stride == 0 else slice(None) for stride in detached.stride())]
-        return once.clone().expand(detached.shape)
-    # In the measured pass the input may be something to differentiate by: its copy takes the same way.
-    return detached.requires_grad_(tensor.requires_grad).clone() if tensor.requires_grad else detached.clone()
 
 
 def _check_capture() -> None:

@@ -87,6 +87,7 @@ class Probe:
         corrections = None if sites is None else load_corrections(sites)
         declares = isinstance(as_network(model), DeclaresSites)
         finds = corrections is not None or not declares
+        self._corrected = bool(corrections)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         self._reducer = Reducer(self._stats)
@@ -163,6 +164,19 @@ class Probe:
     def findings(self) -> Findings | None:
         """What was found in the first forward pass; None before it, and for a model that declares its sites."""
         return self._listener.findings if isinstance(self._listener, Finder) else None
+
+    @property
+    def found(self) -> Findings | None:
+        """The same where nothing was corrected: what another pass of this code may take for granted."""
+        return None if self._corrected else self.findings
+
+    def trust(self, found: Findings | None) -> None:
+        """Listen to the first pass at what an earlier one of the same code had, or what is found with a few samples.
+
+        Where that is not what the pass has, it raises an ``OtherWayError``, and another probe has to take a full look.
+        """
+        if isinstance(self._listener, Finder) and not self._corrected:
+            self._listener.trusts, self._listener.known = True, found
 
     @property
     def gradients(self) -> Gradients | None:
