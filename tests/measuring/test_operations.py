@@ -14,7 +14,7 @@ import sppkit
 from sppkit.measuring.operations import SLOPES
 
 NAMES = ["attention_entropy", "attention_logit_max"]
-WIDTH, HEADS, TOKENS = 16, 2, 6
+WIDTH, HEADS, TOKENS = 16, 4, 6
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
@@ -33,7 +33,7 @@ def masked_by_sum(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 
 
 def shared_keys(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    k, v = k[:, :1], v[:, :1]
+    k, v = k[:, ::2], v[:, ::2]
     return functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
 
 
@@ -81,7 +81,7 @@ def expected(model: Network, x: Tensor, *, shared: bool = False) -> list[float]:
     ratios, largest = [], 0.0
     for sample in range(len(x)):
         for head in range(HEADS):
-            logits = q[sample, head] @ k[sample, 0 if shared else head].T / math.sqrt(WIDTH / HEADS)
+            logits = q[sample, head] @ k[sample, head // 2 * 2 if shared else head].T / math.sqrt(WIDTH / HEADS)
             for query in range(TOKENS):
                 row = logits[query, : query + 1] if model.causal else logits[query]
                 p = row.softmax(0)
@@ -119,6 +119,15 @@ def test_torchs_own_attention(weights: bool, mode: str) -> None:
     twin.qkv.weight, twin.qkv.bias = model.attention.in_proj_weight, model.attention.in_proj_bias
     table = sppkit.measure(model, inputs(), stats=NAMES, mode=mode)
     assert table[NAMES].to_numpy()[-1] == pytest.approx(expected(twin, inputs()), rel=1e-12)
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, WIDTH // HEADS], ids=["rectangular", "square"])
+def test_a_softmax_over_channels_is_no_attention(tokens: int) -> None:
+    def linear(q: Tensor, k: Tensor, v: Tensor, _causal: bool) -> Tensor:
+        return q @ (k.softmax(-1).transpose(-2, -1) @ v)
+
+    x = torch.randn(5, tokens, 8, generator=torch.Generator().manual_seed(1))
+    assert sppkit.measure(Network(linear, causal=False), x, stats=NAMES)[NAMES].isna().all(axis=None)
 
 
 def test_listening_changes_nothing() -> None:
