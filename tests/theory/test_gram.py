@@ -276,6 +276,45 @@ def test_attention_with_dropout_and_with_known_weights() -> None:
     assert outputs[0] == pytest.approx(outputs[1])
 
 
+def transformer(seed: int) -> tuple[list[float], list[float]]:
+    """E x² and channel variance after each addition of a causal pre-norm transformer: sampled, and expected."""
+    width, heads, tokens, samples, std = 256, 8, 16, 3, 1 / 16
+    number = random(seed)
+    words = number.standard_normal((20, width))[number.integers(20, size=(samples, tokens))]
+    x = (words + number.standard_normal((tokens, width))).reshape(-1, width)
+    gram = Gram((samples, tokens), x @ x.T / width, x.mean(axis=1), width, samples)
+    seen = np.tril(np.ones((tokens, tokens), dtype=bool))
+    found, expected = [], []
+    for _ in range(3):
+        u, given = layer_norm(x), normalize_channels(gram, 0.3, centred=True)
+        q, k, v, o = (std * number.standard_normal((width, width)) for _ in range(4))
+        q, k, v = ((u @ m).reshape(samples, tokens, heads, -1).transpose(0, 2, 1, 3) for m in (q, k, v))
+        weights = np.exp(np.where(seen, q @ k.transpose(0, 1, 3, 2) / np.sqrt(width / heads), -np.inf))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        x = x + (weights @ v).transpose(0, 2, 1, 3).reshape(-1, width) @ o
+        projected, attention = apply_weights(given, Weights(std**2, width, width)), Pattern("causal")
+        mixed = attend(
+            projected, projected, projected, Attention((width / heads) ** -0.5, 32, attention, width, 1.0, samples)
+        )
+        gram = add(gram, apply_weights(mixed, Weights(std**2, width, width)))
+        hidden = layer_norm(x) @ (std * number.standard_normal((width, 512)))
+        x = x + gelu(hidden) @ (std * number.standard_normal((512, width)))
+        of_hidden = activate(
+            apply_weights(normalize_channels(gram, 0.3, centred=True), Weights(std**2, width, 512)), Smooth(gelu)
+        )
+        gram = add(gram, apply_weights(of_hidden, Weights(std**2, 512, width)))
+        found += [float(np.square(x).mean()), float(x.var(axis=0).mean())]
+        expected += [gram.power, squared_mean_and_variance(gram)[1]]
+    return found, expected
+
+
+def test_a_transformer_is_predicted_through_all_its_layers() -> None:
+    found, expected = np.array([transformer(seed) for seed in range(4)]).transpose(1, 0, 2)
+    error = 3 * (found / expected).std(axis=0, ddof=1) / 2
+    assert np.abs(found.mean(axis=0) / expected.mean(axis=0) - 1) == pytest.approx(0.0, abs=float(0.03 + error.max()))
+    assert error.max() < 0.05
+
+
 def test_where_theory_ends() -> None:
     with pytest.raises(OutOfReachError, match=r"scores of a query vary by 3.*holds up to 1.5"):
         expected_attention((0.0, 3.0, False))
