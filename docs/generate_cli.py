@@ -58,13 +58,12 @@ def row(name: str, option: config.Option) -> str:
         no_default = {"depth", "stages", *config.OWN_MODEL}
         shown = "by architecture" if option.panel == "Model" and name not in no_default else ""
     elif isinstance(default, bool):
-        shown = "off"
+        shown = "on" if default else "off"
     else:
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     flag = f"--{name.replace('_', '-')} {option.metavar}".strip()
-    return (
-        f"| `{flag}` | {shown and f'`{shown}`' if shown not in {'by architecture', 'off'} else shown} | {option.help} |"
-    )
+    is_word = shown in {"", "by architecture", "on", "off"}
+    return f"| `{flag}` | {shown if is_word else f'`{shown}`'} | {option.help} |"
 
 
 def main() -> int:

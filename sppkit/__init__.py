@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
+    from sppkit.measuring.training.monitor import Monitor as Monitor
     from sppkit.models.activations import activation_gain as activation_gain
     from sppkit.models.build import build_model as build_model
     from sppkit.models.enorm import equi_normalize as equi_normalize
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
+    from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
     from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
@@ -41,6 +43,7 @@ _HOME = {
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
     "MeasurementError": "errors",
+    "Monitor": "measuring.training.monitor",
     "Probe": "measuring.probe",
     "Site": "sites",
     "SppkitError": "errors",
@@ -55,6 +58,7 @@ _HOME = {
     "measure": "measuring.measure",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
+    "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",
     "predict": "prediction.predict",
     "read_csv": "record.table",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sppkit.machine.interrupts import EndRequestedError
+
 
 def main() -> None:
     """Run the command line."""
@@ -18,6 +20,8 @@ def main() -> None:
         app(prog_name="sppkit")
     except KeyboardInterrupt:  # before a command was there to say so
         sys.exit(130)  # what a shell reports of an interrupted program
+    except EndRequestedError as request:
+        sys.exit(request.code)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 Role = Literal["block_output", "residual_branch"]
 # The backward direction: the gradient at a block's output, and the pair of gradients at its input and output.
 GradientRole = Literal["block_gradient", "branch_gradient"]
-# Any number of each in a block: found by the kind of module, in whatever model.
-LayerRole = Literal["activation", "activation_input", "normalizer_input", "weights"]
+# Any number of each in a block: found by the kind of module or operation, in whatever model.
+LayerRole = Literal["activation", "activation_input", "activation_slope", "attention", "normalizer_input", "weights"]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _plant(network: Network, fault: Fault, strength: Any) -> Planted:
     try:
         with_seeds = range(_SEEDS_OF_TRUTH if fault.redraws else SEEDS)
         heard = [listen(network, seed, planter) for seed in with_seeds]
-    except NotApplicableError:
+    except (NotApplicableError, RuntimeError):  # no place, or it doesn't run: circular padding on 1x1 maps
         return Planted(None, None)
     truth = compare([heard_clean(network, seed) for seed in with_seeds], heard)
     if truth.size < _NOTHING and not fault.redraws:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.trainability import convolutional as conv
-from benchmarks.trainability import dense, fresh, further, sequences
+from benchmarks.trainability import dense, fresh, further, lost, sequences
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def _iter_cases() -> Iterator[_Row]:
     yield from _iter_further_dense()
     yield from _iter_further_recurrent()
     yield from fresh.iter_fresh()
+    yield from lost.iter_lost()
 
 
 def _each(kind: str, data: str, values: tuple[object, ...], make: Callable[..., nn.Module]) -> Iterator[_Row]:

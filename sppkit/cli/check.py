@@ -208,7 +208,8 @@ def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: boo
     # A block that vanished is no site of this run, and has a place all the same.
     blocks = [*verdict.sites, *(finding.name for finding in verdict.findings)]
     verdict = replace(verdict, name=saved.key, missing=missing, places=locate_record(saved.record, blocks))
-    return replace(verdict, next_steps=tuple(_iter_steps(verdict, path, base)))
+    notices = (*saved.trend, *verdict.notices)
+    return replace(verdict, notices=notices, next_steps=tuple(_iter_steps(verdict, path, base)))
 
 
 def _iter_steps(verdict: Verdict, path: Path, base: object) -> Iterator[str]:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from sppkit.diagnosis.list_item import ListItem
 from sppkit.errors import SppkitError, UsageError
+from sppkit.machine.interrupts import EndRequestedError
 from sppkit.machine.printable import printable
 
 if TYPE_CHECKING:
@@ -55,10 +56,6 @@ def ask(question: str) -> str | None:
     return sys.stdin.readline()
 
 
-class _RequestToEnd(SystemExit):
-    """A signal has asked the program to end."""
-
-
 @contextmanager
 def reporting_errors(*, debug: bool) -> Iterator[None]:
     """Show a failure as one clear line and exit with its code."""
@@ -70,7 +67,7 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         _explain("interrupted; files that were not finished were not written.", debug=debug)
         raise typer.Exit(_BY_SIGNAL + signal.SIGINT) from None
-    except (typer.Exit, typer.Abort, _RequestToEnd):
+    except (typer.Exit, typer.Abort, EndRequestedError):
         raise
     except SystemExit as error:  # of the user's network: its code must not become the verdict
         _explain(f"the network's own code tried to end the program (SystemExit: {error.code}).", debug=debug)
@@ -138,7 +135,7 @@ class _Done(ProgressColumn):
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
-    raise _RequestToEnd(_BY_SIGNAL + number)
+    raise EndRequestedError(_BY_SIGNAL + number)
 
 
 def _explain(message: str, *, debug: bool) -> None:

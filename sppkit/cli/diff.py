@@ -11,6 +11,10 @@ from sppkit.cli import console
 from sppkit.cli.options import Debug, Quiet
 
 Run = Annotated[Path, typer.Argument(help="A saved run (.csv) or a baseline (.json).", show_default=False)]
+Step = Annotated[
+    int | None,
+    typer.Option("--step", metavar="K", help="Of two trainings, compare step K. [dim]\\[default: the last][/dim]"),
+]
 ExitCode = Annotated[bool, typer.Option("--exit-code", metavar="", help="Exit with 1 if they differ.")]
 Exact = Annotated[bool, typer.Option("--exact", metavar="", help="Any digit counts as a difference.")]
 All = Annotated[bool, typer.Option("--all", metavar="", help="Every block, also where none differs.")]
@@ -22,6 +26,7 @@ PolicyName = Annotated[
 def diff(
     a: Run,
     b: Run,
+    step: Step = None,
     exit_code: ExitCode = False,
     exact: Exact = False,
     every: All = False,
@@ -37,6 +42,8 @@ def diff(
 
       sppkit diff spp/before.csv spp/after.csv
 
+      sppkit diff runs/before.csv runs/after.csv --step 1000
+
       sppkit diff .sppkit/baselines/nf-resnet-50.json spp/nf-resnet-50.csv --exit-code
     """
     with console.reporting_errors(debug=debug):
@@ -45,7 +52,7 @@ def diff(
         from sppkit.gate.policy import load_policy
         from sppkit.gate.saved_run import load_run
 
-        base, new = load_run(a), load_run(b)
+        base, new = load_run(a, step), load_run(b, step)
         chosen = load_policy(policy, preset_of(str(new.record.get("arch", ""))))
         difference = Difference(new.signal, base.signal, chosen)
         if not quiet:

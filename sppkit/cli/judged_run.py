@@ -30,8 +30,9 @@ def run_judged(resolved: Resolved, progress: Progress | None, treat: Treatment |
         return run(resolved, progress, treat)
     try:
         result = run(_with(resolved, *HEALTH_STATISTICS), progress, treat)
-    except SppkitError:  # some networks run only where nothing is differentiated; what ails others is told below
+    except SppkitError as error:  # some run only where nothing is differentiated; what ails others is told below
         result = run(_with(resolved, *_FORWARD), progress, treat)
+        result = replace(result, record={**result.record, "gradient": {"absent": str(error)}})
     return replace(result, warnings=tuple(filter(_is_asked_for, result.warnings)))
 
 

@@ -110,11 +110,13 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
     from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
     from sppkit.plot.spp import plot_spp
-    from sppkit.record.table import write_csv
+    from sppkit.plot.training import plot_training
+    from sppkit.record.table import STEP, write_csv
     from sppkit.record.write import write_record
 
     heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": Path(names[0]).stem}
-    figure = plot_spp(drawn(table, record), **heading)
+    plotted = plot_training if STEP in table else plot_spp
+    figure = plotted(drawn(table, record), **heading)
     with all_or_nothing(folder) as staging:
         for name in names:
             path = staging / name
@@ -127,11 +129,12 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
 
 
 def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    from sppkit.curves.steps import at_step, iter_trend
     from sppkit.diagnosis.summary import render_summary
     from sppkit.measuring.titles import layout_line, subtitle, title
 
     if record:
         console.show(*filter(None, (title(record), layout_line(record), subtitle(record))), "")
-    console.show(*render_summary(table, record), "")
+    console.show(*iter_trend(table), *render_summary(at_step(table), record), "")
     # One line each, so that none is broken and each can be copied.
     console.show(*(f"wrote {path}" for path in paths))

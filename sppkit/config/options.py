@@ -227,12 +227,14 @@ class RunConfig(ModelOptions):
     vocab: int | None = _option(
         None, parsers.whole_number(1, _LARGEST_VOCABULARY), "N", _INPUT, "Number of different tokens of --input tokens."
     )
-    shape: tuple[int, ...] | None = _option(
+    shape: tuple[int, ...] | dict[str, str] | None = _option(
         None,
-        parsers.whole_numbers("3,224,224", maximum=_LARGEST_SIDE, most=_SIDES),
+        parsers.sample_shape("3,224,224", maximum=_LARGEST_SIDE, most=_SIDES, vocabulary=_LARGEST_VOCABULARY),
         "C,H,W",
         _INPUT,
-        "Shape of one sample (3,224,224; or 128, the tokens of a sequence).",
+        "Shape of one sample (3,224,224; or 128, the tokens of a sequence). Of several arguments by their names: "
+        "--shape image=3,32,32 --shape text=16:1000, which is 16 of 1000 tokens.",
+        repeatable=True,
     )
     batch_size: int = _option(8, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Samples in a batch.")
     image_size: int = _option(

@@ -136,6 +136,51 @@ def whole_numbers(example: str, *, maximum: int, most: int) -> Callable[[str, ob
     return parse
 
 
+def sample_shape(example: str, *, maximum: int, most: int, vocabulary: int) -> Callable[[str, object], Any]:
+    """Return a parser of one shape, or of one for each argument of a forward pass: ``a=3,32,32``, ``b=16:1000``.
+
+    What stands after a colon is the number of different tokens. Shapes by name stay text, as they are written.
+    """
+    plain = whole_numbers(example, maximum=maximum, most=most)
+    tokens = whole_number(1, vocabulary)
+
+    def parse(name: str, value: object) -> tuple[int, ...] | dict[str, str]:
+        written = value if isinstance(value, (list, tuple)) and any("=" in str(item) for item in value) else None
+        if isinstance(value, str) and "=" in value:
+            written = [value]
+        if written is None and not isinstance(value, Mapping):
+            # A flag that may be repeated comes as a list of texts, also where it was given once.
+            if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str):
+                return plain(name, value[0])
+            return plain(name, value)
+        items = (
+            value.items() if isinstance(value, Mapping) else [str(item).partition("=")[::2] for item in written or ()]
+        )
+        return {str(key).strip(): shape_of(name, key, item) for key, item in items}
+
+    def shape_of(name: str, key: object, item: object) -> str:
+        if not str(key).strip().isidentifier():
+            raise UsageError(
+                f"{flag_of(name)} by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not {_shown(key)}."
+            )
+        text = item if isinstance(item, str) else ",".join(map(str, _items(item)))
+        sizes, colon, vocab = text.partition(":")
+        shape = ",".join(map(str, plain(name, sizes)))
+        return f"{shape}:{tokens('vocab', vocab)}" if colon else shape
+
+    return parse
+
+
+def split_shape(text: str) -> tuple[tuple[int, ...], int | None]:
+    """Return the numbers and the vocabulary of a shape that was given by name.
+
+    >>> split_shape("3,32,32"), split_shape("16:1000")
+    (((3, 32, 32), None), ((16,), 1000))
+    """
+    sizes, colon, vocab = text.partition(":")
+    return tuple(map(int, sizes.split(","))), int(vocab) if colon else None
+
+
 def names_of(kind: str, known: Iterable[str]) -> Callable[[str, object], tuple[str, ...]]:
     """Return a parser of a comma-separated text or a list of known names."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.diagnosis.result import Diagnosis
-from sppkit.record.read import text_at
+from sppkit.record.read import mapping_at, text_at
 
 if TYPE_CHECKING:
     from sppkit.curves.curves import Array, Curves
@@ -19,6 +19,8 @@ _GRADIENT, _SHARE = "gradient_second_moment", "branch_gradient_share"
 _SMALLEST = {"float16": 6.1e-5}
 _SMALLEST_OF_OTHERS = 1.2e-38
 _ABOVE = 100.0
+# What the record says of a last row of which there is no gradient to send back.
+_CUT = "it is detached"
 # A branch that does not depend on the signal (an embedding that is added) has no share in many blocks; one that was cut
 # by mistake is an exception.
 _FEW = 0.25
@@ -26,9 +28,9 @@ _FEW = 0.25
 
 def find_cut_gradient(curves: Curves) -> Diagnosis | None:
     """Find the row from which on nothing comes back: every row before it has the gradient 0, none after it."""
-    if _GRADIENT not in curves.table:
-        return None
     gradient, last = _over_seeds(curves, _GRADIENT), len(curves.blocks) - 1
+    if np.isnan(gradient).all():
+        return _find_cut_end(curves, last)
     silent = np.flatnonzero(gradient == 0)
     # Rows beside the way to the last one, as of a second tower, are no beginning of it.
     if not len(silent) or silent[-1] == last or len(silent) != silent[-1] + 1 or not _has_signal(curves, silent[-1]):
@@ -48,6 +50,23 @@ def find_cut_gradient(curves: Curves) -> Diagnosis | None:
         float(gradient[begins]),
         fact=f"No gradient comes back to {before}: it ends in {curves.named(begins)}",
         cause="its input is detached, or it is computed under torch.no_grad() or without a derivative",
+        remedy="let autograd see it, unless what is before it is not meant to be trained",
+    )
+
+
+def _find_cut_end(curves: Curves, last: int) -> Diagnosis | None:
+    """Find a last row whose value autograd does not know, which the record tells."""
+    if _CUT not in text_at(mapping_at(curves.record, "gradient"), "absent"):
+        return None
+    return _found(
+        curves,
+        "cut-gradient",
+        "error" if curves.network.known else "warning",
+        last,
+        "channel_variance",
+        float(curves.seed_mean("channel_variance")[last]),
+        fact=f"No gradient comes back through {curves.named(last)}, the last row: its value can't be differentiated",
+        cause="it is detached, computed under torch.no_grad() or by an operation without a derivative",
         remedy="let autograd see it, unless what is before it is not meant to be trained",
     )
 

@@ -122,8 +122,11 @@ _ADDED_LATER = (
 
 
 def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
+    return _by_state(curves) or _by_structure(curves.network, by_border=by_border) or _by_activation(curves.network)
+
+
+def _by_state(curves: Curves) -> tuple[str, str] | None:
     network = curves.network
-    shift = f"this is the mean shift of {_name(network)} followed by weights with non-zero mean"
     if network.stored:
         return (
             "in eval mode the normalizer subtracts its running mean, which is not this signal's",
@@ -140,6 +143,10 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
             "which shortcuts with weights of non-zero mean hand on",
             "no fault by itself: training starts from it and opens the branches later",
         )
+    return None
+
+
+def _by_structure(network: NetworkFacts, *, by_border: bool) -> tuple[str, str] | None:
     if _keeps_means(network):
         return (
             f"{network.norm} subtracts a mean over several channels and leaves each channel the rest of its own, to "
@@ -164,6 +171,11 @@ def _explain(curves: Curves, *, by_border: bool) -> tuple[str, str]:
             "hand it on",
             "the next block's normalizer takes it out again; the order of relu-bn-conv, or centred weights, avoid it",
         )
+    return None
+
+
+def _by_activation(network: NetworkFacts) -> tuple[str, str]:
+    shift = f"this is the mean shift of {_name(network)} followed by weights with non-zero mean"
     if network.scaled:
         return shift, "scaled-ws removes it (predicted 0.00)"
     if network.norm == "none":

@@ -9,6 +9,7 @@ from sppkit.diagnosis.alike_positions import find_alike_positions
 from sppkit.diagnosis.border import find_border_sag
 from sppkit.diagnosis.branch import find_dead_branch, find_dominant_branch
 from sppkit.diagnosis.cut_gradient import find_cut_branch, find_cut_gradient
+from sppkit.diagnosis.drowned_input import find_drowned_input
 from sppkit.diagnosis.equal_units import find_equal_units
 from sppkit.diagnosis.exploding import find_exploding
 from sppkit.diagnosis.faint_branches import find_faint_branches
@@ -16,10 +17,12 @@ from sppkit.diagnosis.gain import find_wrong_gain
 from sppkit.diagnosis.gradient_growth import find_gradient_growth
 from sppkit.diagnosis.identical_samples import find_identical_samples
 from sppkit.diagnosis.layers import find_exploding_layers, find_layers_mean_shift, find_vanishing_layers
+from sppkit.diagnosis.loud_output import find_loud_output
 from sppkit.diagnosis.mean_shift import find_mean_shift
 from sppkit.diagnosis.no_gradient import find_no_gradient
 from sppkit.diagnosis.nonfinite import find_nonfinite
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
+from sppkit.diagnosis.saturation import find_saturated_activations, find_saturated_attention
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
 from sppkit.diagnosis.strength import find_unexpected_branch
 from sppkit.diagnosis.unexpected_gradient import UNEXPECTED, find_unexpected_gradient
@@ -48,8 +51,11 @@ _FINDERS = (
     find_unexpected_branch,
     find_border_sag,
     find_identical_samples,
+    find_drowned_input,
     find_alike_positions,
     find_equal_units,
+    find_saturated_attention,
+    find_saturated_activations,
     find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
@@ -60,11 +66,15 @@ _FINDERS = (
 _LAYER_FINDERS = (
     find_nonfinite,
     find_identical_samples,
+    find_drowned_input,
     find_vanishing_layers,
     find_exploding_layers,
+    find_loud_output,
     find_layers_mean_shift,
     find_alike_positions,
     find_equal_units,
+    find_saturated_attention,
+    find_saturated_activations,
     find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,

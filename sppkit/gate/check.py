@@ -11,6 +11,7 @@ import pandas as pd
 
 from sppkit.curves.comparability import iter_incomparable, iter_notices
 from sppkit.curves.curves import Curves
+from sppkit.curves.steps import at_step, iter_trend
 from sppkit.diagnosis.against_theory import why_not_judged
 from sppkit.diagnosis.examine import examine
 from sppkit.diagnosis.explain import explain
@@ -49,7 +50,8 @@ def check(
     """Judge a table by a policy, by theory and by a baseline.
 
     Args:
-        table: As made by ``measure`` or ``read_csv``; several seeds make the judgement sharper.
+        table: As made by ``measure`` or ``read_csv``; several seeds make the judgement sharper. Of the table of a
+            training the last step is judged, and the notices tell the trend.
         policy: A preset's name (``nf-resnet``), a TOML file, a dict such as
             ``{"channel_squared_mean": {"max": 1.0, "level": "warn"}}``, or None for the preset of the record's
             architecture (``any`` without one).
@@ -76,13 +78,15 @@ def check(
     (False, 'block1', 'mean_shift')
     """
     _check_table(table)
+    trend, table = tuple(iter_trend(table)), at_step(table)
     facts = {} if record is None else record
     if isinstance(policy, str) and "arch" not in facts and load_policy(policy, "any").name != "any":
         # Without a record the preset says what kind of network it is.
         facts = {"arch": policy, **facts}
     base = _load_base(baseline)
     chosen = load_policy(policy, preset_of(text_at(facts, "arch")))
-    return judge(Curves(table, facts), chosen, base, exact=exact)
+    verdict = judge(Curves(table, facts), chosen, base, exact=exact)
+    return replace(verdict, notices=(*trend, *verdict.notices)) if trend else verdict
 
 
 # A legal table may hold 1e308: what overflows is infinite, and judged so, not told by NumPy beside the verdict.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sppkit.curves.curves import Curves
+from sppkit.curves.steps import at_step, iter_trend
 from sppkit.errors import UsageError
 from sppkit.gate.baseline import read_baseline
 from sppkit.record.table import read_csv
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class SavedRun(NamedTuple):
-    """A run that was read: what it is called, its table, and its record (empty where there is none)."""
+    """A run that was read: what it is called, its table, its record (or an empty one), what training changed."""
 
     key: str
     table: pd.DataFrame
     record: Mapping[str, Any]
+    trend: tuple[str, ...] = ()
 
     @property
     def signal(self) -> Curves:
@@ -30,14 +32,15 @@ class SavedRun(NamedTuple):
         return Curves(self.table, self.record)
 
 
-def load_run(path: str | Path) -> SavedRun:
-    """Read a saved run or a baseline."""
+def load_run(path: str | Path, step: int | None = None) -> SavedRun:
+    """Read a saved run or a baseline; of a training one step, the last where none is given."""
     path = Path(path)
     if path.suffix == ".json" and not path.with_suffix(".csv").exists():
         baseline = read_baseline(path)
-        return SavedRun(baseline.key or path.stem, baseline.table, baseline.record)
+        return SavedRun(baseline.key or path.stem, at_step(baseline.table, step), baseline.record)
     if path.suffix not in {".csv", ".json"}:
         raise UsageError(f"a run is a .csv file, or a baseline's .json, not {str(path)!r:.60}.")
     table = read_csv(path.with_suffix(".csv"))
     beside = path.with_suffix(".json")
-    return SavedRun(path.stem, table, read_record(beside) if beside.exists() else {})
+    record = read_record(beside) if beside.exists() else {}
+    return SavedRun(path.stem, at_step(table, step), record, tuple(iter_trend(table)))

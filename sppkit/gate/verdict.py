@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -94,6 +95,15 @@ class Verdict:
     places: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     configured: tuple[str, int] | None = None
     next_steps: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return what the terminal shows."""
+        from sppkit.gate.reports.terminal import render_text
+
+        return render_text(self)
+
+    def _repr_html_(self) -> str:  # what a notebook shows
+        return f"<pre>{escape(str(self))}</pre>"
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -29,6 +29,7 @@ class Candidate:
         branch: The branch before its scale.
         scaled: The operand that is the branch.
         root: The skip without its scales.
+        sides: Both operands, in the order of the code.
         branch_axis: Axis of the branch's channels.
     """
 
@@ -46,4 +47,5 @@ class Candidate:
     branch: Node | None = None
     scaled: Node | None = None
     root: Node | None = None
+    sides: tuple[Node, ...] = ()
     branch_axis: int | None = None

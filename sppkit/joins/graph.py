@@ -38,6 +38,7 @@ class Frame:
 
     Attributes:
         path: Qualified name; empty for the model itself.
+        kind: Name of the module's class.
         call: Number of the call, from 1.
         parent: The call that it happened in.
         internal: Whether it is a layer of torch's own, inside which no residual join is looked for.
@@ -57,6 +58,7 @@ class Frame:
     sums: int = 0
     views: int = 0
     inner: bool = False
+    kind: str = ""
 
 
 @dataclass(eq=False, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ class Findings:
         if self.rejected:
             lines += ["No joins:", *(f"{item.name}: {item.reason}" for item in self.rejected)]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:  # what a notebook shows
+        return f"<pre>{escape(str(self))}</pre>"
 
     @property
     def summary(self) -> str:

@@ -27,6 +27,8 @@ ATTENUATED = "the longer side is the other side itself, times a gate"
 ELEMENTWISE = "the longer side is a function of each element by itself"
 EQUAL = "both sides are equally long ways from one signal: a sum of branches without a skip"
 INNER = "it is itself a branch of the next join"
+DETAIL = "it is a detail of a branch: the residual stream is not carried on through it"
+FEWER_AXES = "one side has fewer axes than the other, and is added to each of its parts"
 DIFFERENCE = "it is a difference, which may be no more than what is compared with what"
 COMPLEX = "its numbers are complex"
 SOFTMAX = "it goes into a softmax: these are scores"
@@ -41,6 +43,7 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
     """
     bare_a, bare_b = _without_gate(a, b)
     origin = nearest_common(bare_a, bare_b)
+    candidate.sides = a, b
     # What it would be if the user says that it is a join after all.
     _take(candidate, a, bare_a, b, bare_b)
     candidate.origin = origin
@@ -56,6 +59,18 @@ def judge_sum(candidate: Candidate, a: Node, b: Node, joins: Mapping[Node, Candi
         candidate.accepted, candidate.reason = True, PARALLEL
     else:
         _judge_ways(candidate, origin, (a, bare_a), (b, bare_b))
+    if len(a.shape) != len(b.shape) and candidate.accepted:
+        candidate.accepted, candidate.reason = False, FEWER_AXES
+    _settle_axes(candidate)
+
+
+def orient(candidate: Candidate, *, first_is_skip: bool) -> None:
+    """Make a join of a sum of equally long ways, where it is known from elsewhere which side is which."""
+    a, b = candidate.sides
+    bare_a, bare_b = _without_gate(a, b)
+    sides = ((a, bare_a), (b, bare_b)) if first_is_skip else ((b, bare_b), (a, bare_a))
+    if candidate.origin is not None:
+        _judge_sides(candidate, candidate.origin, *sides)
     _settle_axes(candidate)
 
 
@@ -180,15 +195,16 @@ def _shares_skip(side: Node, other: Node, joins: Mapping[Node, Candidate]) -> bo
 
 
 def _judge_ways(candidate: Candidate, origin: Node, a: tuple[Node, Node], b: tuple[Node, Node]) -> None:
-    way_a, way_b = way_between(origin, a[1]), way_between(origin, b[1])
     # Shortest first: what is linear, then what has fewer weights.
-    length_a, length_b = _length(way_a), _length(way_b)
+    length_a, length_b = _length(way_between(origin, a[1])), _length(way_between(origin, b[1]))
     if length_a == length_b:
         candidate.reason = EQUAL
         return
-    (skip, way_skip), (branch, way_branch) = (
-        ((a, way_a), (b, way_b)) if length_a < length_b else ((b, way_b), (a, way_a))
-    )
+    _judge_sides(candidate, origin, *((a, b) if length_a < length_b else (b, a)))
+
+
+def _judge_sides(candidate: Candidate, origin: Node, skip: tuple[Node, Node], branch: tuple[Node, Node]) -> None:
+    way_skip, way_branch = way_between(origin, skip[1]), way_between(origin, branch[1])
     _take(candidate, *skip, *branch)
     _check_work(candidate, way_branch)
     if not candidate.accepted:
@@ -287,7 +303,10 @@ def _settle_axes(candidate: Candidate) -> None:
     # Back to the branch before its scale, as long as nothing is turned round.
     while branch is not None and node is not branch and _is_aligned(node):
         node = node.parents[0]
-    candidate.branch_axis = axis if node is branch else branch.axis if branch is not None else None
+    if branch is None or (node is branch and len(branch.shape) == len(candidate.output.shape)):
+        candidate.branch_axis = axis
+    else:
+        candidate.branch_axis = branch.axis
     if candidate.input is not None and candidate.input.axis is None and candidate.input.shape == candidate.output.shape:
         candidate.input.axis = axis
 

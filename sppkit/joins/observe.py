@@ -16,6 +16,7 @@ from sppkit.joins.channel_axis import channel_axis
 from sppkit.joins.graph import Frame, Key, Node, way_between
 from sppkit.joins.judge import (
     COMPLEX,
+    DETAIL,
     DIFFERENCE,
     INNER,
     SOFTMAX,
@@ -35,6 +36,7 @@ from sppkit.joins.operands import (
     iter_unreturned,
 )
 from sppkit.joins.operations import Operation, operation_of
+from sppkit.joins.stream import off_stream, settle_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,12 +92,12 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._memory.show(tensor, node)
                 self.take(node.key, tensor)
 
-    def enter(self, path: str, *, internal: bool) -> None:
-        """Note that a module is called."""
+    def enter(self, path: str, kind: str, *, internal: bool) -> None:
+        """Note that a module of a class is called."""
         parent = self.frames[-1]
         self.calls[path] += 1
         self.frames.append(
-            Frame(path, self.calls[path], parent, internal=internal or parent.internal, first=self.signals + 1)
+            Frame(path, self.calls[path], parent, internal or parent.internal, first=self.signals + 1, kind=kind)
         )
 
     def leave(self, path: str, output: object) -> None:
@@ -111,6 +113,12 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note what the model returned."""
         del self.frames[1:]
         self._note_output(self.frames[0], output)
+        found = [self._memory.find(tensor) for tensor in iter_tensors(output) if tensor.layout is torch.strided]
+        for candidate in settle_equal(self.candidates):
+            if candidate.accepted:
+                self.joins[candidate.output] = candidate
+        for join in off_stream(self.joins, [node for node in found if node is not None]):
+            self._drop(join, DETAIL)
 
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""
@@ -256,7 +264,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: Sequence[Any],
         found: Mapping[int, Node | None],
     ) -> tuple[Node, Node] | None:
-        """Return the two signals that are added, if both are signals and have the shape of the sum."""
+        """Return the two signals that are added, if both are signals and one has the shape of the sum."""
         operands = [found.get(id(argument)) for argument in args]
         if len(operands) < 2:
             return None
@@ -271,7 +279,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             b.weighted = node.weighted or len(factors) == 1
         if a is None or b is None or not a.floating or not b.floating:
             return None
-        return (a, b) if a.shape == b.shape == node.shape else None
+        return (a, b) if a.shape and b.shape and node.shape in {a.shape, b.shape} else None
 
     def _judge_concatenation(self, node: Node, args: Sequence[Any]) -> None:
         operands = [found for tensor in args[0] if (found := self._memory.find(tensor)) is not None and found.floating]

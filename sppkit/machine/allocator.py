@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 # Bytes of what is mapped for itself where memory counts.
-_LARGE = 2**22
+_LARGE, _SMALL = 2**22, 2**18
 # What has been asked of the allocator so far.
 _asked: list[Callable[[int, int], int]] = []
 # Objects that are new before Python looks for garbage; by default 700.
@@ -76,12 +76,14 @@ def keep_freed_memory() -> None:
     mallopt(_TOP_PAD, 2**26)
 
 
-def give_large_blocks_back() -> None:
-    """Take the larger half of that back, for a network that is streamed because memory counts more than time.
+def give_blocks_back(*, small: bool) -> None:
+    """Take most of that back, for a network that is streamed because memory counts more than time.
 
-    Activations of 25 MB leave holes in a heap that nothing is returned from: up to twice what is in use. Does nothing
-    unless ``keep_freed_memory`` was called: the allocator of a program that imports sppkit is its own.
+    Activations of 25 MB leave holes in a heap that nothing is returned from: up to twice what is in use. Where a graph
+    is kept, its small parts lie between signals of any size that come and go, and the heap grows with every block:
+    ``small`` gives these back, too. Does nothing unless ``keep_freed_memory`` was called: the allocator of a program
+    that imports sppkit is its own.
     """
     for mallopt in _asked:
         mallopt(_MMAP_MAX, 2**16)  # glibc's default
-        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_MMAP_THRESHOLD, _SMALL if small else _LARGE)

@@ -1,4 +1,4 @@
-"""Interrupts (Ctrl-C) where an exception could get lost."""
+"""Requests to end, and interrupts (Ctrl-C) where an exception could get lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class EndRequestedError(BaseException):
+    """A signal has asked the program to end; no ``Exception``, nor ``SystemExit``, that a network's code may raise."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from sppkit.errors import MeasurementError, UsageError
@@ -12,7 +13,6 @@ from sppkit.errors import MeasurementError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
     from torch import nn
 
     from sppkit.measuring.backward.gradients import Gradients
@@ -29,11 +29,13 @@ class Heard(Generic[T]):
         value: What was kept of its signals.
         shape: That of the last one, with the channels on axis 1.
         number: The forward pass that it came from.
+        passes: How many there were.
     """
 
     value: T
     shape: torch.Size
     number: int
+    passes: int = 1
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Collector(Generic[T]):
         last: The last site that was reached.
         raised: What ``on_site`` raised, if it did.
         gradients: Hears the backward direction, where that is asked for.
+        training: Whether it listens to a training: layers may be skipped, and passes of an evaluation do not count.
     """
 
     model: nn.Module
@@ -63,6 +66,9 @@ class Collector(Generic[T]):
     last: Site | None = None
     raised: Exception | None = None
     gradients: Gradients | None = None
+    training: bool = False
+    # Whether the outermost call that is open counts.
+    _counts: bool = True
     # How many calls of the model are open (a model may call itself), and the number of the outermost one.
     _depth: int = 0
     _number: int = 0
@@ -79,7 +85,16 @@ class Collector(Generic[T]):
     @property
     def discovers(self) -> bool:
         """Whether the pass that runs is only looked at, and nothing is measured in it."""
-        return False
+        return not self._counts
+
+    def forget(self) -> None:
+        """Begin anew, with what was found of the network."""
+        self.heard = {}
+        if self.gradients is not None:
+            self.gradients.kept = {}
+
+    def _is_counted(self) -> bool:
+        return not self.training or (self.model.training and torch.is_grad_enabled())
 
     def axis_of(self, signal: Tensor) -> int | None:  # noqa: ARG002 - hooks alone don't tell
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
@@ -100,6 +115,7 @@ class Collector(Generic[T]):
             self._check_again(site, heard, signal)
             heard.value = self.merge(heard.value, self.reduce(site, signal))
             heard.shape, heard.number = signal.shape, self._number
+            heard.passes += 1
         self.last = site
         if self.on_site is not None:
             self._tell(self.on_site, site)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,9 +17,10 @@ from sppkit.joins.observe import Observer
 from sppkit.joins.operands import iter_tensors
 from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
+from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
-from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.preserve import preserved
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from sppkit.joins.graph import Key
 
 T = TypeVar("T")
+
+
+class OtherWayError(MeasurementError):
+    """The first pass had other joins than were taken for granted, and could not be listened to."""
+
 
 _WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
 # Layers of torch's own in which there is no residual join; these have.
@@ -47,16 +52,26 @@ class Finder(Collector[T]):
     after it; the random states too, so that the pass itself takes the same way. Every later pass is observed again
     and must have the same joins.
 
+    With ``trusts`` the first look costs less: it is taken at a few samples, or at none where ``known`` says what an
+    earlier pass of the same code had. The pass itself must then turn out to have just that; else an ``OtherWayError``
+    asks for another try without.
+
     Compiled models run without their compiled code inside, and torch's fused transformer layers in their parts: what
     is inside of either can't be seen.
 
     Attributes:
         correct: Changes what was found; the user's own corrections.
+        trusts: Whether whoever runs the model can run it again.
+        known: What an earlier pass had, not corrected.
         findings: What was found; None before the first pass.
+        spoiled: Why what was heard can't be told apart, where training skips layers.
     """
 
     correct: Callable[[Findings, Observer], Findings] | None = None
+    trusts: bool = False
+    known: Findings | None = None
     findings: Findings | None = None
+    spoiled: str | None = None
     _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
     _plan: Plan = field(default_factory=Plan)
     _paths: dict[nn.Module, str] = field(default_factory=dict)
@@ -65,6 +80,10 @@ class Finder(Collector[T]):
     _open: bool = False
     # Whether the joins were found just now, on a copy of the very arguments of the pass that is open.
     _fresh: bool = False
+    # Whether they are taken for granted until the pass that is open has shown them.
+    _granted: bool = False
+    # How many times the samples that were looked at it has.
+    _times: float = 1.0
 
     def __enter__(self) -> Self:
         if self._open:
@@ -103,7 +122,7 @@ class Finder(Collector[T]):
     @property
     def discovers(self) -> bool:
         """Whether the pass that runs is only looked at, and nothing is measured in it."""
-        return self.findings is None
+        return self.findings is None or not self._counts
 
     def axis_of(self, signal: Tensor) -> int | None:
         """Return the axis of a signal's channels while a forward pass runs, or None where that is not known."""
@@ -135,9 +154,15 @@ class Finder(Collector[T]):
         self._depth += 1
         if self._depth > 1 or self._observer is not None:
             return
+        self._counts = self._is_counted()
+        if not self._counts:
+            return
         _check_capture()
         if self.findings is None:
-            self._discover(args, kwargs)
+            self._granted = self.trusts and self._find_quickly(args, kwargs)
+            if not self._granted:
+                self._discover(args, kwargs)
+                self._fresh = True
         self._number += 1
         observer = Observer(self._hear)
         if self.gradients is not None:
@@ -164,10 +189,45 @@ class Finder(Collector[T]):
     def _name(self) -> str:
         return type(getattr(self.model, _WRAPPER, self.model)).__name__
 
+    def _find_quickly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
+        if self.known is not None:
+            self._first = self.known
+            self._listen_at(self.known)
+            return True
+        few, self._times = few_samples((args, kwargs))
+        with suppress(Exception):  # whatever a model raises of a batch so small
+            self._discover(*few)
+        return self.findings is not None
+
+    def forget(self) -> None:
+        """Begin anew, with what was found of the network."""
+        super().forget()
+        self.spoiled = None
+
     def _discover(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._first, found = self._look(args, kwargs, skipping=True)
+        if self.training:
+            # Layers that training skips at random are all there in an evaluation.
+            whole, corrected = self._look(args, kwargs, skipping=False)
+            first, all_of_them = _places(self._first), _places(whole)
+            if first.items() < all_of_them.items() or (self._first.kind == "module") > (whole.kind == "module"):
+                self._first, found = whole, corrected
+        if not found.joins:
+            raise MeasurementError(
+                f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
+                "tensor of shape (N, C, ...) that was computed from the input."
+            )
+        self._listen_at(found)
+
+    def _look(
+        self, args: tuple[object, ...], kwargs: dict[str, object], *, skipping: bool
+    ) -> tuple[Findings, Findings]:
+        """Run the model observed, with everything restored; return what was found, and the same corrected."""
         self._observer = observer = Observer(lambda _key, _tensor: None)
-        with preserved(self.model), attributes_preserved(self.model):
-            own_args, own_kwargs = _copied((args, kwargs), {})
+        with preserved(self.model, attributes=True):
+            if not skipping:
+                self.model.eval()
+            own_args, own_kwargs = copied((args, kwargs), {})
             observer.start((own_args, own_kwargs))
             try:
                 with observer:
@@ -178,15 +238,12 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            self._first = tell(observer, self._name)
-            found = self._first if self.correct is None else self.correct(self._first, observer)
-        if not found.joins:
-            raise MeasurementError(
-                f"nothing to measure was seen in a forward pass of {self._name}: no module returned a floating-point "
-                "tensor of shape (N, C, ...) that was computed from the input."
-            )
+            first = tell(observer, self._name)
+            return first, first if self.correct is None else self.correct(first, observer)
+
+    def _listen_at(self, found: Findings) -> None:
         self._plan = plan_sites(found)
-        self.sites, self.findings, self._fresh = self._plan.sites, found, True
+        self.sites, self.findings = self._plan.sites, found
         if self.gradients is not None:
             self.gradients.identities = self._plan.identities
 
@@ -194,12 +251,25 @@ class Finder(Collector[T]):
         for site in self._plan.at.get(key, ()):
             self._hear_at(site, tensor)
 
+    def _check_granted(self, found: Findings) -> None:
+        self._granted = False
+        same = plan_sites(found) == self._plan and all(self._has_fired(site) for site in self.sites)
+        if not same or not (self.known is not None or have_grown(self._first, found, self._times)):
+            raise OtherWayError("this forward pass took another way than one of the same code before.")
+        self._first = self.findings = found
+
     def _check_same(self, found: Findings) -> None:
+        if self._granted:
+            self._check_granted(found)
+            return
         fresh, self._fresh = self._fresh, False
         if fresh:
             self._check_shapes(found)
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
         if expected == seen and all(self._has_fired(site) for site in self.sites):
+            return
+        if self.training:
+            self._allow_skipped(found)
             return
         other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
         raise MeasurementError(
@@ -207,6 +277,17 @@ class Finder(Collector[T]):
             f"{len(expected)}, and they differ from {other!r} on.\n"
             "Measure in eval mode if layers are skipped at random, or batches of one shape."
         )
+
+    def _allow_skipped(self, found: Findings) -> None:
+        # A training is never stopped; what can't be told apart is not recorded.
+        all_skipped = found.kind == "module" != self._first.kind
+        expected, seen = _places(self._first), {} if all_skipped else _places(found)
+        other = next((name for name, place in seen.items() if expected.get(name) != place), None)
+        if other is not None:
+            self.spoiled = (
+                f"it took another way than the first pass, from {other!r} on; layers that are skipped at random can be "
+                "followed where each adds its branch in a module of its own"
+            )
 
     def _check_shapes(self, found: Findings) -> None:
         for first, join in zip(self._first.joins, found.joins, strict=False):
@@ -219,11 +300,17 @@ class Finder(Collector[T]):
 
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
-            self._observer.enter(self._paths[module], internal=_is_internal(module))
+            kind = f"{type(module).__module__}.{type(module).__qualname__}"
+            self._observer.enter(self._paths[module], kind, internal=_is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
+
+
+def _places(findings: Findings) -> dict[str, tuple[Key, Key | None]]:
+    """Return where each join and its branch are made; a join that has another branch is another one."""
+    return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in findings.joins}
 
 
 def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
@@ -249,32 +336,6 @@ def _seen_in_parts() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _copied(value: Any, known: dict[int, Tensor]) -> Any:
-    """Copy a model's arguments, so that what it does to them in place is done to the copy."""
-    if isinstance(value, Tensor):
-        if id(value) not in known:
-            known[id(value)] = _copied_tensor(value)
-        return known[id(value)]
-    if type(value) in {tuple, list}:
-        return type(value)(_copied(item, known) for item in value)
-    if type(value) is dict:
-        return {key: _copied(item, known) for key, item in value.items()}
-    try:
-        return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - whatever the user's own class raises; then it is not copied
-        return value
-
-
-def _copied_tensor(tensor: Tensor) -> Tensor:
-    detached = tensor.detach()
-    if detached.layout is torch.strided and 0 in detached.stride():
-        # An expanded tensor stays expanded: what the model does with it depends on its memory.
-        once = detached[tuple(slice(1) if stride == 0 else slice(None) for stride in detached.stride())]
-        return once.clone().expand(detached.shape)
-    # In the measured pass the input may be something to differentiate by: its copy takes the same way.
-    return detached.requires_grad_(tensor.requires_grad).clone() if tensor.requires_grad else detached.clone()
 
 
 def _check_capture() -> None:

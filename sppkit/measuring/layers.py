@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from sppkit.measuring.layer_kinds import is_activation, is_normalizer, usual_axis
 from sppkit.measuring.listen import uncompiled
+from sppkit.measuring.operations import OperationListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from sppkit.sites import LayerRole
 
 T = TypeVar("T")
+# Heard as operations, not at modules.
+_OPERATIONS: frozenset[LayerRole] = frozenset({"activation_slope", "attention"})
 
 
 class CalledLayer(NamedTuple):
@@ -80,6 +83,7 @@ class LayerListener(Generic[T]):
     _row: _Row[T] = field(default_factory=_Row)
     _ended: dict[int, tuple[_Row[T], int]] = field(default_factory=dict)
     _open: dict[LayerRole, list[_Row[T]]] = field(default_factory=dict)
+    _operations: OperationListener | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -93,6 +97,7 @@ class LayerListener(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._depth = 0
+        self._stop_operations(None, None, None)
         while self._handles:
             self._handles.pop().remove()
 
@@ -113,6 +118,11 @@ class LayerListener(Generic[T]):
                 self._listen(module, path, self._enter_normalizer, self._leave_normalizer)
             elif is_activation(module) and {"activation", "activation_input"} & set(self.roles):
                 self._listen(module, path, self._enter_activation, self._leave_activation)
+        if _OPERATIONS & set(self.roles):
+            # Modes are left in the order opposite to that in which they were entered: this one before the blocks' own.
+            self._handles.append(
+                self.model.register_forward_hook(self._stop_operations, always_call=True, prepend=True)
+            )
         self._handles.append(self.model.register_forward_hook(self._end_pass, always_call=True))
 
     def _listen(
@@ -133,7 +143,21 @@ class LayerListener(Generic[T]):
     def _begin_pass(self, _model: nn.Module, _inputs: object) -> None:
         if self._depth == 0:
             self._row, self._ended, self._open = _Row(), {}, {"activation": [], "normalizer_input": []}
+            if _OPERATIONS & set(self.roles) and not self.blocks.discovers:
+                self._operations = OperationListener(self._hear_operation)
+                self._operations.__enter__()  # type: ignore[no-untyped-call]
         self._depth += 1
+
+    def _stop_operations(self, _model: object, _inputs: object, _output: object) -> None:
+        if self._depth <= 1 and self._operations is not None:
+            operations, self._operations = self._operations, None
+            operations.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def _hear_operation(self, role: LayerRole, signal: Any) -> Callable[[], None] | None:
+        if role not in self.roles:
+            return None
+        positions, kept = _positions(signal) if isinstance(signal, Tensor) else 1, self.reduce(role, signal)
+        return lambda: self._row.append(_Entry(role, "", positions, kept))
 
     def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)
@@ -144,7 +168,7 @@ class LayerListener(Generic[T]):
             for role, path, own, value in row:
                 calls[role, path] += 1
                 # In a block of maps, what has a single position was pooled, and belongs to a gate.
-                if own > 1 or positions == 1 or role == "weights":
+                if own > 1 or positions == 1 or role in {"weights", "attention"}:
                     layer = CalledLayer(block, role, path, calls[role, path])
                     self.kept[layer] = value if layer not in self.kept else self.merge(self.kept[layer], value)
 

@@ -75,19 +75,20 @@ class Listener(Collector[T]):
 
     def _begin_pass(self, _model: nn.Module, _inputs: object) -> None:
         if self._depth == 0:
+            self._counts = self._is_counted()
             self._number += 1
-            if self.gradients is not None:
+            if self._counts and self.gradients is not None:
                 self.gradients.begin_pass()
         self._depth += 1
 
     def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)  # it was not counted if another library's hook raised before ours
-        if self._depth == 0 and self.gradients is not None:
+        if self._depth == 0 and self._counts and self.gradients is not None:
             self.gradients.end_pass(iter_tensors(output))
 
     def _hook(self, site: Site) -> Hook:
         def reduce_output(_module: nn.Module, _inputs: tuple[object, ...], output: object) -> None:
-            if self._depth > 0:
+            if self._depth > 0 and self._counts:
                 self._hear_at(site, output)
                 if self.gradients is not None:
                     self.gradients.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ import torch
 from sppkit.config.parsers import whole_number
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.measuring.backward.cotangent import differentiable
+from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.full_precision import full_float32
-from sppkit.measuring.forward.preserve import attributes_preserved, preserved
+from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.measuring.probe import Probe
+from sppkit.measuring.remember import Once, recall, remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,11 +80,21 @@ def measure(
         MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
             changes a parameter in place.
     """
-    probe = Probe(model, stats=stats, seed=seed, on_site=on_site, sites=sites)
+    make = partial(Probe, model, stats=stats, seed=seed, on_site=on_site, sites=sites)
+    probe = make()
     check_mode(mode)
     chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
-    warm_up = iter(()) if isinstance(warmup, tuple) and not warmup else iter_batches(warmup, "warmup")
-    _measure_module(probe, model, chosen, device, mode, int(seed), warm_up)
+    warms = not (isinstance(warmup, tuple) and not warmup)
+    warm_up = iter_batches(warmup, "warmup") if warms else iter(())
+    if not warms:  # what warms up is gone by the second try
+        probe.trust(recall(model))
+    once = Once(chosen)
+    try:
+        _measure_module(probe, model, once, device, mode, int(seed), warm_up)
+    except OtherWayError:
+        probe = make()
+        _measure_module(probe, model, once.again(), device, mode, int(seed), warm_up)
+    remember(model, probe.found)
     probe.check_gradient()
     return probe.table()
 
@@ -136,8 +149,9 @@ def _measure_module(
     check_values(model)
     target = find_target(model, device)
     wake(target)
-    with preserved(model), attributes_preserved(model):
-        move(model, target)
+    with preserved(model, attributes=True):
+        if device is not None:  # else it stays where it is, be it on several
+            move(model, target)
         _run(probe, model, batches, target, mode, seed, warmup)
 
 

@@ -98,7 +98,7 @@ class NamedArchitecture:
     def _load_inputs(self, seed: int) -> Inputs:
         config = self._config
         shape = config.shape or (INPUT_CHANNELS, config.image_size, config.image_size)
-        if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
+        if isinstance(shape, dict) or len(shape) != 3 or shape[0] != INPUT_CHANNELS:
             raise UsageError(
                 f"--shape must be {INPUT_CHANNELS},height,width for {config.arch}, not {','.join(map(str, shape))}."
             )

@@ -19,7 +19,7 @@ from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.random_state import iter_random_states, seed_torch
 from sppkit.measuring.reinitialize import make_keyed
 from sppkit.models.loading.checkpoint import read_checkpoint
-from sppkit.models.loading.infer import choose_form, infer_form
+from sppkit.models.loading.infer import check_arguments, choose_form, infer_form
 from sppkit.models.loading.load import library_version, load_recipe
 from sppkit.models.loading.python import FILE_PREFIX
 from sppkit.models.loading.reference import parse_reference
@@ -112,6 +112,7 @@ class OwnNetwork:
     def _form(self, model: nn.Module) -> InputForm:
         told = infer_form(model, image_size=self._recipe.image_size or self._config.image_size)
         form = choose_form(told, self._config, self._given, self._reference.text)
+        check_arguments(model, form, self._reference.text)
         self._described["input_from"] = form.origin
         return form
 

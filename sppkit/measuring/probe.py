@@ -17,6 +17,7 @@ from sppkit.measuring.declared_sites import as_network, declared_sites
 from sppkit.measuring.find import Finder
 from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
+from sppkit.measuring.nonfinite import find_nonfinite
 from sppkit.measuring.reduce import Reducer, merge_kept
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
@@ -87,6 +88,7 @@ class Probe:
         corrections = None if sites is None else load_corrections(sites)
         declares = isinstance(as_network(model), DeclaresSites)
         finds = corrections is not None or not declares
+        self._corrected = bool(corrections)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         self._reducer = Reducer(self._stats)
@@ -128,6 +130,29 @@ class Probe:
                 f"there is no gradient to measure: {gradients.reason}\nLeave the gradient out of the statistics."
             )
 
+    def follow_training(self) -> None:
+        """Count no passes of an evaluation, and allow layers that are skipped, as a monitor does."""
+        self._listener.training = True
+
+    def forget(self) -> None:
+        """Begin a new table; where the sites are stays known."""
+        self._listener.forget()
+        if self._layers is not None:
+            self._layers.kept = {}
+
+    def heard_table(self) -> pd.DataFrame | None:
+        """Return the statistics of what was reached, and how often; None where no pass was counted."""
+        return self._build_table() if self._listener.heard else None
+
+    @property
+    def spoiled(self) -> str | None:
+        """Why what was heard can't be told apart, if it can't."""
+        return self._listener.spoiled if isinstance(self._listener, Finder) else None
+
+    def first_nonfinite(self) -> tuple[str, str] | None:
+        """Return where values stop being finite, the direction and the row's name, in the order of computation."""
+        return find_nonfinite(self._listener)
+
     def _build_layers(self, model: nn.Module) -> tuple[LayerListener[Kept] | None, list[JunctionPaths]]:
         # Nothing is hooked inside the blocks unless a statistic needs it.
         roles = self._reducer.layer_roles
@@ -165,6 +190,19 @@ class Probe:
         return self._listener.findings if isinstance(self._listener, Finder) else None
 
     @property
+    def found(self) -> Findings | None:
+        """The same where nothing was corrected: what another pass of this code may take for granted."""
+        return None if self._corrected else self.findings
+
+    def trust(self, found: Findings | None) -> None:
+        """Listen to the first pass at what an earlier one of the same code had, or what is found with a few samples.
+
+        Where that is not what the pass has, it raises an ``OtherWayError``, and another probe has to take a full look.
+        """
+        if isinstance(self._listener, Finder) and not self._corrected:
+            self._listener.trusts, self._listener.known = True, found
+
+    @property
     def gradients(self) -> Gradients | None:
         """What hears the backward direction, where a statistic of the gradient was asked for."""
         return self._listener.gradients
@@ -184,6 +222,9 @@ class Probe:
             MeasurementError: If a site was never reached.
         """
         self._listener.check_complete()
+        return self._build_table()
+
+    def _build_table(self) -> pd.DataFrame:
         layers = {} if self._layers is None else self._layers.kept
         return build_table(iter_rows(self._listener, layers, self._junctions, self._reducer, self._seed))
 

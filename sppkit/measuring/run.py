@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -18,6 +19,7 @@ from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
+from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.measure import find_joins, run_probe
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
@@ -61,6 +63,8 @@ class _Measured(NamedTuple):
     inputs: Inputs
     # What was found in a network that does not declare its blocks, in a sentence.
     found: str | None
+    # All of it, where nothing was corrected.
+    findings: Findings | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
@@ -81,9 +85,10 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
     if resolved.config.sites is not None:
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
     with only_new_garbage():
-        seeds = [
-            _measure_seed(source, resolved.config, seed, device, progress, treat) for seed in _seeds(resolved.config)
-        ]
+        seeds: list[_Measured] = []
+        for seed in _seeds(resolved.config):
+            known = seeds[-1].findings if seeds else None
+            seeds.append(_measure_seed(source, resolved.config, seed, device, progress, treat, known))
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
@@ -131,13 +136,32 @@ def _measure_seed(
     device: torch.device,
     progress: Progress | None,
     treat: Treatment | None,
+    known: Findings | None,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
+    measure = partial(_measure_once, source, config, seed, device, progress, treat)
+    with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
+        return measure(known, trusts=True)
+    gc.collect()
+    return measure(None, trusts=False)
+
+
+def _measure_once(
+    source: Source,
+    config: RunConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    treat: Treatment | None,
+    known: Findings | None,
+    *,
+    trusts: bool,
+) -> _Measured:
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
-        measured = _measure_network(source, model, config, inputs, seed, device, progress)
+        measured = _measure_network(source, model, config, inputs, seed, device, progress, known, trusts=trusts)
     del model, inputs
     gc.collect()  # a probe and what it hooks refer to each other, and hold the network
     return measured
@@ -151,6 +175,9 @@ def _measure_network(
     seed: int,
     device: torch.device,
     progress: Progress | None,
+    known: Findings | None,
+    *,
+    trusts: bool,
 ) -> _Measured:
     dtype = getattr(torch, config.dtype)
     weights = {} if config.model is None else digest_weights(model)
@@ -162,6 +189,8 @@ def _measure_network(
         count(site.role == "block_output")
 
     probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
+    if trusts:
+        probe.trust(known)
     output = Output()
     try:
         table = run_probe(
@@ -174,6 +203,8 @@ def _measure_network(
             warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
             on_output=None if config.model is None else output.add,
         )
+    except OtherWayError:
+        raise
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
@@ -181,7 +212,9 @@ def _measure_network(
     # Every seed has the same classes, and a named architecture none of the user's.
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
-    return _Measured(table, inputs, found, sources, weights, _reason(probe), output.numbers(), output.shape)
+    return _Measured(
+        table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
+    )
 
 
 def _reason(probe: Probe) -> str | None:

@@ -40,8 +40,11 @@ def iter_rows(
         blocks.setdefault(site.block, {})[site.role] = site
     for block, roles in blocks.items():
         output = roles["block_output"]
+        if output not in sites.heard:
+            continue  # training skipped it
         _samples, channels, *space = sites.heard[output].shape
         found = {name: numbers.get((block, name)) for name in _column_order(reducer)}
+        passes = {"passes": sites.heard[output].passes} if sites.training else {}
         yield {
             "seed": seed,
             "block": block,
@@ -51,6 +54,7 @@ def iter_rows(
             # (N, C, T) has a height only; of (N, C, D, H, W) the last two are H and W.
             "height": space[-2] if len(space) > 1 else next(iter(space), None),
             "width": space[-1] if len(space) > 1 else None,
+            **passes,
             **found,
             NONFINITE: _count_nonfinite(
                 [numbers.get((block, _nonfinite_at(role)), 0) for role in (*roles, "block_gradient")], found.values()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sppkit import registry
 from sppkit.errors import UsageError
 from sppkit.models.loading.reference import parse_reference
-from sppkit.models.spec import build_spec
+from sppkit.models.spec import WHICH_NETWORK, build_spec
 
 if TYPE_CHECKING:
     from sppkit.config.resolve import Resolved
@@ -21,7 +20,4 @@ def check_options(resolved: Resolved) -> None:
     elif config.arch:
         build_spec(config.arch, resolved.given())
     else:
-        raise UsageError(
-            f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)},\n"
-            "or --model SPEC for one of your own, as timm:resnet50 or path/file.py:factory."
-        )
+        raise UsageError(WHICH_NETWORK)

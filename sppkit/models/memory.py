@@ -13,6 +13,7 @@ import torch
 from sppkit.errors import DoesNotFitError, UsageError
 from sppkit.models.resnet import PreActivationResNet
 from sppkit.models.spec import EXPANSION
+from sppkit.models.streaming import most_held
 
 if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
@@ -115,10 +116,12 @@ def _live_values(spec: ModelSpec, input_shape: tuple[int, ...]) -> int:
 
 def _kept_values(spec: ModelSpec, input_shape: tuple[int, ...], *, streamed: bool) -> int:
     stem, block = _outputs(spec, input_shape)
-    # One block at a time keeps its output, from which the next is computed again.
-    each, again = (1, _KEPT_ACTIVATIONS * block) if streamed else (_KEPT_ACTIVATIONS, 0)
     # From stage to stage twice the channels on a quarter of the positions.
-    return 2 * stem + again + sum(each * block * blocks >> stage for stage, blocks in enumerate(spec.stages))
+    outputs = sum(block * blocks >> stage for stage, blocks in enumerate(spec.stages))
+    if not streamed:
+        return 2 * stem + _KEPT_ACTIVATIONS * outputs
+    # One block at a time keeps its input, from which it is computed again, and so do segments of blocks on each level.
+    return 2 * stem + _KEPT_ACTIVATIONS * block + min(outputs, most_held(sum(spec.stages)) * block)
 
 
 def _outputs(spec: ModelSpec, input_shape: tuple[int, ...]) -> tuple[int, int]:

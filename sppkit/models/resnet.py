@@ -15,7 +15,7 @@ from sppkit.registry import load, normalizer_facts
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sppkit.models.spec import ModelSpec
 
@@ -37,9 +37,12 @@ class PreActivationResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the stem and every block, shape (N, C, H', W')."""
-        x = self.stem_pool(self.stem(x))
+        return self.run_blocks(self.stem_pool(self.stem(x)), self.blocks)
+
+    def run_blocks(self, x: Tensor, blocks: Iterable[nn.Module]) -> Tensor:
+        """Run blocks that follow each other."""
         beside = self.block_class.beside()
-        for block in self.blocks:
+        for block in blocks:
             x = block(x, *beside)
         return x
 

@@ -7,19 +7,26 @@ refused rather than ignored.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from sppkit import registry
 from sppkit.config.options import MOST_BLOCKS, ModelOptions, options, parse_values
-from sppkit.errors import MeaninglessOptionError, UsageError
+from sppkit.errors import UsageError
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
 from sppkit.models.normalizers.settings import read_settings
+from sppkit.models.refusals import refuse_combinations, refuse_meaningless
 from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sppkit.models.architecture import Architecture
+
+WHICH_NETWORK = (
+    f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)},\n"
+    "or --model SPEC for one of your own, as timm:resnet50 or path/file.py:factory."
+)
 # Brock et al. 2021, section 4: the branch's scale in NF-ResNets.
 DEFAULT_ALPHA = 0.2
 STEM_CHANNELS = 64
@@ -27,58 +34,7 @@ STEM_CHANNELS = 64
 EXPANSION = {"bottleneck": 4, "basic": 1}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What makes one member of the family: order of operations, normalizer, and the defaults of its options.
-
-    Attributes:
-        norm: Normalizer by default.
-        norm_first: Normalizer before the activation (BN-ReLU-Conv) or after it (ReLU-BN-Conv).
-        choosable_norm: Whether ``--norm`` may replace the normalizer.
-        scaled: Normalizer-free signal scaling: ``alpha``, ``beta``, stochastic depth, factor 2 after
-            squeeze-and-excite.
-        weights: Weight parametrization by default.
-        init: Weight variance by default, c/fan_in with c = 2 (``he``) or 1 (``lecun``).
-        gain: Factor after every activation by default.
-        skip_gain: Scalar gain on every branch by default.
-        bias: Whether convolutions have a bias whatever their weights are.
-        fixup: Fixup's weights and scalar biases.
-        activation: Activation by default, if not that of all others.
-        has_variants: Whether ``--variant`` says how deep and wide it is, instead of ``--depth`` and the like.
-    """
-
-    norm: str
-    norm_first: bool = True
-    choosable_norm: bool = False
-    scaled: bool = False
-    weights: str = "none"
-    init: str = "he"
-    gain: float | str = 1.0
-    skip_gain: float = 1.0
-    bias: bool = False
-    fixup: bool = False
-    activation: str | None = None
-    has_variants: bool = False
-
-
-BN_RELU_CONV = Architecture(norm="bn", choosable_norm=True)
-# 1/fan_in: the residual variance of 1 that Brock et al. 2021 print for this order needs it; with 2/fan_in it is 2.
-RELU_BN_CONV = Architecture(norm="bn", norm_first=False, choosable_norm=True, init="lecun")
-NF_RESNET = Architecture(norm="none", scaled=True, weights="scaled-ws", init="lecun", gain="exact")
-NF_REGNET = Architecture(
-    norm="none",
-    scaled=True,
-    weights="scaled-ws",
-    init="lecun",
-    gain="exact",
-    activation="silu",
-    has_variants=True,
-)
-HE_RESNET = Architecture(norm="none")
-# De & Smith 2020, arXiv:2002.10444, section 3.
-SKIPINIT = Architecture(norm="none", skip_gain=0.0, bias=True)
-# Zhang et al. 2019, arXiv:1901.09321, section 4: its scalar biases replace those of the convolutions.
-FIXUP = Architecture(norm="none", fixup=True)
+_AS_GIVEN = ("block", "activation", "norm_kw", "add_on", "add_on_kw", "enorm", "padding", "se", "variant")
 # The words of --order, and those of its values where the normalizer comes before the activation.
 _OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
 _NORM_FIRST = frozenset({"ic-conv-relu"})
@@ -178,45 +134,28 @@ class ModelSpec:
 def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     """Resolve options to a complete description."""
     if not isinstance(arch, str) or not arch:
-        raise UsageError(f"which network? Say --arch NAME, one of {', '.join(registry.ARCHITECTURES)}.")
+        raise UsageError(WHICH_NETWORK)
     kind: Architecture = registry.resolve("architecture", arch)
     values = parse_values(ModelOptions, {name: value for name, value in given.items() if value is not None})
-    _refuse_meaningless(arch, kind, values)
+    refuse_meaningless(arch, kind, values)
     chosen = ModelOptions(**_with_variant(kind, values))
     widths = stage_widths(chosen.variant, chosen.width) if chosen.variant is not None else None
     norm = chosen.norm or kind.norm
     read_settings(norm, chosen.norm_kw)
     read_add_on_settings(chosen.add_on, chosen.add_on_kw)
-    _refuse_combinations(norm, chosen)
+    refuse_combinations(norm, chosen)
     spec = ModelSpec(
         arch=arch,
+        norm=norm,
         stages=_stages(chosen),
         stem_channels=_stem_channels(chosen.width) if widths is None else _check_widths(widths, chosen.width),
-        block=chosen.block,
-        activation=chosen.activation,
-        norm=norm,
-        norm_kw=chosen.norm_kw,
-        order=None if chosen.order == _own_order(kind) else chosen.order,
-        add_on=chosen.add_on,
-        add_on_kw=chosen.add_on_kw,
-        noise=chosen.noise or 0.0,
-        noise_kind=chosen.noise_kind or "multiplicative",
-        enorm=chosen.enorm,
-        norm_first=kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST,
-        scaled=kind.scaled,
-        padding=cast("Literal['zeros', 'circular']", chosen.padding),
         stem=chosen.stem if widths is None else "regnet",
-        alpha=_or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
-        se=chosen.se,
-        skip_gain=_or(chosen.skip_gain, kind.skip_gain),
-        stochastic_depth=chosen.stochastic_depth or 0.0,
-        bias=kind.bias,
-        fixup=kind.fixup,
-        variant=chosen.variant,
         widths=widths,
-        # A skip gain that was given is there to let the branch be seen.
-        silent=kind.fixup and chosen.skip_gain is None,
-        **_signal_defaults(kind, chosen),
+        **_order(kind, chosen),
+        **_branch_scales(kind, chosen),
+        **_weight_defaults(kind, chosen),
+        **{name: getattr(chosen, name) for name in _AS_GIVEN},
+        **{name: getattr(kind, name) for name in ("scaled", "bias", "fixup")},
     )
     if spec.enorm:
         _refuse_enorm(spec)
@@ -249,53 +188,6 @@ def describe(spec: ModelSpec) -> dict[str, object]:
     return values | {"activation": _name(spec.activation), "stages": list(spec.stages), "widths": widths}
 
 
-def _name(activation: Any) -> str:
-    return getattr(activation, "__name__", str(activation)) if callable(activation) else activation
-
-
-def _refuse_meaningless(arch: str, kind: Architecture, values: Mapping[str, object]) -> None:
-    if values.get("norm") is not None and not kind.choosable_norm:
-        owners = ", ".join(
-            name for name in registry.ARCHITECTURES if registry.resolve("architecture", name).choosable_norm
-        )
-        raise MeaninglessOptionError(
-            "norm", f"--norm means nothing for {arch}, which has no normalizer; it belongs to {owners}."
-        )
-    decided = [name for name in ("depth", "stages", "block", "stem", "se") if name in values]
-    if kind.has_variants and decided:
-        raise MeaninglessOptionError(decided[0], f"--{decided[0]} means nothing for {arch}: --variant decides it.")
-    if values.get("variant") is not None and not kind.has_variants:
-        raise MeaninglessOptionError("variant", f"--variant means nothing for {arch}; it belongs to nf-regnet.")
-    for name in ("alpha", "stochastic_depth"):
-        if values.get(name) is not None and not kind.scaled:
-            flag = f"--{name.replace('_', '-')}"
-            raise MeaninglessOptionError(
-                name, f"{flag} means nothing for {arch}; it belongs to nf-resnet and nf-regnet."
-            )
-    if values.get("depth") is not None and values.get("stages") is not None:
-        raise UsageError("--depth and --stages both say how many blocks there are; give one of them.")
-
-
-def _refuse_combinations(norm: str, chosen: ModelOptions) -> None:
-    facts = registry.normalizer_facts(norm)
-    if chosen.order is not None and not facts.order:
-        owners = ", ".join(name for name, entry in registry.NORMALIZERS.items() if entry.order)
-        reason = f"--order means nothing for the normalizer {norm}; it belongs to --norm {owners}."
-        raise MeaninglessOptionError("order", reason)
-    if facts.refuses_gates and (chosen.se or chosen.add_on):
-        gate = "--se" if chosen.se else "--add-on"
-        raise UsageError(f"--norm {norm} {facts.refuses_gates}: leave out {gate}.")
-    if chosen.noise_kind is not None and not chosen.noise:
-        raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
-
-
-def _refuse_enorm(spec: ModelSpec) -> None:
-    try:
-        refuse_rescaling(spec)
-    except UsageError as error:
-        raise UsageError(f"--enorm can't be exact here: {error}.") from None
-
-
 def refuse_rescaling(spec: ModelSpec) -> None:
     """Refuse a network whose hidden units can't be rescaled without changing what it computes."""
     scale_behind = spec.operations == ("activation", "norm", "conv") and spec.norm != "none"
@@ -315,18 +207,42 @@ def refuse_rescaling(spec: ModelSpec) -> None:
             raise UsageError(reason)
 
 
-def _signal_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
+def _name(activation: Any) -> str:
+    return getattr(activation, "__name__", str(activation)) if callable(activation) else activation
+
+
+def _refuse_enorm(spec: ModelSpec) -> None:
+    try:
+        refuse_rescaling(spec)
+    except UsageError as error:
+        raise UsageError(f"--enorm can't be exact here: {error}.") from None
+
+
+def _order(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
+    norm_first = kind.norm_first if chosen.order is None else chosen.order in _NORM_FIRST
+    own = "ic-relu-conv" if kind.norm_first else "relu-ic-conv"
+    return {"order": None if chosen.order == own else chosen.order, "norm_first": norm_first}
+
+
+def _branch_scales(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
+    return {
+        "alpha": _or(chosen.alpha, DEFAULT_ALPHA if kind.scaled else 1.0),
+        "skip_gain": _or(chosen.skip_gain, kind.skip_gain),
+        # A skip gain that was given is there to let the branch be seen.
+        "silent": kind.fixup and chosen.skip_gain is None,
+        "stochastic_depth": chosen.stochastic_depth or 0.0,
+    }
+
+
+def _weight_defaults(kind: Architecture, chosen: ModelOptions) -> dict[str, Any]:
     weights = chosen.weights or kind.weights
     init, gain = kind.init, kind.gain
     if kind.scaled and weights == "none":
         # Without weight standardization the published network falls back to He's initialization, which holds the
         # gain of ReLU in the weights (the "NF, He init" curve of Brock et al. 2021, figure 2).
         init, gain = "he", 1.0
-    return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain)}
-
-
-def _own_order(kind: Architecture) -> str:
-    return "ic-relu-conv" if kind.norm_first else "relu-ic-conv"
+    noise = {"noise": chosen.noise or 0.0, "noise_kind": chosen.noise_kind or "multiplicative"}
+    return {"weights": weights, "init": chosen.init or init, "gain": _or(chosen.gain, gain), **noise}
 
 
 def _with_variant(kind: Architecture, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sppkit.machine.allocator import give_large_blocks_back
+from sppkit.machine.allocator import give_blocks_back
 from sppkit.models.initialize import allocate_buffers, draw_weights, reset_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    RunBlocks = Callable[[Tensor, Iterable[nn.Module]], Tensor]
+
+# Blocks and segments that stand side by side: at most so many inputs are held on each level.
+_SEGMENTS = 16
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
@@ -31,9 +36,11 @@ def streamed(
     """While the context is open, let every part of a model be materialized before it runs and emptied after it.
 
     Buffers (running statistics) are allocated once and kept: they carry what one batch leaves to the next. Where the
-    model is to be differentiated, a part keeps its input alone, and runs again when a gradient comes back to it.
+    model is to be differentiated, a part keeps its input alone, and runs again when a gradient comes back to it. A
+    segment of many blocks does, too: what is held grows with the logarithm of the depth, and so does the number of
+    times that a block runs (Chen et al. 2016, arXiv:1604.06174).
     """
-    give_large_blocks_back()
+    give_blocks_back(small=differentiated)
     _allocate_buffers(model)
     stream = _Stream(seed, device, dtype, differentiated)
     handles = []
@@ -43,15 +50,27 @@ def streamed(
         else:
             handles.append(part.register_forward_pre_hook(stream.loader(path)))
             handles.append(part.register_forward_hook(stream.unload))
+    if differentiated and hasattr(model, "run_blocks"):
+        whole: Any = model
+        whole.run_blocks = stream.in_segments(whole.run_blocks)
     try:
         yield
     finally:
+        model.__dict__.pop("run_blocks", None)
         for handle in handles:
             handle.remove()
         for _, part in _iter_parts(model):
             part.__dict__.pop("forward", None)
         # A forward pass that failed has left its last part loaded.
         stream.unload(model, None, None)
+
+
+def most_held(blocks: int) -> int:
+    """Return how many inputs of blocks are held at a time for the way back."""
+    levels = 1
+    while blocks > _SEGMENTS:
+        blocks, levels = -(-blocks // _SEGMENTS), levels + 1
+    return _SEGMENTS * levels
 
 
 @dataclass
@@ -98,26 +117,29 @@ class _Stream:
         """Return a part's forward pass, of which autograd keeps the input alone."""
         run = part.forward
 
-        def forward(*inputs: object) -> object:
-            buffers: list[tuple[Tensor, Tensor]] = []
+        def loaded(*inputs: object) -> object:
+            self.load(part, path)
+            try:
+                return run(*inputs)
+            finally:  # as soon as all is there that the gradient asks for, the part is left by an exception
+                self.unload(part, None, None)
 
-            def loaded(*given: object) -> object:
-                # The second time, running statistics are those of the first, and stay what they have become.
-                now = [(buffer, buffer.clone()) for buffer in part.buffers()]
-                _restore(buffers)
-                buffers.extend([] if buffers else now)
-                recomputes = torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name for it
-                self.load(part, path)
-                try:
-                    return run(*given)
-                finally:  # as soon as all is there that the gradient asks for, the part is left by an exception
-                    self.unload(part, None, None)
-                    if recomputes:
-                        _restore(now)
+        return lambda *inputs: _recomputed(loaded, [part], *inputs)
 
-            return checkpoint(loaded, *inputs, use_reentrant=False)
+    def in_segments(self, run: RunBlocks) -> RunBlocks:
+        """Return what runs blocks in segments, of which autograd keeps the inputs alone."""
 
-        return forward
+        def run_segments(x: Tensor, blocks: Iterable[nn.Module]) -> Tensor:
+            remaining = list(blocks)
+            if len(remaining) <= _SEGMENTS:
+                return run(x, remaining)
+            size = -(-len(remaining) // _SEGMENTS)
+            for start in range(0, len(remaining), size):
+                segment = remaining[start : start + size]
+                x = _recomputed(partial(run_segments, blocks=segment), segment, x)
+            return x
+
+        return run_segments
 
     def unload(self, _part: nn.Module, _inputs: object, _output: object) -> None:
         for module, name, parameter in self.empty:
@@ -126,6 +148,26 @@ class _Stream:
                 self.spare[loaded.shape].append(loaded.detach())
             setattr(module, name, parameter)
         self.empty.clear()
+
+
+def _recomputed(run: Callable[..., Any], parts: Iterable[nn.Module], *inputs: object) -> Any:
+    """Run something of which autograd keeps the inputs alone, and which runs again when a gradient comes back to it."""
+    parts = list(parts)
+    buffers: list[tuple[Tensor, Tensor]] = []
+
+    def run_again(*given: object) -> Any:
+        # The second time, running statistics are those of the first, and stay what they have become.
+        now = [(buffer, buffer.clone()) for part in parts for buffer in part.buffers()]
+        _restore(buffers)
+        buffers.extend([] if buffers else now)
+        recomputes = torch._C._current_graph_task_id() != -1  # noqa: SLF001 - no public name for it
+        try:
+            return run(*given)
+        finally:
+            if recomputes:
+                _restore(now)
+
+    return checkpoint(run_again, *inputs, use_reentrant=False)
 
 
 def _iter_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

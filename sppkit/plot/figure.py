@@ -87,7 +87,7 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
         unused.remove()
     panels = list(zip(grid, statistics, strict=False))
     for axes, statistic in panels:
-        _set_up(axes, tables, statistic, relative=relative)
+        set_up_panel(axes, tables, statistic, relative=relative)
     return panels
 
 
@@ -116,7 +116,8 @@ def labelled(figure: Figure) -> list[tuple[str, Artist]]:
     return list(entries.items())
 
 
-def _set_up(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
+def set_up_panel(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, relative: bool) -> None:
+    """Title a statistic's panel and set both of its axes."""
     axes.set_title(statistic.replace("_", " "), fontsize=10.5, pad=16)
     axes.set_xlabel(_x_label(tables, relative=relative))
     _scale_x(axes, 1 if relative else max(map(last_block, tables)), whole=not relative)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sppkit.errors import UsageError
 from sppkit.plot.curves import build_curve, count_seeds, has_nonpositive, lost_rows, stage_starts
 from sppkit.plot.figure import (
     LETTER,
@@ -24,7 +25,7 @@ from sppkit.plot.figure import (
 )
 from sppkit.plot.save import styled
 from sppkit.plot.span import BAND_SPREADS, predicted_band
-from sppkit.record.table import is_measured
+from sppkit.record.table import STEP, is_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +66,13 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
     Returns:
         A figure of 12 by 3.8 inches, higher with further panels, independent of ``matplotlib.pyplot``;
         ``save_figure`` writes it.
+
+    Raises:
+        UsageError: If it is no table, or that of a training.
     """
     check_table(table)
+    if STEP in table:
+        raise UsageError("this is the table of a training: plot_training draws it.")
     with styled():
         figure = build_figure(title, subtitle, panels=len(drawn_statistics([table])))
         panels = draw_panels(figure, [table])

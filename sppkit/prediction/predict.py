@@ -109,7 +109,7 @@ def predict(
     return predict_spec(spec, setting, stats=values.get("stats", ()))
 
 
-def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple[int, int]:
+def map_size(shape: tuple[int, ...] | dict[str, str] | None, image_size: int, arch: str) -> tuple[int, int]:
     """Return height and width of the input.
 
     Args:
@@ -125,7 +125,7 @@ def map_size(shape: tuple[int, ...] | None, image_size: int, arch: str) -> tuple
     """
     if shape is None:
         return image_size, image_size
-    if len(shape) != 3 or shape[0] != INPUT_CHANNELS:
+    if isinstance(shape, dict) or len(shape) != 3 or shape[0] != INPUT_CHANNELS:
         raise UsageError(f"--shape must be {INPUT_CHANNELS},height,width for {arch}, not {','.join(map(str, shape))}.")
     return shape[1], shape[2]
 

@@ -15,7 +15,7 @@ from sppkit.errors import UsageError
 from sppkit.machine.files import read_text, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # The first columns of every table, in this order; further statistics and predictions come after them.
 COLUMNS = (
@@ -32,7 +32,9 @@ COLUMNS = (
     "nonfinite",
 )
 STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_variance")
-INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
+# A table of several training steps begins with this column.
+STEP = "step"
+INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite", "passes", STEP)
 # What tells one row from another; a table without them says nothing.
 _KEY_COLUMNS = ("seed", "block", "name")
 # Integer columns are 64 bits wide.
@@ -52,8 +54,9 @@ def build_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         A DataFrame; integer columns are nullable, statistics are float64, absent values are NaN.
     """
     rows = list(rows)
-    further = dict.fromkeys(key for row in rows for key in row if key not in COLUMNS)
-    columns = [*COLUMNS, *further]
+    step = (STEP,) if any(STEP in row for row in rows) else ()
+    further = dict.fromkeys(key for row in rows for key in row if key not in {*COLUMNS, STEP})
+    columns = [*step, *COLUMNS, *further]
     data = {column: [row.get(column) for row in rows] for column in columns}
     return pd.DataFrame({column: pd.Series(data[column], dtype=_dtype(column)) for column in columns})
 
@@ -71,11 +74,23 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
-        names = [*STATISTIC_COLUMNS, *further_statistics(table)]
-        lost = {name: is_lost(table, name).to_numpy() for name in names if is_measured(table, name)}
-        for index, row in enumerate(table.to_dict("records")):
-            cells = ((column, row[column], column in lost and lost[column][index]) for column in table.columns)
-            writer.writerow([_cell(*cell) for cell in cells])
+        writer.writerows(iter_cells(table))
+
+
+def iter_cells(table: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield the rows of a table as they are written.
+
+    Args:
+        table: As made by ``build_table``.
+
+    Yields:
+        The texts of one row's cells.
+    """
+    names = [*STATISTIC_COLUMNS, *further_statistics(table)]
+    lost = {name: is_lost(table, name).to_numpy() for name in names if is_measured(table, name)}
+    for index, row in enumerate(table.to_dict("records")):
+        cells = ((column, row[column], column in lost and lost[column][index]) for column in table.columns)
+        yield [_cell(*cell) for cell in cells]
 
 
 def is_measured(table: pd.DataFrame, statistic: str) -> bool:
@@ -140,6 +155,8 @@ def why_empty(statistic: str) -> str:
         "residual_branch": "no residual branch",
         "activation": "no activation modules",
         "activation_input": "no activation modules",
+        "activation_slope": "no bounded activations",
+        "attention": "no attention",
         "normalizer_input": "no normalizers",
         "weights": "no weights that can be balanced",
         "block_gradient": "no values that autograd differentiates by",
@@ -178,6 +195,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
     text = read_text(path, "run", _AGAIN)
+    if text.startswith(f"{STEP},") and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]  # a training that was killed left a row unfinished
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error:
@@ -202,9 +221,10 @@ def _check_header(path: str | Path, header: Sequence[str]) -> None:
 def _check_unique(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     seen = set()
     for row in rows:
-        key = row["seed"], row["block"]
+        key = row.get(STEP), row["seed"], row["block"]
         if key in seen:
-            raise UsageError(f"{path} holds block {key[1]} of seed {key[0]} twice. Keep one of the two rows.")
+            at = "" if key[0] is None else f" at step {key[0]}"
+            raise UsageError(f"{path} holds block {key[2]} of seed {key[1]}{at} twice. Keep one of the two rows.")
         seen.add(key)
 
 

@@ -33,27 +33,28 @@ _SHOWN = 60
 # So many names can still be read at a glance; all the models of a library can't.
 _MOST_LISTED = 40
 
+_FAMILY = "sppkit.models.architecture"
 ARCHITECTURES: dict[str, Entry] = {
     "bn-relu-conv": Entry(
-        "sppkit.models.spec:BN_RELU_CONV", "pre-activation ResNet in its usual order: BatchNorm, ReLU, convolution"
+        f"{_FAMILY}:BN_RELU_CONV",
+        "pre-activation ResNet in its usual order: BatchNorm, ReLU, convolution",
     ),
     "relu-bn-conv": Entry(
-        "sppkit.models.spec:RELU_BN_CONV", "ReLU before BatchNorm: the branch's input has zero mean, so no mean shift"
+        f"{_FAMILY}:RELU_BN_CONV",
+        "ReLU before BatchNorm: the branch's input has zero mean, so no mean shift",
     ),
-    "nf-resnet": Entry(
-        "sppkit.models.spec:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"
-    ),
+    "nf-resnet": Entry(f"{_FAMILY}:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"),
     "nf-regnet": Entry(
-        "sppkit.models.spec:NF_REGNET", "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch"
+        f"{_FAMILY}:NF_REGNET",
+        "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch",
     ),
-    "he-resnet": Entry(
-        "sppkit.models.spec:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"
-    ),
+    "he-resnet": Entry(f"{_FAMILY}:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"),
     "skipinit": Entry(
-        "sppkit.models.spec:SKIPINIT", "he-resnet whose branches start silent, after a gain of 0 (De & Smith 2020)"
+        f"{_FAMILY}:SKIPINIT",
+        "he-resnet whose branches start silent, after a gain of 0 (De & Smith 2020)",
     ),
     "fixup": Entry(
-        "sppkit.models.spec:FIXUP",
+        f"{_FAMILY}:FIXUP",
         "he-resnet with smaller weights in the branches and 0 at their end (Zhang et al. 2019)",
     ),
 }

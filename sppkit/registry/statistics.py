@@ -37,6 +37,21 @@ STATISTICS: dict[str, StatisticEntry] = {
         "how far units are from being off for all data, before activations",
         "activation_input",
     ),
+    "saturated_fraction": StatisticEntry(
+        f"{_HOME}.saturated_fraction:SATURATED_FRACTION",
+        "share of values in the flat part of a bounded activation",
+        "activation_slope",
+    ),
+    "attention_entropy": StatisticEntry(
+        f"{_HOME}.attention_entropy:ATTENTION_ENTROPY",
+        "entropy of attention's weights over that of uniform ones",
+        "attention",
+    ),
+    "attention_logit_max": StatisticEntry(
+        f"{_HOME}.attention_logit_max:ATTENTION_LOGIT_MAX",
+        "largest absolute logit of attention",
+        "attention",
+    ),
     "stat_diff": StatisticEntry(
         f"{_HOME}.stat_diff:STAT_DIFF",
         "spread of the channel means in standard deviations, before normalizers",

@@ -26,4 +26,9 @@ def iter_doubles(x: Tensor) -> Iterator[Tensor]:
     samples = max(1, _CHUNK // flat[0].numel())
     for first in range(0, flat.shape[0], samples):
         part = flat[first : first + samples]
-        yield (part.cpu() if part.device.type == "mps" else part).double()
+        yield double(part)
+
+
+def double(x: Tensor) -> Tensor:
+    """Return a signal in float64; for MPS, which has none, on the CPU."""
+    return (x.cpu() if x.device.type == "mps" else x).double()

@@ -35,12 +35,12 @@ class Statistic(Generic[A]):
     Attributes:
         reduction: What it needs.
         value: The number.
-        over_layers: What a block shows whose layers have a number each: their mean, or the smallest of them.
+        over_layers: What a block shows whose layers have a number each: their mean, or the smallest or largest of them.
     """
 
     reduction: Reduction[A]
     value: Callable[[A], Tensor | float]
-    over_layers: Literal["mean", "smallest"] = "mean"
+    over_layers: Literal["mean", "smallest", "largest"] = "mean"
 
     def combine(self, values: Sequence[Any]) -> Tensor:
         """Return the number of a block from those of its layers.
@@ -52,4 +52,6 @@ class Statistic(Generic[A]):
             Shape (); nan if one of them is.
         """
         stacked = torch.stack(list(values))
-        return stacked.mean() if self.over_layers == "mean" else stacked.amin()
+        if self.over_layers == "mean":
+            return stacked.mean()
+        return stacked.amin() if self.over_layers == "smallest" else stacked.amax()

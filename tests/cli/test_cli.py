@@ -435,6 +435,30 @@ def test_a_request_to_end_leaves_nothing(number: signal.Signals) -> None:
     assert not Path("new").exists()
 
 
+@pytest.mark.parametrize("where", ["__init__", "forward"])
+def test_a_request_to_end_is_no_fault_of_the_network(where: str) -> None:
+    Path("slow.py").write_text(
+        "import signal\n"
+        "from torch import nn\n"
+        "class Linear(nn.Linear):\n"
+        f"    def {where}(self, *x):\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "def Net():\n"
+        "    return Linear(3, 3)\n",
+        encoding="utf-8",
+    )
+    done = sppkit("plot", "--model", "slow.py:Net", "--shape", "3")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+
+
+@pytest.mark.parametrize("command", ["plot", "check", "suggest"])
+def test_a_command_without_a_network_names_both_ways(command: str) -> None:
+    code, _, err = run(command)
+    assert code == 2
+    assert "Say --arch NAME, one of" in err
+    assert "or --model SPEC for one of your own" in err
+
+
 def test_closed_full_and_impatient_streams() -> None:
     run_csv = table_file()
     closed = sppkit("plot", run_csv, "--out", "a", shell='exec "$@" >&-')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,10 @@ from rich.console import Console
 from test_diagnosis_own import Transformer, he, initialized, mlp, vgg
 from torch import nn
 from torch.nn import functional
+from typer.testing import CliRunner
 
 import sppkit
+from sppkit.cli.app import app
 from sppkit.diagnosis.summary import render_summary
 
 if TYPE_CHECKING:
@@ -317,3 +321,121 @@ def test_small_embeddings_beside_large_common_branches_do_not_fail(depth: int) -
             return x
 
     assert "error" not in judged(Branch, TOKENS).values()
+
+
+class Positioned(nn.Module):
+    """A transformer whose positions have a scale of their own; ``sharpness`` multiplies the logits."""
+
+    def __init__(self, positions: float = 0.02, sharpness: float = 1.0, blocks: int = 3, width: int = 32) -> None:
+        super().__init__()
+        self.tokens, self.sharpness = nn.Embedding(100, width), sharpness
+        self.positions = nn.Parameter(positions * torch.randn(32, width))
+        self.parts = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(blocks))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
+        self.outs = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions
+        for part, norm, out in zip(self.parts, self.norms, self.outs, strict=True):
+            query, key, value = part(norm(x)).chunk(3, -1)
+            x = x + out(functional.scaled_dot_product_attention(self.sharpness * query, key, value))
+        return x
+
+
+def test_an_input_that_drowns_in_positions_or_biases_fails_and_one_that_is_heard_does_not() -> None:
+    assert judged(lambda: Positioned(1e4), TOKENS)["drowned-input"] == "error"
+    assert "drowned-input" not in judged(lambda: Positioned(10.0), TOKENS)  # a hundredth of the second moment
+    assert judged(lambda: mlp(3, nn.ReLU), 1e-5 * VECTORS)["drowned-input"] == "error"  # in the biases
+    assert "drowned-input" not in judged(lambda: mlp(3, nn.ReLU), 1e-2 * VECTORS)
+    # One sample, or many that are the same, are no network's fault.
+    assert "drowned-input" not in judged(Positioned, TOKENS[:1])
+    assert "drowned-input" not in judged(Positioned, TOKENS[:1].expand(8, -1))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_last_row_that_cannot_be_differentiated_is_warned_of(
+    grad: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""
+        import torch
+        from torch import nn
+
+        class Part(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = nn.Linear(16, 16)
+
+            def forward(self, x):
+                return x + torch.relu(self.inner(x))
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.parts, self.head = nn.Sequential(*[Part() for _ in range(3)]), nn.Linear(16, 4)
+
+            def forward(self, x):
+                with torch.set_grad_enabled({grad}):
+                    x = self.parts(x)
+                return self.head(x)
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(dedent(source), encoding="utf-8")
+    told = CliRunner().invoke(app, ["check", "--model", "net.py:Net", "--shape", "16", "--batch-size", "8"])
+    assert told.exit_code == 0
+    assert ("the last row: its value can't be differentiated" in told.output.replace("\n", " ")) is not grad
+
+
+def test_a_loud_output_fails_and_a_large_one_does_not() -> None:
+    def network(last: float) -> nn.Module:
+        made = initialized(mlp(3, nn.ReLU), he)
+        linear = [layer for layer in made.modules() if isinstance(layer, nn.Linear)]
+        linear[-1].weight.data.mul_(last)
+        return made
+
+    table = measured(lambda: network(3e3), VECTORS)
+    [found] = [one for one in sppkit.diagnose(table) if one.name == "loud-output"]
+    rows = table[table["block"] == table["block"].max()]
+    assert found.fact.startswith(
+        f"The values at the end are of size {(rows.channel_variance + rows.channel_squared_mean).mean() ** 0.5:.3g}"
+    )
+    assert found.found > found.limit
+    assert not sppkit.check(table).passed
+    assert "loud-output" not in judged(lambda: network(100.0), VECTORS)
+
+
+def test_a_loud_output_of_a_common_part_is_told_by_its_mean() -> None:
+    def network() -> nn.Module:
+        made = initialized(mlp(3, nn.ReLU), he)
+        last = [layer for layer in made.modules() if isinstance(layer, nn.Linear)][-1]
+        nn.init.constant_(last.bias, 3e3)
+        return made
+
+    [found] = [one for one in sppkit.diagnose(measured(network, VECTORS)) if one.name == "loud-output"]
+    assert found.statistic == "channel_squared_mean"
+    assert found.found > found.limit
+
+
+@pytest.mark.parametrize(("sharpness", "severity"), [(1.0, None), (30.0, "warning"), (1e4, "error")])
+def test_attention_that_looks_at_few_keys_is_warned_of_and_at_one_fails(sharpness: float, severity: str | None) -> None:
+    torch.manual_seed(0)
+    table = sppkit.measure(Positioned(sharpness=sharpness), TOKENS, stats=f"{STATS},attention_entropy")
+    found = [one for one in sppkit.diagnose(table) if one.name == "saturated-attention"]
+    assert [one.severity for one in found] == ([severity] if severity else [])
+    if severity:
+        assert f"is {table['attention_entropy'].mean():.2g} of that of uniform ones in the mean" in found[0].fact
+    # Nothing is said of what was not measured.
+    assert "saturated-attention" not in judged(lambda: Positioned(sharpness=sharpness), TOKENS)
+
+
+@pytest.mark.parametrize(("gain", "warned"), [(1.0, False), (20.0, True)])
+def test_saturated_activations_are_warned_of(gain: float, warned: bool) -> None:
+    torch.manual_seed(0)
+    model = mlp(4, nn.Tanh)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=gain * layer.in_features**-0.5)
+    table = sppkit.measure(model, VECTORS, stats=f"{STATS},saturated_fraction")
+    found = [one for one in sppkit.diagnose(table) if one.name == "saturated-activations"]
+    assert [one.severity for one in found] == ["warning"] * warned
+    if warned:
+        assert found[0].fact.startswith(f"{table['saturated_fraction'].mean():.0%} of what bounded activations take")

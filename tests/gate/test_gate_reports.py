@@ -56,6 +56,13 @@ def test_terminal_says_verdict_first_block_and_the_worst() -> None:
     assert render_text(MISSING).startswith("NO BASELINE new: there is no baseline x.json")
 
 
+def test_a_verdict_prints_as_the_terminal_shows_it_and_a_notebook_shows_it_as_text() -> None:
+    verdict = Verdict(findings=(finding(1, name="<b>"),), name="run")
+    assert str(verdict) == render_text(verdict)
+    assert verdict._repr_html_().startswith("<pre>FAIL run")
+    assert "&lt;b&gt;" in verdict._repr_html_()
+
+
 def test_json_holds_everything() -> None:
     found = json.loads(render("json", [FAIL, PASS]))
     assert (found["schema"], found["passed"], len(found["runs"])) == (1, False, 2)

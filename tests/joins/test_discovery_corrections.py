@@ -200,3 +200,8 @@ def test_a_table_without_stages_is_written_read_and_drawn(tmp_path: Path) -> Non
     assert again["name"].tolist() == table["name"].tolist()
     assert again["stage"].isna().all()
     sppkit.plot_spp(again)
+
+
+def test_a_notebook_shows_what_was_found_as_text() -> None:
+    findings = sppkit.find_joins(nn.Sequential(nn.Linear(3, 3)), torch.randn(4, 3))
+    assert findings._repr_html_() == f"<pre>{findings}</pre>"

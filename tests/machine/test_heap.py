@@ -56,7 +56,7 @@ def test_another_c_library_is_no_error() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_streaming_gives_large_blocks_back_where_the_command_kept_them() -> None:
     # Touched again, 64 MiB fault again.
-    give = "from sppkit.machine.allocator import give_large_blocks_back; give_large_blocks_back()"
+    give = "from sppkit.machine.allocator import give_blocks_back; give_blocks_back(small=False)"
     assert int(run(f"{KEEP}\n{give}")[0]) >= 32
     assert int(run(KEEP)[0]) < 32
 

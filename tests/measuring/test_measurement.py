@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
+from sppkit.measuring import measure as measuring
 from sppkit.measuring import reduce
 from sppkit.record.table import COLUMNS, INTEGER_COLUMNS
 
@@ -111,6 +112,18 @@ def test_train_mode_uses_batch_statistics_and_eval_mode_stored_ones() -> None:
     # the factor n/(n-1) of their unbiased variance: n = 64 values in the smallest map.
     np.testing.assert_allclose(warm["channel_variance"], train["channel_variance"], rtol=0.05)
     assert (model.blocks[0].norm0.running_mean == 0).all()
+
+
+def test_without_a_device_nothing_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A model that lies on several devices would be torn apart.
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    monkeypatch.setattr(nn.Module, "to", lambda *_: pytest.fail("moved"))
+    monkeypatch.setattr("sppkit.measuring.measure.find_target", lambda *_: torch.device("meta"))
+    monkeypatch.setattr("sppkit.measuring.measure._run", lambda *_: None)
+    probe = sppkit.Probe(model)
+    measuring._measure_module(probe, model, [], None, None, 0, [])
+    with pytest.raises(pytest.fail.Exception, match="moved"):
+        measuring._measure_module(probe, model, [], "meta", None, 0, [])
 
 
 def test_mode_none_keeps_the_flags() -> None:

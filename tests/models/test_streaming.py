@@ -20,6 +20,7 @@ from sppkit.config.resolve import resolve_config
 from sppkit.errors import UsageError
 from sppkit.measuring import named_architecture
 from sppkit.measuring.run import run
+from sppkit.models import streaming
 from sppkit.models.build import lay_out
 from sppkit.models.memory import available_bytes, check_fits, count_parameters, needed_bytes
 from sppkit.models.spec import build_spec
@@ -46,10 +47,10 @@ GRADIENTS = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_streaming_gives_the_same_bytes(case: dict, tmp_path: Path) -> None:
     options = {"stages": (2, 3), "width": 0.125, "image_size": 32, "batch_size": 4, **case}
-    for streaming in ("on", "off"):
-        result = run(resolve_config({**options, "streaming": streaming}))
-        write_csv(result.table, tmp_path / f"{streaming}.csv")
-        assert result.record["streamed"] is (streaming == "on")
+    for how in ("on", "off"):
+        result = run(resolve_config({**options, "streaming": how}))
+        write_csv(result.table, tmp_path / f"{how}.csv")
+        assert result.record["streamed"] is (how == "on")
     assert (tmp_path / "on.csv").read_bytes() == (tmp_path / "off.csv").read_bytes()
 
 
@@ -62,6 +63,43 @@ def test_streaming_gives_the_same_gradients(case: dict) -> None:
     assert on.table["gradient_second_moment"].notna().all()
     assert on.table["branch_gradient_share"].notna().any()
     assert on.warnings == off.warnings
+
+
+@pytest.mark.parametrize("case", ["bn, two batches", "running estimates", "dropout", "dropped branches"])
+def test_segments_of_segments_give_the_same_gradients(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_SEGMENTS", 2)  # nine blocks on four levels
+    options = {"stages": (4, 5), "width": 0.125, "image_size": 32, "batch_size": 4, "stats": "spp,gradient"}
+    on, off = (run(resolve_config({**options, "streaming": how, **GRADIENTS[case]})) for how in ("on", "off"))
+    assert on.record["streamed"]
+    pd.testing.assert_frame_equal(on.table, off.table, rtol=1e-6)
+
+
+def test_what_is_held_for_the_way_back_grows_with_the_logarithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_SEGMENTS", 2)
+    most = {}
+    for depth in (8, 32):
+        model = lay_out(build_spec("bn-relu-conv", {"stages": (depth,), "width": 0.125}))
+        held: set[int] = set()
+        high = [0]
+
+        def pack(value: torch.Tensor, held: set[int] = held, high: list[int] = high) -> weakref.finalize:
+            kept = value.detach()
+            held.add(id(kept))
+            weakref.finalize(kept, held.discard, id(kept))
+            high[0] = max(high[0], len(held))
+            return kept
+
+        with (
+            streamed(model, 0, torch.device("cpu"), torch.float32, differentiated=True),
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept),
+        ):
+            y = model(torch.randn(2, 3, 32, 32))
+            torch.autograd.grad(y, next(iter(_inputs_of(y))), torch.randn_like(y))
+        most[depth] = high[0]
+        assert "run_blocks" not in vars(model)
+    # Two inputs on each further level, of which there are two more.
+    assert most[32] - most[8] <= 2 * 2
 
 
 def test_a_block_that_changes_what_it_is_handed_is_not_run_again() -> None:

@@ -21,8 +21,9 @@ from sppkit.models.normalizers.independent_component import IndependentComponent
 from sppkit.registry import FURTHER_STATISTICS, STATISTICS
 from sppkit.stats.enorm_gap import JunctionNorms, weight_norms
 
-# Of one signal; the others are of weights, and of two gradients.
-SIGNAL = tuple(name for name in FURTHER_STATISTICS if STATISTICS[name].role not in {"weights", "branch_gradient"})
+# Of one signal of channels; the others are of weights, two gradients, slopes and logits.
+OTHER_ROLES = {"weights", "branch_gradient", "activation_slope", "attention"}
+SIGNAL = tuple(name for name in FURTHER_STATISTICS if STATISTICS[name].role not in OTHER_ROLES)
 
 
 def statistic(name: str, *batches: Tensor) -> float:

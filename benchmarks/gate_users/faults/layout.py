@@ -25,7 +25,7 @@ _CONV = frozenset({"Conv2d"})
 
 def _other_pool(pool: Any) -> nn.Module:
     made = nn.AvgPool2d if isinstance(pool, nn.MaxPool2d) else nn.MaxPool2d
-    return made(pool.kernel_size, pool.stride)
+    return made(pool.kernel_size, pool.stride, pool.padding)
 
 
 class Between(nn.Module):

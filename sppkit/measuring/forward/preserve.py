@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,16 +17,19 @@ from sppkit.measuring.forward.device import registered
 from sppkit.measuring.forward.random_state import iter_random_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module, *, attributes: bool = False) -> Iterator[None]:
     """Restore what a forward pass may change; also when it raises, and each part also when another part fails.
 
     In this order:
 
     - the random states of torch (CPU, and a GPU that is in use), NumPy and Python;
+    - with ``attributes``, what is set on modules beside parameters and buffers, such as counters and caches: the
+      attributes themselves, what built-in containers among them hold, at any depth, and the values of tensors; and
+      every module's hooks;
     - which parameters, buffers and submodules every module has (what was registered, replaced or deleted inside is
       undone: the very same tensors are back), and its training flag;
     - the values, shape and memory of every buffer, bit for bit;
@@ -36,68 +41,51 @@ def preserved(model: nn.Module) -> Iterator[None]:
     the memory of the model. Such a change is seen by the tensor's version counter, which a change through ``.data``
     passes by, and which inference tensors don't have.
 
-    Not restored: other attributes of modules (``attributes_preserved``), hooks that the forward pass registers, and
-    anything outside the model.
+    Not restored: what an object of a class that is no built-in container changes in itself, and anything outside the
+    model.
     """
     with ExitStack() as restore:
         with no_collection():
-            _keep(restore, model)
+            _keep(restore, model, attributes=attributes)
         yield
 
 
-@contextmanager
-def attributes_preserved(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass sets on its modules beside parameters and buffers, such as counters and caches.
-
-    Restored are the attributes themselves, what built-in containers among them hold, at any depth, and the values of
-    tensors. What an object of another class changes in itself stays changed.
-    """
-    with ExitStack() as restore:
-        with no_collection():
-            _keep_attributes(restore, model)
-        yield
-
-
-def _keep(restore: ExitStack, model: nn.Module) -> None:
+# Of thousands of modules each is visited once before and once after: what takes time is less to look at them than to
+# get them into the cache, which the forward pass has filled with other things.
+def _keep(restore: ExitStack, model: nn.Module, *, attributes: bool) -> None:
     # The stack undoes in reverse order: what is entered last is restored first.
-    modules = list(model.modules())  # walked once: there may be thousands, and torch's walk is no quick one
-    parameters = registered(modules, "_parameters")
-    _refuse_changes(restore, model, parameters)
-    memory = [(item, item.data, item.requires_grad, item.grad) for item in parameters]
-    restore.callback(_each, _restore_parameter, memory)
-    for parameter in parameters:
-        parameter.grad = None
-    buffers = [_keep_buffer(buffer) for buffer in registered(modules, "_buffers")]
-    restore.callback(_each, _restore_buffer, buffers)
-    # Most registries are empty, and a new container for each of them takes time.
-    kept = [
-        (module, module.training, *(item.copy() if item else () for item in _registries(module))) for module in modules
+    modules = list(model.modules())
+    parameters = [
+        (item, item.data, item.requires_grad, item.grad, _version(item)) for item in registered(modules, "_parameters")
     ]
-    restore.callback(_each, _restore_module, kept)
+    restore.push(functools.partial(_refuse_changes, model, parameters))
+    restore.callback(_each, _restore_parameter, parameters)
+    for parameter, *_ in parameters:
+        parameter.grad = None
+    restore.callback(_each, _restore_buffer, [_keep_buffer(buffer) for buffer in registered(modules, "_buffers")])
+    restore.callback(_each, _restore_module, [_keep_module(module, attributes=attributes) for module in modules])
+    if attributes:
+        containers, tensors = _find_state(modules)
+        restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
+        restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
     restore.callback(_each, _restore_state, list(iter_random_states()))
-
-
-def _keep_attributes(restore: ExitStack, model: nn.Module) -> None:
-    saved = [(module, vars(module).copy()) for module in model.modules()]
-    containers, tensors = _find_state(value for _, attributes in saved for value in _own(attributes))
-    restore.callback(_each, _restore_attributes, saved)
-    restore.callback(_each, _restore_container, [(value, value.copy()) for value in containers])
-    restore.callback(_each, _restore_buffer, [_keep_buffer(tensor) for tensor in tensors])
 
 
 # What torch itself keeps on every module: ``preserved`` and the hooks' own handles see to it.
 _TORCHS_OWN = frozenset(vars(nn.Module()))
+_UNCHANGEABLE = frozenset({int, float, bool, str, type(None)})
 _CONTAINERS = frozenset({list, deque, set, dict, OrderedDict, defaultdict, Counter})
 
 
-def _own(attributes: dict[str, Any]) -> Iterator[Any]:
-    return (attributes[name] for name in attributes.keys() - _TORCHS_OWN)
-
-
-def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
+def _find_state(modules: Iterable[nn.Module]) -> tuple[list[Any], list[Tensor]]:
     """Find the containers and plain tensors in what modules carry, each once."""
-    containers, tensors = [], []
-    stack, seen = list(values), set()
+    containers: list[Any] = []
+    tensors: list[Tensor] = []
+    stack: list[Any] = []
+    seen = set()
+    for module in modules:
+        own = vars(module)
+        stack += [own[name] for name in own.keys() - _TORCHS_OWN if type(own[name]) not in _UNCHANGEABLE]
     while stack:
         value = stack.pop()
         if id(value) in seen:
@@ -109,13 +97,8 @@ def _find_state(values: Iterable[Any]) -> tuple[list[Any], list[Tensor]]:
             containers.append(value)
             stack += value.values() if isinstance(value, dict) else value
         elif isinstance(value, tuple):
-            stack += value
+            stack += [item for item in value if type(item) not in _UNCHANGEABLE]
     return containers, tensors
-
-
-def _restore_attributes(module: nn.Module, attributes: dict[str, Any]) -> None:
-    vars(module).clear()
-    vars(module).update(attributes)
 
 
 def _restore_container(value: Any, saved: Any) -> None:
@@ -142,53 +125,53 @@ def _restore_state(set_state: Callable[[object], object], state: object) -> None
     set_state(state)
 
 
-def _refuse_changes(restore: ExitStack, model: nn.Module, parameters: list[nn.Parameter]) -> None:
-    versions = [_version(parameter) for parameter in parameters]
-
-    def refuse(_kind: object, error: BaseException | None, _trace: object) -> None:
-        both = zip(parameters, versions, strict=True)
-        first = next((parameter for parameter, version in both if _version(parameter) != version), None)
-        if first is None:
-            return
-        # By now every module has the parameters again that it had.
-        changed = next((name for name, parameter in model.named_parameters() if parameter is first), "?")
-        text = (
-            f"the forward pass changed the parameter {changed!r} in place, and its old values are not kept.\n"
-            "Measure a copy instead: copy.deepcopy(model)."
-        )
-        if error is None:
-            raise MeasurementError(text)
-        error.add_note(text)
-
-    restore.push(refuse)
+def _refuse_changes(
+    model: nn.Module, kept: list[tuple[Any, ...]], _kind: object, error: BaseException | None, _trace: object
+) -> None:
+    first = next((parameter for parameter, *_, version in kept if _version(parameter) != version), None)
+    if first is None:
+        return
+    # By now every module has the parameters again that it had.
+    changed = next((name for name, parameter in model.named_parameters() if parameter is first), "?")
+    text = (
+        f"the forward pass changed the parameter {changed!r} in place, and its old values are not kept.\n"
+        "Measure a copy instead: copy.deepcopy(model)."
+    )
+    if error is None:
+        raise MeasurementError(text)
+    error.add_note(text)
 
 
 def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch documents no other name for it
 
 
-def _restore_parameter(parameter: nn.Parameter, view: Tensor, requires_grad: bool, gradient: Tensor | None) -> None:
+def _restore_parameter(
+    parameter: nn.Parameter, view: Tensor, requires_grad: bool, gradient: Tensor | None, _version: int | None
+) -> None:
     _restore_memory(parameter, view)
     if parameter.requires_grad != requires_grad:  # inference tensors refuse even the value that they have
         parameter.requires_grad_(requires_grad)
     parameter.grad = gradient
 
 
-def _keep_buffer(buffer: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+def _keep_buffer(buffer: Tensor) -> tuple[Any, ...]:
     # A second tensor on the same memory: it keeps the shape when the buffer is resized, and writing through it does
     # not count as a change, which would spoil a backward pass of the user's that is still to come.
     view = buffer.data
     if view.layout is not torch.strided:
-        return buffer, view, view.clone(), 0
-    return buffer, view, _distinct(view).clone(), view.untyped_storage().nbytes()
+        return buffer, view, view.clone(), None, 0
+    storage = view.untyped_storage()
+    return buffer, view, _distinct(view).clone(), storage, storage.nbytes()
 
 
-def _restore_buffer(buffer: Tensor, view: Tensor, values: Tensor, size: int) -> None:
-    if view.layout is not torch.strided:
+def _restore_buffer(
+    buffer: Tensor, view: Tensor, values: Tensor, storage: torch.UntypedStorage | None, size: int
+) -> None:
+    if storage is None:
         buffer.data = values
         return
     _restore_memory(buffer, view)
-    storage = view.untyped_storage()
     if storage.nbytes() != size:
         storage.resize_(size)
     if view.is_inference() == torch.is_inference_mode_enabled():
@@ -208,8 +191,14 @@ def _distinct(view: Tensor) -> Tensor:
 
 
 def _restore_memory(tensor: Tensor, view: Tensor) -> None:
-    if _memory(tensor) != _memory(view):
+    if not _is_same_memory(tensor, view):
         tensor.data = view
+
+
+def _is_same_memory(tensor: Tensor, view: Tensor) -> bool:
+    if tensor.is_cpu and view.is_cpu and tensor.layout is view.layout is torch.strided:  # the quick way
+        return tensor.is_set_to(view) and tensor.dtype is view.dtype
+    return _memory(tensor) == _memory(view)
 
 
 def _memory(tensor: Tensor) -> tuple[object, ...]:
@@ -217,15 +206,42 @@ def _memory(tensor: Tensor) -> tuple[object, ...]:
     return (*what, tensor.stride(), tensor.data_ptr()) if tensor.layout is torch.strided else what
 
 
-def _registries(module: nn.Module) -> list[Any]:
-    if isinstance(module, torch.jit.ScriptModule):
-        return []  # compiled code registers nothing, and its registries can't be written to
-    return [module._parameters, module._buffers, module._modules, module._non_persistent_buffers_set]  # noqa: SLF001
+_REGISTRIES = "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"
+# Hooks go with the attributes: what installs its own in the first forward pass remembers in an attribute that it did.
+_HOOKS = tuple(name for name, value in vars(nn.Module()).items() if "hooks" in name and isinstance(value, dict))
+_hooks = operator.itemgetter(*_HOOKS)
 
 
-def _restore_module(module: nn.Module, training: bool, *saved: Any) -> None:
-    for registry, entries in zip(_registries(module), saved, strict=True):
+def _keep_module(module: nn.Module, *, attributes: bool) -> tuple[Any, ...]:
+    own = vars(module)
+    # Most registries are empty, and a new container for each of them takes time. Compiled code registers nothing, and
+    # its registries can't be written to.
+    names = () if isinstance(module, torch.jit.ScriptModule) else _REGISTRIES
+    saved = [(name, own[name].copy() if own[name] else ()) for name in names]
+    if not attributes or not names:
+        return module, module.training, own.copy() if attributes else None, saved, None
+    hooks = [item.copy() for item in _hooks(own)] if any(_hooks(own)) else ()
+    return module, module.training, own.copy(), saved, hooks
+
+
+def _restore_module(
+    module: nn.Module,
+    training: bool,
+    attributes: dict[str, Any] | None,
+    saved: Iterable[tuple[str, Any]],
+    hooks: Sequence[Any] | None,
+) -> None:
+    own = vars(module)
+    if attributes is not None:
+        own.clear()
+        own.update(attributes)
+    for name, entries in saved:
+        registry = own[name]
         if registry or entries:
+            registry.clear()
+            registry.update(entries)
+    if hooks is not None and (hooks or any(_hooks(own))):
+        for registry, entries in zip(_hooks(own), hooks or ((),) * len(_HOOKS), strict=True):
             registry.clear()
             registry.update(entries)
     if module.training != training:  # setting an attribute of a module takes longer than looking

@@ -24,6 +24,8 @@ def call_factory(factory: Callable[..., object], kw: Mapping[str, Any], name: st
     check_arguments(factory, kw, name)
     made = _call(factory, kw, name)
     if isinstance(made, nn.Module):
+        if "_modules" not in vars(made):
+            raise UsageError(f"{type(made).__name__} never calls super().__init__(): do so before its layers are made.")
         return made
     shown = f"the class {made.__name__} itself" if isinstance(made, type) else f"a {type(made).__name__}"
     raise UsageError(f"{name} returned {shown}; it must return the network, a torch.nn.Module.")

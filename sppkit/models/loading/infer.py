@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from torch import nn
 
+from sppkit.config.parsers import split_shape
 from sppkit.errors import UsageError
 from sppkit.models.loading.form import InputForm
 from sppkit.models.loading.transformers_form import transformers_form
+from sppkit.registry import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sppkit.config.options import RunConfig
 
 _ASK = "say it: --shape 3,224,224 (channels first), or --input tokens --vocab N --shape 128 for a language model."
 _IMAGE_AXES = 3
+_COLLECT = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _SEQUENTIAL = (nn.MultiheadAttention, nn.RNNBase)
 _TAKES_INPUT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding)
 
@@ -47,6 +51,8 @@ def infer_form(model: nn.Module, *, image_size: int) -> InputForm:
 
 def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> InputForm:
     """Let the user's options decide where they say something, and check that nothing is left open."""
+    if isinstance(config.shape, dict):
+        return _form_by_name(config.shape, config)
     form = replace(told, vocab=_choose_vocab(told, config, given, name))
     if (form.vocab is None) != (told.vocab is None):  # what is told is another kind of input
         form = replace(form, shape=None)
@@ -61,6 +67,39 @@ def choose_form(told: InputForm, config: RunConfig, given: Collection[str], name
     if form.shape is None:
         raise UsageError(f"the shape of one sample for {name} can't be told from it;\n{_ASK}")
     return form
+
+
+def _form_by_name(shapes: Mapping[str, str], config: RunConfig) -> InputForm:
+    for option, value in (("input", config.input if config.input != "gaussian" else None), ("vocab", config.vocab)):
+        if value is not None:
+            raise UsageError(
+                f"--{option} means nothing beside shapes by name: NAME=SHAPE is noise, NAME=SHAPE:VOCAB is tokens."
+            )
+    first, *others = (InputForm(shape, "--shape", vocab, name) for name, (shape, vocab) in _iter_shapes(shapes))
+    return replace(first, others=tuple(others))
+
+
+def _iter_shapes(shapes: Mapping[str, str]) -> Iterator[tuple[str, tuple[tuple[int, ...], int | None]]]:
+    return ((name, split_shape(text)) for name, text in shapes.items())
+
+
+def check_arguments(model: nn.Module, form: InputForm, name: str) -> None:
+    """Refuse the names of arguments that a network's forward pass does not take, and ask for those that it needs."""
+    try:
+        known = inspect.signature(model.forward).parameters
+    except (TypeError, ValueError):  # compiled code may have none
+        return
+    given = [argument.keyword for argument in (form, *form.others) if argument.keyword is not None]
+    if form.origin == "--shape" and not any(item.kind is item.VAR_KEYWORD for item in known.values()):
+        for keyword in given:
+            check_name(f"argument of {name}'s forward pass:", keyword, known)
+    needed = [key for key, item in known.items() if item.default is item.empty and item.kind not in _COLLECT]
+    if len(needed) > max(len(given), 1) or (given and not set(needed) <= set(given)):
+        shown = " ".join(f"--shape {key}=3,32,32" for key in needed)
+        raise UsageError(
+            f"{name}'s forward pass needs {', '.join(needed)}: give each by name, as in {shown}\n"
+            "(or --shape NAME=16:1000 where it takes tokens, here 16 of 1000)."
+        )
 
 
 def _choose_vocab(told: InputForm, config: RunConfig, given: Collection[str], name: str) -> int | None:

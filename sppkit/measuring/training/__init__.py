@@ -1,0 +1,1 @@
+"""A probe over training steps, and where its tables go."""
