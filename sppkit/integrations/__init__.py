@@ -1,1 +1,1 @@
-"""Where other programs call sppkit: pytest."""
+"""Where other programs call sppkit: pytest, Lightning, transformers."""

@@ -34,7 +34,9 @@ COLUMNS = (
 STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_variance")
 # A table of several training steps begins with this column.
 STEP = "step"
-INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite", "passes", STEP)
+INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
+# And those that only such a table has.
+_WHOLE = (*INTEGER_COLUMNS, "passes", STEP)
 # What tells one row from another; a table without them says nothing.
 _KEY_COLUMNS = ("seed", "block", "name")
 # Integer columns are 64 bits wide.
@@ -240,7 +242,7 @@ def _parse(path: str | Path, line: int, column: str, parse: Callable[[str], Any]
 def _parser(column: str) -> Callable[[str], Any]:
     if column == "name":
         return _parse_name
-    if column in INTEGER_COLUMNS:
+    if column in _WHOLE:
         return _parse_count
     return _parse_square if column in STATISTIC_COLUMNS else _parse_number
 
@@ -275,7 +277,7 @@ def _parse_number(cell: str) -> float:
 
 
 def _dtype(column: str) -> str:
-    if column in INTEGER_COLUMNS:
+    if column in _WHOLE:
         return "Int64"
     return "string" if column == "name" else "float64"
 
@@ -283,7 +285,7 @@ def _dtype(column: str) -> str:
 def _cell(column: str, value: Any, lost: bool) -> str:
     if column == "name":
         return str(value)
-    if column in INTEGER_COLUMNS:
+    if column in _WHOLE:
         return "" if pd.isna(value) else str(int(value))
     if math.isnan(value):
         return "nan" if lost else ""
