@@ -67,6 +67,14 @@ STATISTICS: dict[str, StatisticEntry] = {
         "share of channels that are the same as another one, at the block output",
         "block_output",
     ),
+    "kurtosis": StatisticEntry(
+        f"{_HOME}.kurtosis:KURTOSIS",
+        "fourth moment over the squared second one, at the block output: 3 for Gaussian values",
+        "block_output",
+    ),
+    "largest_absolute": StatisticEntry(
+        f"{_HOME}.largest_absolute:LARGEST_ABSOLUTE", "largest absolute value, at the block output", "block_output"
+    ),
     "channel_correlation": StatisticEntry(
         f"{_HOME}.channel_correlation:CHANNEL_CORRELATION",
         "mean absolute correlation of two channels, at the block output",

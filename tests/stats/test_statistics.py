@@ -55,6 +55,11 @@ def twin_always_on(batches: tuple[Tensor, ...]) -> float:
     return sum(all(value > 0 for value in row) for row in rows(batches)) / batches[0].shape[1]
 
 
+def twin_kurtosis(batches: tuple[Tensor, ...]) -> float:
+    values = np.concatenate(rows(batches))
+    return float(np.mean(values**4) / np.mean(values**2) ** 2)
+
+
 def twin_stat_diff(batches: tuple[Tensor, ...]) -> float:
     means = [row.mean() for row in rows(batches)]
     return float(np.std(means) / np.mean([np.std(row) for row in rows(batches)]))
@@ -105,6 +110,8 @@ TWINS: dict[str, Callable[[tuple[Tensor, ...]], float]] = {
     "elimination_distance": twin_elimination,
     "instance_style_share": twin_style,
     "equal_channels": twin_equal,
+    "kurtosis": twin_kurtosis,
+    "largest_absolute": lambda batches: max(float(np.abs(row).max()) for row in rows(batches)),
     "channel_correlation": twin_correlation,
     "gradient_second_moment": twin_second_moment,
     "gradient_squared_mean": twin_squared_mean,
@@ -233,6 +240,18 @@ def test_cuda_agrees(name: str) -> None:
     x = shifted(4, 24, 16, 16)
     # The CPU sums float32 rows, CUDA float64 values.
     assert statistic(name, x.cuda()) == pytest.approx(statistic(name, x), rel=2e-5, abs=1e-9)
+
+
+def test_kurtosis_of_what_is_known() -> None:
+    assert statistic("kurtosis", torch.tensor([[-2.0, 2.0, -2.0]])) == 1
+    sparse = torch.zeros(8, 4, 16)
+    sparse[:, :, 0] = 5.0
+    assert statistic("kurtosis", sparse[:4], sparse[4:]) == pytest.approx(16, rel=1e-12)
+    # The standard error of a Gaussian's fourth moment over 2e6 values is sqrt(96 / 2e6) = 0.007.
+    assert statistic("kurtosis", torch.randn(1000, 2000)) == pytest.approx(3, abs=0.03)
+    assert math.isnan(statistic("kurtosis", torch.zeros(2, 3)))
+    assert math.isnan(statistic("largest_absolute", torch.tensor([[1.0, math.nan]]), torch.ones(1, 2)))
+    assert statistic("largest_absolute", torch.tensor([[1.0, -7.0]]), torch.full((1, 2), 6.0)) == 7
 
 
 def test_equal_channels_are_counted_and_dead_ones_are_not() -> None:
