@@ -22,7 +22,7 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
     """Build a named architecture with weights that depend only on the seed and each parameter's name.
 
     Args:
-        arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet``, ``nf-regnet``, ``he-resnet``, ``skipinit`` or ``fixup``.
+        arch: ``bn-relu-conv``, ``relu-bn-conv``, ``nf-resnet``, ``nf-regnet``, ``he-resnet``, ``skipinit``, ``fixup``.
         seed: Seed of the weights, from 0 to 2**63 - 1.
         **model_options: ``depth`` or ``stages``, and any of ``block``, ``width``, ``activation`` (a name or a
             callable), ``norm``, ``norm_kw``, ``order``, ``add_on``, ``add_on_kw``, ``weights``, ``init``, ``noise``,
