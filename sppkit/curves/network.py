@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What to do about a normalizer in eval mode whose running statistics are not this signal's.
-CALIBRATE = "run more batches in train mode first (--warmup 50), or measure with --mode train"
+_CALIBRATE = "run more batches in train mode first (--warmup 50), or measure with --mode train"
 # Convolutions of a block's branch.
 _CONVOLUTIONS = {"bottleneck": 3, "basic": 2}
 
@@ -48,6 +48,7 @@ class NetworkFacts:
         add_on: What else works on the signal inside of blocks; empty for nothing.
         initial: Whether the parameters have their initial values: no checkpoint was loaded.
         mode: ``train``, ``eval``, or empty.
+        clean: Whether stored statistics are those of the network without the noise on its weights.
         warmup: Batches before the measured ones.
         dtype: Name of the compute type.
         samples: How many samples were measured; where unknown, as many as are measured by default.
@@ -78,6 +79,7 @@ class NetworkFacts:
     add_on: str
     initial: bool
     mode: str
+    clean: bool
     warmup: float
     dtype: str
     samples: float
@@ -93,6 +95,11 @@ class NetworkFacts:
     def stored(self) -> bool:
         """Whether the normalizer divides by what it has stored instead of by this signal's statistics."""
         return self.mode == "eval" and self.normalized and normalizer_facts(self.norm).running
+
+    @property
+    def calibrate(self) -> str:
+        """What makes stored statistics this signal's."""
+        return "take those of the noisy network: --norm-kw statistics=calibrated" if self.clean else _CALIBRATE
 
     @property
     def centring(self) -> bool:
@@ -186,6 +193,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> NetworkFacts:
         add_on=text_at(network, "add_on"),
         initial=initial,
         mode=mode,
+        clean=_is_clean(network),
         warmup=_or(number_at(record, "warmup"), 0.0),
         dtype=_word(record, "dtype"),
         samples=_samples(record),
@@ -208,6 +216,12 @@ def _word(record: Mapping[str, Any], key: str) -> str:
     # Both stand in sentences, and a control character could command the terminal that shows them.
     value = text_at(record, key)
     return value if value.isprintable() else ""
+
+
+def _is_clean(network: Mapping[str, Any]) -> bool:
+    setting = normalizer_facts(text_at(network, "norm")).noiseless
+    noisy = _or(number_at(network, "noise"), 0.0) > 0
+    return noisy and setting is not None and "=".join(setting) in text_at(network, "norm_kw").split(",")
 
 
 def _is_trained(record: Mapping[str, Any]) -> bool:

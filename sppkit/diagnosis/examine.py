@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.curves.laws import QUANTITIES
-from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.against_theory import iter_off_theory
 from sppkit.diagnosis.beyond_limits import first_of, iter_beyond
 from sppkit.diagnosis.explain import explain
@@ -134,7 +133,9 @@ def _of_excess(curves: Curves, first: Excess, worst: Excess) -> Diagnosis:
         spread=spread,
         fact=_fact(curves, first),
         cause=explain(curves, None, first.row, first.quantity),
-        remedy=CALIBRATE if curves.network.stored else f"look at {curves.names[first.row]} and at what comes before it",
+        remedy=curves.network.calibrate
+        if curves.network.stored
+        else f"look at {curves.names[first.row]} and at what comes before it",
     )
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
@@ -76,11 +75,13 @@ def _begin(curves: Curves, passed: int) -> int:
 
 
 def _explain(network: NetworkFacts) -> tuple[str, str]:
+    if network.stored and network.clean:
+        return "eval mode divides by the statistics of the clean network, and its weights are noisy", network.calibrate
     if network.stored:
         ran = "no warm-up batch has" if not network.warmup else f"{network.warmup:.0f} warm-up batches have"
         return (
             f"eval mode divides by running statistics, and {ran} brought them to this signal's",
-            CALIBRATE,
+            network.calibrate,
         )
     if network.norm == "none" and network.unit_weights:
         return (

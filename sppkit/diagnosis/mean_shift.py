@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.curves.laws import mean_floor
-from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.branch import adds_nothing
 from sppkit.diagnosis.result import diagnosed
 
@@ -130,7 +129,7 @@ def _by_state(curves: Curves) -> tuple[str, str] | None:
     if network.stored:
         return (
             "in eval mode the normalizer subtracts its running mean, which is not this signal's",
-            CALIBRATE,
+            network.calibrate,
         )
     if not network.initial:
         return (

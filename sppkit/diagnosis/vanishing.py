@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.curves.network import CALIBRATE
 from sppkit.diagnosis.result import diagnosed
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _explain(network: NetworkFacts) -> tuple[str, str]:
     if network.stored:
         return (
             "eval mode divides by running statistics that are larger than this signal's",
-            CALIBRATE,
+            network.calibrate,
         )
     if network.gain is not None:
         return (
