@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -372,7 +373,9 @@ def test_debug_shows_the_traceback() -> None:
 
 def test_an_interrupt_leaves_no_half_written_file() -> None:
     command = [sys.executable, "-m", "sppkit", "plot", "--arch", "nf-resnet", "--depth", "600", "--width", "0.5"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell lets what it runs in the background ignore interrupts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 60
     while not Path("spp").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
