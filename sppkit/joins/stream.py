@@ -92,11 +92,17 @@ def _sum_before(join: Candidate, joins: Mapping[Node, Candidate]) -> Candidate |
 
 
 def _holds_stream(join: Candidate, joins: Mapping[Node, Candidate]) -> bool:
-    """Return whether a join's skip is another join's output, but for an activation or a normalizer."""
-    before = _sum_before(join, joins)
-    if before is not None and _holds_stream(before, joins):
-        return True
-    node = join.root
+    """Return whether the skip of a join, or of a sum before it, is another join's output."""
+    term: Candidate | None = join
+    while term is not None:
+        if _comes_from_join(term.root, joins):
+            return True
+        term = _sum_before(term, joins)
+    return False
+
+
+def _comes_from_join(node: Node | None, joins: Mapping[Node, Candidate]) -> bool:
+    """Return whether a value is a join's output, but for activations and normalizers."""
     while node is not None and node not in joins:
         operation = node.operation
         passes = operation is not None and (operation.view or operation.pointwise or operation.normalizes)
