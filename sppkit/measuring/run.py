@@ -23,6 +23,8 @@ from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.measure import find_joins, run_probe
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
+from sppkit.models.addons.crossnorm import can_crop
+from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
 from sppkit.record.table import further_statistics, is_measured, why_empty
@@ -243,10 +245,20 @@ def _iter_warnings(source: Source, config: RunConfig, seed: _Measured, table: pd
     for name in further_statistics(table):
         if name not in explained and not is_measured(table, name):
             yield f"{name} is empty: there are {why_empty(name)} in the blocks of this network."
+    yield from _iter_crop_notes(config, table)
     inputs = seed.inputs
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
     if used < asked:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
+
+
+def _iter_crop_notes(config: RunConfig, table: pd.DataFrame) -> Iterator[str]:
+    if config.model is not None or config.add_on is None:
+        return
+    crop = read_add_on_settings(config.add_on, config.add_on_kw).get("crossnorm", {}).get("crop", "neither")
+    maps = table[["height", "width"]].dropna().min()
+    if crop != "neither" and not can_crop(int(maps["height"]), int(maps["width"])):
+        yield "CrossNorm swaps nothing on maps below 3×3, which can't be cropped; take a larger --image-size."
 
 
 def _task(name: str, config: RunConfig, seed: int) -> str:

@@ -118,6 +118,17 @@ def test_boxes_cover_more_than_a_tenth_and_reach_everywhere() -> None:
         draw_box(2, 8)
 
 
+@pytest.mark.parametrize("crop", ["neither", "style", "content", "both"])
+def test_where_nothing_can_be_cropped_nothing_is_swapped_and_a_run_says_so(crop: str) -> None:
+    x = signal(4, 3, 2, 2)
+    assert torch.equal(CrossNorm(crop=crop).train()(x), x) == (crop != "neither")
+    options = {"arch": "bn-relu-conv", "stages": (1, 1, 1, 1), "width": 0.125, "batch_size": 4, "image_size": 64}
+    small = run(resolve_config({**options, "add_on": "crossnorm@post", "add_on_kw": f"crop={crop}"}))
+    told = [text for text in small.warnings if text.startswith("CrossNorm swaps nothing on maps below 3×3")]
+    assert len(told) == (crop != "neither")
+    assert not any("CrossNorm" in text for text in run(resolve_config({**options, "add_on": "selfnorm"})).warnings)
+
+
 def test_units_are_activated_before_a_step() -> None:
     model = sppkit.build_model("bn-relu-conv", add_on="crossnorm", stages=(3, 3), width=0.125)
     units = [module for module in model.modules() if isinstance(module, CrossNorm)]

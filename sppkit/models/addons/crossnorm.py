@@ -43,7 +43,7 @@ class CrossNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Swap statistics in train mode."""
-        if not self.training or not self.active:
+        if not self.training or not self.active or (self.crop != "neither" and not can_crop(*x.shape[2:])):
             return x
         axis = 0 if self.instances == 2 else 1
         order = torch.randperm(x.shape[axis], device="cpu").to(x.device)
@@ -73,13 +73,18 @@ def activate(model: nn.Module, count: int = 2, probability: float = 0.5) -> int:
     return len(chosen)
 
 
+def can_crop(height: int, width: int) -> bool:
+    """Return whether a map is large enough for a box; on a smaller one, nothing is swapped with a crop."""
+    return min(height, width) >= _SMALLEST_SIDE
+
+
 def draw_box(height: int, width: int) -> tuple[slice, slice]:
     """Draw a box that covers more than a tenth of a map.
 
     The share of the map is uniform in (0, 1) and so is the centre; the sides are the root of the share, and what lies
     outside the map is cut off. Drawn again until it is large enough, and has more than one position.
     """
-    if min(height, width) < _SMALLEST_SIDE:
+    if not can_crop(height, width):
         raise ValueError(f"a map of {height}×{width} is too small to crop; it must be at least 3×3")
     while True:
         share, *centre = torch.rand(3, device="cpu").tolist()
