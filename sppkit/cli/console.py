@@ -72,6 +72,11 @@ def reporting_errors(*, debug: bool) -> Iterator[None]:
     except SystemExit as error:  # of the user's network: its code must not become the verdict
         _explain(f"the network's own code tried to end the program (SystemExit: {error.code}).", debug=debug)
         raise typer.Exit(2) from None
+    except MemoryError as error:
+        _explain(
+            f"there is not enough memory: {error}\nTry a smaller --shape, --image-size or --batch-size.", debug=debug
+        )
+        raise typer.Exit(2) from None
     except BaseException as error:  # noqa: BLE001 - the last line of defence: a defect of ours, said plainly
         _explain(f"unexpected {type(error).__name__}: {error}\nRun again with --debug for the traceback.", debug=debug)
         raise typer.Exit(2) from None

@@ -156,7 +156,10 @@ def sample_shape(example: str, *, maximum: int, most: int, vocabulary: int) -> C
         items = (
             value.items() if isinstance(value, Mapping) else [str(item).partition("=")[::2] for item in written or ()]
         )
-        return {str(key).strip(): shape_of(name, key, item) for key, item in items}
+        named = [(str(key).strip(), shape_of(name, key, item)) for key, item in items]
+        if len(dict(named)) < len(named):
+            raise UsageError(f"{flag_of(name)} names an argument twice: {', '.join(key for key, _ in named)}.")
+        return dict(named)
 
     def shape_of(name: str, key: object, item: object) -> str:
         if not str(key).strip().isidentifier():

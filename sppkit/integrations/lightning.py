@@ -5,9 +5,10 @@ trainer = Trainer(callbacks=[SignalPropagation(every=100, to="csv:runs/spp.csv")
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sppkit.errors import UsageError
+from sppkit.integrations.watch import Watch
 from sppkit.measuring.training.monitor import Monitor
 
 try:
@@ -18,11 +19,8 @@ except ImportError:
         "Install it: pip install 'sppkit[lightning]'"
     ) from None
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class SignalPropagation(Callback):
+class SignalPropagation(Watch, Callback):
     """A monitor over the optimizer's steps of a ``Trainer``; its state is part of every checkpoint."""
 
     def __init__(self, module: str = "", **settings: Any) -> None:
@@ -36,7 +34,6 @@ class SignalPropagation(Callback):
         self._module, self._settings = module, settings
         self._state: dict[str, Any] = {"step": 0}
         self._steps = 0
-        self.monitor: Monitor | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch; where there are several processes, the first one writes."""
@@ -64,8 +61,7 @@ class SignalPropagation(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Stop watching."""
-        if self.monitor is not None:
-            self.monitor.__exit__(None, None, None)
+        self.stop()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
         """Stop watching."""
@@ -86,16 +82,3 @@ class SignalPropagation(Callback):
             state_dict: What ``state_dict`` returned.
         """
         self._state = state_dict
-
-    def table(self) -> pd.DataFrame:
-        """Return what was recorded.
-
-        Returns:
-            As ``Monitor.table``.
-
-        Raises:
-            UsageError: If no training has begun.
-        """
-        if self.monitor is None:
-            raise UsageError("there is no table yet: no training has begun.")
-        return self.monitor.table()

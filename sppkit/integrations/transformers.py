@@ -5,9 +5,10 @@ trainer = Trainer(model, args, callbacks=[SignalPropagation(every=100, to="csv:r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sppkit.errors import UsageError
+from sppkit.integrations.watch import Watch
 from sppkit.measuring.training.monitor import Monitor
 
 try:
@@ -18,11 +19,8 @@ except ImportError:
         "Install it: pip install 'sppkit[models]'"
     ) from None
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-class SignalPropagation(TrainerCallback):
+class SignalPropagation(Watch, TrainerCallback):
     """A monitor over the steps of a ``Trainer``; a training that is resumed goes on at its step."""
 
     def __init__(self, **settings: Any) -> None:
@@ -32,7 +30,6 @@ class SignalPropagation(TrainerCallback):
             **settings: As for ``sppkit.Monitor``: ``every``, ``stats``, ``to``, ...
         """
         self._settings = settings
-        self.monitor: Monitor | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Begin to watch; where there are several processes, the first one writes.
@@ -54,18 +51,4 @@ class SignalPropagation(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         """Stop watching."""
-        if self.monitor is not None:
-            self.monitor.__exit__(None, None, None)
-
-    def table(self) -> pd.DataFrame:
-        """Return what was recorded.
-
-        Returns:
-            As ``Monitor.table``.
-
-        Raises:
-            UsageError: If no training has begun.
-        """
-        if self.monitor is None:
-            raise UsageError("there is no table yet: no training has begun.")
-        return self.monitor.table()
+        self.stop()

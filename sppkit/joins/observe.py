@@ -35,7 +35,7 @@ from sppkit.joins.operands import (
     iter_tensors,
     iter_unreturned,
 )
-from sppkit.joins.operations import Operation, operation_of
+from sppkit.joins.operations import Operation, operation_of, run_in_parts
 from sppkit.joins.stream import off_stream, settle_equal
 
 if TYPE_CHECKING:
@@ -130,11 +130,9 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         operation = operation_of(func)
-        if operation.composite and torch.is_inference_mode_enabled():
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+        result = run_in_parts(operation, func, self, args, kwargs)
+        if result is not NotImplemented:
+            return result
         tensors = [tensor for tensor in iter_arguments(args, kwargs) if is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
         if self.before_each is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch._ops import OpOverload
+    from torch.utils._python_dispatch import TorchDispatchMode
 
 # The result has the shape, but not the values, of what is handed in.
 _INDEPENDENT = frozenset({
@@ -120,3 +123,21 @@ def operation_of(function: OpOverload) -> Operation:
         adds=name in _SUMS,
         composite=function._can_decompose(),  # noqa: SLF001
     )
+
+
+def run_in_parts(
+    operation: Operation,
+    function: OpOverload,
+    mode: TorchDispatchMode,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run a composite operation as those it is made of, which inference mode does not show by itself.
+
+    Returns:
+        What it returns; ``NotImplemented`` where it has to run as it is.
+    """
+    if not (operation.composite and torch.is_inference_mode_enabled()):
+        return NotImplemented
+    with mode:
+        return function.decompose(*args, **kwargs)

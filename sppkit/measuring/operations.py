@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from sppkit.joins.operands import iter_outputs
-from sppkit.joins.operations import operation_of
+from sppkit.joins.operations import operation_of, run_in_parts
 from sppkit.stats.doubles import double
 
 if TYPE_CHECKING:
@@ -59,11 +59,9 @@ class OperationListener(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         operation = operation_of(func)
-        if operation.composite and torch.is_inference_mode_enabled():
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+        result = run_in_parts(operation, func, self, args, kwargs)
+        if result is not NotImplemented:
+            return result
         given = _bind(func, args, kwargs)
         # An observer of operations would take what is computed here for a part of the network.
         with torch.no_grad(), _disable_current_modes():

@@ -89,8 +89,8 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
     with only_new_garbage():
         seeds: list[_Measured] = []
         for seed in _seeds(resolved.config):
-            known = seeds[-1].findings if seeds else None
-            seeds.append(_measure_seed(source, resolved.config, seed, device, progress, treat, known))
+            once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
+            seeds.append(_measure_seed(once, seeds[-1].findings if seeds else None))
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
@@ -131,21 +131,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _measure_seed(
-    source: Source,
-    config: RunConfig,
-    seed: int,
-    device: torch.device,
-    progress: Progress | None,
-    treat: Treatment | None,
-    known: Findings | None,
-) -> _Measured:
-    # A function of its own, so that one seed's network is gone before the next one's is built.
-    measure = partial(_measure_once, source, config, seed, device, progress, treat)
+def _measure_seed(once: Callable[..., _Measured], known: Findings | None) -> _Measured:
     with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
-        return measure(known, trusts=True)
+        return once(known, trusts=True)
     gc.collect()
-    return measure(None, trusts=False)
+    return once(None, trusts=False)
 
 
 def _measure_once(
@@ -159,6 +149,7 @@ def _measure_once(
     *,
     trusts: bool,
 ) -> _Measured:
+    # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:

@@ -65,11 +65,29 @@ def test_another_training_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "spp.csv"
     run(2, f"csv:{path}")
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=r"spp\.csv holds the steps of another training already"):
+    with pytest.raises(UsageError, match=r"spp\.csv is there already"):
         run(2, f"csv:{path}")
     with pytest.raises(UsageError, match=r"spp\.csv has other columns than this training: gradient_squared_mean"):
         run(1, f"csv:{path}", state={"step": 2}, stats="spp,gradient_squared_mean")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("step", [0, 3])
+@pytest.mark.parametrize("content", ["one line of mine\n", "a,b\n1,2\n", "3,4\n", "no line end", "stepping,a\n0,1\n"])
+def test_a_file_of_something_else_is_not_touched(content: str, step: int, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"mine\.csv is no table of a training\. Choose another path"):
+        run(1, f"csv:{path}", state={"step": step})
+    assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.parametrize("content", ["", "st", "step,seed"])
+def test_a_header_that_was_cut_off_is_written_again(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "spp.csv"
+    path.write_text(content, encoding="utf-8")
+    monitor = run(2, f"csv:{path}")
+    assert_same(sppkit.read_csv(path), monitor.table())
 
 
 def test_a_place_that_can_not_be_written_to(tmp_path: Path) -> None:
@@ -169,7 +187,7 @@ def test_parquet_holds_the_table_and_survives_kills(tmp_path: Path) -> None:
     second = run(2, f"parquet:{path}", state={"step": 20})
     expected = pd.concat([first.table().query("step < 20"), second.table()], ignore_index=True)
     assert_same(pd.read_parquet(path), expected)
-    with pytest.raises(UsageError, match=r"spp\.parquet holds the steps of another training already"):
+    with pytest.raises(UsageError, match=r"spp\.parquet is there already"):
         run(1, f"parquet:{path}")
     killed = tmp_path / "killed.parquet"
     assert kill_and_look(f"parquet:{killed}", killed, kills=2) > 0

@@ -81,6 +81,8 @@ MISTAKES = {
     "not all by name": (("image=3,2,2", "5"), "--shape by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not"),
     "no shape": (("image=3,x", "text=5:100"), "--shape must be 1 to 10 whole numbers from 1 to 100000 with commas"),
     "no vocabulary": (("image=3,2,2", "text=5:few"), "--vocab must be a whole number from 1"),
+    "twice": (("image=3,2,2", "image=3,4,4"), "--shape names an argument twice: image, image."),
+    "no memory": (("image=100000,100000,100000", "text=5:100"), "error: there is not enough memory: "),
     "no name": (("=3,2,2", "text=5:100"), "--shape by name is ARGUMENT=SHAPE, as in --shape image=3,32,32, not ''."),
 }  # fmt: skip
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import os
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sppkit.errors import UsageError
 from sppkit.machine.files import make_folder
+from sppkit.measuring.training.sinks import there_already
 from sppkit.record.table import STEP, iter_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _HINT = "Choose another path in to=('csv:PATH',)."
+_START = f"{STEP},".encode()
 
 
 class CsvSink:
@@ -39,14 +43,11 @@ class CsvSink:
         except OSError as error:
             raise UsageError(f"can't write {self.path}: {error.strerror}. {_HINT}") from error
         lines = content.splitlines(keepends=True)
-        kept = [line for index, line in enumerate(lines) if line.endswith(b"\n") and _comes_before(index, line, step)]
-        if step == 0 and len(lines) > 1:
+        foreign = not (content.startswith(_START) or _START.startswith(content))  # of a header, some may be there
+        if foreign or (step == 0 and len(lines) > 1):
             self.close()
-            raise UsageError(
-                f"{self.path} holds the steps of another training already.\n"
-                "Go on with it (monitor.load_state_dict, before the context is entered), choose another path, or "
-                "remove it."
-            )
+            raise UsageError(f"{self.path} is no table of a training. {_HINT}" if foreign else there_already(self.path))
+        kept = [line for _, line in takewhile(partial(_comes_before, step), enumerate(lines))]
         self._header = next(csv.reader([kept[0].decode()]), None) if kept else None
         os.ftruncate(self._descriptor, sum(map(len, kept)))
 
@@ -79,8 +80,7 @@ class CsvSink:
             self._descriptor = None
 
 
-def _comes_before(index: int, line: bytes, step: int) -> bool:
-    if index == 0:
-        return line.startswith(STEP.encode())
+def _comes_before(step: int, numbered: tuple[int, bytes]) -> bool:
+    index, line = numbered
     first = line.partition(b",")[0]
-    return first.isdigit() and int(first) < step
+    return line.endswith(b"\n") and (index == 0 or (first.isdigit() and int(first) < step))

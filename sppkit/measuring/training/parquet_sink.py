@@ -8,7 +8,7 @@ import pandas as pd
 
 from sppkit.errors import UsageError
 from sppkit.machine.files import make_folder, replacing
-from sppkit.measuring.training.sinks import load_library
+from sppkit.measuring.training.sinks import load_library, there_already
 from sppkit.record.table import STEP
 
 _HINT = "Choose another path in to=('parquet:PATH',)."
@@ -32,11 +32,7 @@ class ParquetSink:
         if self._written or not self.path.exists():
             return
         if step == 0:
-            raise UsageError(
-                f"{self.path} holds the steps of another training already.\n"
-                "Go on with it (monitor.load_state_dict, before the context is entered), choose another path, or "
-                "remove it."
-            )
+            raise UsageError(there_already(self.path))
         try:
             found = pd.read_parquet(self.path)
             self._written = [found[found[STEP] < step]]

@@ -84,6 +84,14 @@ def make_sinks(to: object) -> list[Sink]:
     return [_make_sink(item) for item in several]
 
 
+def there_already(path: object) -> str:
+    """Say that a file is there, and what to do about it."""
+    return (
+        f"{path} is there already.\nGo on with the training that it holds (monitor.load_state_dict, before the context "
+        "is entered), choose another path, or remove it."
+    )
+
+
 def load_library(name: str, sink: str, extra: str) -> Any:
     """Import what a sink needs, or say how to install it."""
     try:
