@@ -80,25 +80,22 @@ def _carried(join: Candidate, joins: Mapping[Node, Candidate]) -> Iterator[Node]
     """
     if join.skip is not None:
         yield join.skip
-    before = _sum_before(join, joins)
     meets = not (join.identity or join.projected)
-    if join.scaled is not None and (meets or (before is not None and _holds_stream(before, joins))):
+    if join.scaled is not None and (meets or any(_comes_from_join(term, joins) for term in _iter_terms(join))):
         yield join.scaled
 
 
-def _sum_before(join: Candidate, joins: Mapping[Node, Candidate]) -> Candidate | None:
-    before = joins.get(strip(join.scaled)[0]) if join.scaled is not None else None
-    return before if before is not None and before.output.frame is join.output.frame else None
-
-
-def _holds_stream(join: Candidate, joins: Mapping[Node, Candidate]) -> bool:
-    """Return whether the skip of a join, or of a sum before it, is another join's output."""
-    term: Candidate | None = join
-    while term is not None:
-        if _comes_from_join(term.root, joins):
-            return True
-        term = _sum_before(term, joins)
-    return False
+def _iter_terms(join: Candidate) -> Iterator[Node]:
+    """Yield what a branch is the sum of, and the sums between, if it was summed up in the call of the join."""
+    stack = [] if join.scaled is None else [strip(join.scaled)[0]]
+    seen: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node.operation is not None and node.operation.adds and node.frame is join.output.frame:
+            terms = {strip(parent)[0] for parent in node.parents} - seen
+            seen |= terms
+            yield from terms
+            stack += terms
 
 
 def _comes_from_join(node: Node | None, joins: Mapping[Node, Candidate]) -> bool:

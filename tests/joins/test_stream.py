@@ -199,10 +199,10 @@ class TwoStreams(nn.Module):
 class UNet(nn.Module):
     """Additive skips, and one block on each level."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = 3) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([plain_block() for _ in range(3)])
-        self.down = nn.ModuleList([conv(8, stride=2) for _ in range(2)])
+        self.blocks = nn.ModuleList([plain_block() for _ in range(levels)])
+        self.down = nn.ModuleList([conv(8, stride=2) for _ in range(levels - 1)])
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
@@ -210,7 +210,7 @@ class UNet(nn.Module):
             x = block(x)
             skips.append(x)
             x = down(x)
-        x = self.blocks[2](x)
+        x = self.blocks[-1](x)
         for skip in reversed(skips):
             x = skip + nn.functional.interpolate(x, scale_factor=2)
         return x
@@ -263,6 +263,54 @@ class Flat(nn.Module):
         return flat(x, self.layers)
 
 
+class Other(Residual):
+    """A block of another class."""
+
+
+class Meeting(nn.Module):
+    """Two ways, neither of which is linear, meet at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Sequential(conv(8), nn.ReLU(), plain_block())
+        self.right = nn.Sequential(conv(8), nn.ReLU(), conv(8), nn.ReLU(), Other(conv(8)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.left(x) + self.right(x)
+
+
+class Unused(nn.Module):
+    """A block whose output goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.aside = plain_block(), Other(conv(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.aside(x)
+        return self.main(x)
+
+
+class Fuse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.far, self.near = nn.Sequential(conv(8), nn.ReLU(), conv(8)), conv(8, kernel=1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + self.far(b) + self.near(b)
+
+
+class ThreeTerms(nn.Module):
+    """A sum of three, whose last term is linear in what the second was computed from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.beside, self.fuse = plain_block(), nn.Sequential(conv(8), nn.ReLU()), Fuse()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fuse(self.block(x).relu(), self.beside(x))
+
+
 def stack(*blocks: Callable[[], nn.Module], stem: nn.Module | None = None) -> nn.Module:
     return nn.Sequential(*([stem] if stem else []), *[block() for block in blocks])
 
@@ -294,6 +342,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, list[str]]] = {
         ["1.branch.0", "1.branch.1", "1", "2.branch.0", "2.branch.1", "2"]),
     "one block on each level": (
         UNet, maps(), ["blocks.0", "blocks.1", "blocks.2", "UNet#1", "UNet#2"]),
+    "one block on each of two levels": (lambda: UNet(2), maps(), ["blocks.0", "blocks.1", "UNet"]),
+    "two streams meet": (Meeting, maps(), ["left.2", "right.4", "Meeting"]),
+    "a block that no output comes from": (Unused, maps(), ["aside", "main"]),
+    "a sum of three": (ThreeTerms, maps(), ["block", "fuse"]),
     "skip around the whole": (
         lambda: Residual(nn.Sequential(conv(8), plain_block(), plain_block(), conv(8))), maps(),
         ["branch.1", "branch.2", "Residual"]),

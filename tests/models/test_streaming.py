@@ -74,6 +74,17 @@ def test_segments_of_segments_give_the_same_gradients(case: str, monkeypatch: py
     pd.testing.assert_frame_equal(on.table, off.table, rtol=1e-6)
 
 
+def test_running_statistics_move_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_SEGMENTS", 2)
+    model = lay_out(build_spec("bn-relu-conv", {"stages": (5,), "width": 0.125}))
+    with streamed(model, 0, torch.device("cpu"), torch.float32, differentiated=True), torch.enable_grad():
+        y = model(torch.randn(2, 3, 32, 32))
+        moved = [buffer.clone() for buffer in model.buffers()]
+        torch.autograd.grad(y, next(iter(_inputs_of(y))), torch.randn_like(y))
+        # Also those of a block that a segment leaves out as soon as all is there that the gradient asks for.
+        assert all(map(torch.equal, model.buffers(), moved))
+
+
 def test_what_is_held_for_the_way_back_grows_with_the_logarithm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "_SEGMENTS", 2)
     most = {}
