@@ -21,8 +21,8 @@ from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
-from sppkit.measuring.find import OtherWayError
-from sppkit.measuring.measure import find_joins, run_probe
+from sppkit.measuring.measure import find_joins, look_ahead, run_probe
+from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.models.addons.crossnorm import can_crop
@@ -133,11 +133,29 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _measure_seed(once: Callable[..., _Measured], known: Findings | None) -> _Measured:
-    with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
-        return once(known, trusts=True)
-    gc.collect()
-    return once(None, trusts=False)
+class _Look(NamedTuple):
+    """How the joins of a network are found.
+
+    Attributes:
+        known: What another seed's had.
+        trusts: Whether that, or what a few samples show, is taken for granted.
+        ahead: Whether every pass is looked at before it is measured.
+    """
+
+    known: Findings | None = None
+    trusts: bool = False
+    ahead: bool = False
+
+
+def _measure_seed(once: Callable[[_Look], _Measured], known: Findings | None) -> _Measured:
+    try:
+        with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
+            return once(_Look(known, trusts=True))
+        gc.collect()
+        return once(_Look())
+    except WaysDifferError:  # or dropped in one pass and not in the next
+        gc.collect()
+        return once(_Look(ahead=True))
 
 
 def _measure_once(
@@ -147,16 +165,14 @@ def _measure_once(
     device: torch.device,
     progress: Progress | None,
     treat: Treatment | None,
-    known: Findings | None,
-    *,
-    trusts: bool,
+    look: _Look,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
-        measured = _measure_network(source, model, config, inputs, seed, device, progress, known, trusts=trusts)
+        measured = _measure_network(source, model, config, inputs, seed, device, progress, look)
     del model, inputs
     gc.collect()  # a probe and what it hooks refer to each other, and hold the network
     return measured
@@ -170,11 +186,8 @@ def _measure_network(
     seed: int,
     device: torch.device,
     progress: Progress | None,
-    known: Findings | None,
-    *,
-    trusts: bool,
+    look: _Look,
 ) -> _Measured:
-    dtype = getattr(torch, config.dtype)
     weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
     count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
@@ -183,22 +196,27 @@ def _measure_network(
         # A block is done when its output is there; its branch was reached before.
         count(site.role == "block_output")
 
+    def feed() -> dict[str, Any]:
+        cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
+        return {
+            "batches": map(cast_one, inputs.batches()),
+            "warmup": map(cast_one, inputs.warmup(config.warmup)),
+            "device": device,
+            "mode": cast("Mode", config.mode),
+            "seed": seed,
+        }
+
     probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
-    if trusts:
-        probe.trust(known)
     output = Output()
     try:
-        table = run_probe(
-            probe,
-            model,
-            (_cast(batch, dtype) for batch in inputs.batches()),
-            device=device,
-            mode=cast("Mode", config.mode),
-            seed=seed,
-            warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
-            on_output=None if config.model is None else output.add,
-        )
-    except OtherWayError:
+        if look.trusts:
+            probe.trust(look.known)
+        if look.ahead:
+            ahead = Probe(model, stats=config.stats, sites=config.sites)
+            look_ahead(ahead, model, **feed())
+            probe.follow(ahead)
+        table = run_probe(probe, model, **feed(), on_output=None if config.model is None else output.add)
+    except (OtherWayError, WaysDifferError):
         raise
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
