@@ -29,7 +29,7 @@ from sppkit.models.addons.crossnorm import can_crop
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
-from sppkit.record.table import further_statistics, is_measured, why_empty
+from sppkit.record.table import OUTPUT, further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
 from sppkit.registry import GRADIENT_STATISTICS
 from sppkit.streams import STREAM_NAME
@@ -78,6 +78,7 @@ class _Measured(NamedTuple):
     # Of a network of the user's: squared mean and variance of what it returns.
     output: dict[str, float]
     output_shape: list[int]
+    sums_to_one: bool
 
 
 def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment | None = None) -> Run:
@@ -104,7 +105,7 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         record["weights"] = weights
     if all(seed.output for seed in seeds):
         numbers = {name: [seed.output[name] for seed in seeds] for name in seeds[0].output}
-        record["output"] = numbers | {"shape": seeds[-1].output_shape}
+        record[OUTPUT] = numbers | {"shape": seeds[-1].output_shape, "sums_to_one": seeds[-1].sums_to_one}
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, seeds[-1], table)))
@@ -226,7 +227,16 @@ def _measure_network(
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
     return _Measured(
-        table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
+        table,
+        inputs,
+        found,
+        probe.found,
+        sources,
+        weights,
+        _reason(probe),
+        output.numbers(),
+        output.shape,
+        output.sums_to_one,
     )
 
 
