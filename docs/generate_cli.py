@@ -22,6 +22,7 @@ HEAD = """# Commands
 | `sppkit diff A B` | compare two saved runs, block by block |
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
+| `sppkit sweep FILE.toml` | measure every cell of a grid of options, once each, and go on after any kill |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |

@@ -19,6 +19,7 @@ from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
 from sppkit.cli.suggest import suggest
+from sppkit.cli.sweep import sweep
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
@@ -96,6 +97,7 @@ app.command()(diff)
 app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
+app.command()(sweep)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)
