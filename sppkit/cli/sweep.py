@@ -131,7 +131,7 @@ def _heat_axes(typed: str | None, grid: Grid) -> tuple[str, ...]:
     if typed is None:
         return ()
     axes = tuple(name.strip().replace("-", "_") for name in typed.split(","))
-    if len(axes) != 2 or axes[0] == axes[1] or not set(axes) <= set(grid.axes):  # noqa: PLR2004 - a picture has two
+    if len(axes) != 2 or axes[0] == axes[1] or not set(axes) <= set(grid.axes):
         raise UsageError(f"--heat-map must be two of the axes {', '.join(grid.axes)}, not {typed!r:.60}.")
     return axes
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sppkit.plot.comparison import COLOURS, STYLES
 from sppkit.plot.save import styled
@@ -32,31 +33,29 @@ _SEEDS = "seed"
 def plot_grid(cells: Cells, statistic: str) -> Figure:
     """Draw a statistic over the blocks: panels by the first two axes, lines by the others, the mean over seeds."""
     axes = [axis for axis in cells[0][0] if axis != _SEEDS and len(_values(cells, axis)) > 1]
-    down, across = (axes[1:2] or [None])[0], (axes[:1] or [None])[0]
-    rows, columns = _values(cells, down)[:_MOST_PANELS], _values(cells, across)[:_MOST_PANELS]
-    lines = list(dict.fromkeys(_line(place, axes[2:]) for place, _ in cells))[:_MOST_LINES]
+    across, down = (*axes[:2], None, None)[:2]
+    columns, rows = _values(cells, across)[:_MOST_PANELS], _values(cells, down)[:_MOST_PANELS]
     with styled():
         size = (max(5.0, _PANEL[0] * len(columns) + 0.6), _PANEL[1] * len(rows) + (1.1 if axes[2:] else 0.7))
         figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
         grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey=True)
+        lines = list(dict.fromkeys(_line(place, axes[2:]) for place, _ in cells))[:_MOST_LINES]
+        drawn: list[float] = []
         for (row, column), panel in np.ndenumerate(grid):
+            chosen = [c for c in cells if _at(c[0], down, rows[row]) and _at(c[0], across, columns[column])]
             for number, line in enumerate(lines):
-                chosen = [
-                    table
-                    for place, table in cells
-                    if _at(place, down, rows[row])
-                    and _at(place, across, columns[column])
-                    and _line(place, axes[2:]) == line
-                ]
-                curve = _mean_curve(chosen, statistic)
+                curve = _mean_curve([table for place, table in chosen if _line(place, axes[2:]) == line], statistic)
+                drawn += curve.values()
                 look = {"color": COLOURS[number], "linestyle": STYLES[number % len(STYLES)]}
-                panel.plot(list(curve), list(curve.values()), label=line, marker="." if len(curve) < 2 else "", **look)
+                panel.plot(list(curve), list(curve.values()), label=line, marker="." if len(curve) == 1 else "", **look)
             where = [f"{axis} {value}" for axis, value in ((across, columns[column]), (down, rows[row])) if axis]
             panel.set_title(", ".join(where), fontsize=8.5, parse_math=False)
-        drawn = [y for panel in grid.flat for line in panel.lines for y in line.get_ydata() if y > 0]
-        if drawn and max(drawn) / min(drawn) > _WIDE:
+            panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            if row == len(rows) - 1:
+                panel.set_xlabel("block index")
+        positive = [value for value in drawn if value > 0]
+        if len(positive) == len(drawn) > 0 and max(positive) / min(positive) > _WIDE:
             grid[0, 0].set_yscale("log")
-        figure.supxlabel("block index", fontsize=9.5)
         figure.supylabel(statistic.replace("_", " "), fontsize=9.5)
         if axes[2:]:
             figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(lines)))
