@@ -76,8 +76,8 @@ def plot_heat_map(cells: Cells, axes: Sequence[str], statistic: str) -> Figure:
         panel = figure.subplots()
         panel.grid(visible=False)
         panel.set_facecolor("0.85")  # of a cell that is excluded, failed or lost
-        finite = values[np.isfinite(values)]
-        wide = finite.size > 0 and finite.min() > 0 and finite.max() / finite.min() > _WIDE
+        finite = values[np.isfinite(values)].tolist()
+        wide = len(finite) > 0 and min(finite) > 0 and max(finite) / min(finite) > _WIDE
         image = panel.imshow(values, aspect="auto", cmap="viridis", norm=LogNorm() if wide else None)
         panel.set_xticks(range(len(across)), across, parse_math=False)
         panel.set_yticks(range(len(down)), down, parse_math=False)
