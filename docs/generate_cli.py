@@ -20,6 +20,7 @@ HEAD = """# Commands
 | `sppkit check` | judge a run by policy, theory and baseline; the exit code is the verdict |
 | `sppkit bless RUN.csv` | accept a run as the new baseline |
 | `sppkit diff A B` | compare two saved runs, block by block |
+| `sppkit report RUN.csv ...` | one interactive page of one or more saved runs |
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |

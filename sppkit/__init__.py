@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sppkit.models.enorm import equi_normalize as equi_normalize
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
+    from sppkit.page.report import Page as Page
+    from sppkit.page.report import report as report
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
@@ -44,6 +46,7 @@ _HOME = {
     "Finding": "gate.verdict",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
+    "Page": "page.report",
     "Probe": "measuring.probe",
     "Site": "sites",
     "SppkitError": "errors",
@@ -62,6 +65,7 @@ _HOME = {
     "predict_from_weights": "prediction.from_weights",
     "predict": "prediction.predict",
     "read_csv": "record.table",
+    "report": "page.report",
     "replace_normalizers": "models.replace",
     "weight_noise": "models.noise",
     "write_csv": "record.table",

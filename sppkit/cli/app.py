@@ -18,6 +18,7 @@ from sppkit.cli.inspect import inspect
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
+from sppkit.cli.report import report
 from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -33,6 +34,8 @@ Try:
   sppkit plot spp/nf-resnet-600.csv --format svg,pdf
 
   sppkit compare bn-relu-conv relu-bn-conv --depth 50
+
+  sppkit report spp/nf-resnet-600.csv --out page.html
 
   sppkit predict --arch nf-resnet --depth 600
 
@@ -94,6 +97,7 @@ app.command()(check)
 app.command()(bless)
 app.command()(diff)
 app.command()(compare)
+app.command()(report)
 app.command()(predict)
 app.command()(suggest)
 app.command()(gain)

@@ -75,6 +75,7 @@ def _describe(resolved: Resolved, spec: ModelSpec, setting: Setting) -> dict[str
 
 
 def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: list[str]) -> None:
+    from sppkit.cli.pages import write_page
     from sppkit.machine.files import all_or_nothing
     from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
@@ -82,12 +83,16 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
     from sppkit.record.table import write_csv
     from sppkit.record.write import write_record
 
-    figure = plot_spp(table, title=f"{title(record)}, predicted", subtitle=subtitle(record))
+    heading = f"{title(record)}, predicted"
+    figure = plot_spp(table, title=heading, subtitle=subtitle(record))
     with all_or_nothing(folder) as staging:
         write_csv(table, staging / names[0])
         write_record(record, staging / names[1])
         for name in names[2:]:
-            save_figure(figure, staging / name)
+            if name.endswith(".html"):
+                write_page([(Path(name).stem, table, record)], staging / name, title=heading)
+            else:
+                save_figure(figure, staging / name)
 
 
 def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: list[Path]) -> None:

@@ -63,7 +63,7 @@ _VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
-_FORMATS = ("png", "svg", "pdf")
+_FORMATS = ("png", "svg", "pdf", "html")
 # Limits far beyond any network: what passes them is a slip of the hand, and is said before hours of work.
 # Channels double per stage: the tenth has 2^9 times those of the first.
 _MOST_STAGES = 10
@@ -270,7 +270,12 @@ class RunConfig(ModelOptions):
         None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."
     )
     format: tuple[str, ...] = _option(
-        ("png",), parsers.names_of("picture format", _FORMATS), "png,svg,pdf", _OUTPUT, "Picture formats.", _FORMATS
+        ("png",),
+        parsers.names_of("picture format", _FORMATS),
+        "png,svg,pdf,html",
+        _OUTPUT,
+        "Picture formats; html is the interactive page.",
+        _FORMATS,
     )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
@@ -74,9 +74,21 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         path: The file to create or replace.
     """
     with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(iter_cells(table))
+        _write_rows(table, file)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return what ``write_csv`` writes, byte for byte.
+
+    Args:
+        table: As made by ``build_table``.
+
+    Returns:
+        The file's text.
+    """
+    file = io.StringIO(newline="")
+    _write_rows(table, file)
+    return file.getvalue()
 
 
 def iter_cells(table: pd.DataFrame) -> Iterator[list[str]]:
@@ -193,6 +205,12 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         raise UsageError(f"the run {path} has a header but no rows. {_AGAIN}")
     _check_unique(path, parsed)
     return build_table(parsed)
+
+
+def _write_rows(table: pd.DataFrame, file: TextIO) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(iter_cells(table))
 
 
 def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
