@@ -26,7 +26,7 @@ from sppkit.measuring.probe import Probe
 from sppkit.models.addons.crossnorm import can_crop
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.prediction.predict import with_predictions
-from sppkit.record.source_lines import locate_blocks
+from sppkit.record.source_lines import locate_blocks, name_classes
 from sppkit.record.table import further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
 from sppkit.registry import GRADIENT_STATISTICS
@@ -69,6 +69,9 @@ class _Measured(NamedTuple):
     findings: Findings | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
+    # Its class, and where its branch and its skip were found, of each row of a user's network.
+    classes: dict[str, str]
+    joins: dict[str, str]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
     # Why there is no gradient where one was asked for.
@@ -95,6 +98,7 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
     record = _describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
+    record |= {key: value for key in ("classes", "joins") if (value := getattr(seeds[-1], key))}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
         record["gradient"] = {"cotangent": "N(0, 1), stream cotangent/<batch>", "absent": seeds[-1].no_gradient}
     weights = merge_digests([seed.weights for seed in seeds])
@@ -205,9 +209,12 @@ def _measure_network(
     # Every seed has the same classes, and a named architecture none of the user's.
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
+    classes = name_classes(model, table["name"]) if users else {}
+    joins = {join.name: join.described for join in probe.findings.joins} if users and probe.findings else {}
     return _Measured(
-        table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
-    )
+        table, inputs, found, probe.found, sources, classes, joins, weights, _reason(probe), output.numbers(),
+        output.shape,
+    )  # fmt: skip
 
 
 def _reason(probe: Probe) -> str | None:

@@ -17,6 +17,8 @@ from sppkit.registry import STATISTICS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from sppkit.page.shown_run import ShownRun
 
 # What a linear axis should show besides 0: a branch that preserves variance has 1.
@@ -62,7 +64,7 @@ def _describe_run(run: ShownRun) -> dict[str, Any]:
     shown = len(set(run.shown["step"])) if run.steps else 0
     described = {
         "label": printable(run.label),
-        "csv": csv_text(run.shown),
+        "csv": csv_text(_with_plain_names(run.shown)),
         "places": {name: list(place) for name, place in locate_record(run.record, names).items()},
         "classes": {name: text for name, text in mapping_at(run.record, "classes").items() if isinstance(text, str)},
         "joins": {name: text for name, text in mapping_at(run.record, "joins").items() if isinstance(text, str)},
@@ -71,6 +73,11 @@ def _describe_run(run: ShownRun) -> dict[str, Any]:
         "record": {key: value for key, value in run.record.items() if key not in _NOT_SHOWN},
     }
     return {key: printable_values(value) if key != "csv" else value for key, value in described.items()}
+
+
+def _with_plain_names(table: pd.DataFrame) -> pd.DataFrame:
+    # A name with a line break in it, which no file has, would end a row.
+    return table.assign(name=table["name"].map(lambda name: printable(str(name))).astype("string"))
 
 
 def _options(record: Mapping[str, Any]) -> list[list[Any]]:

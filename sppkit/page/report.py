@@ -121,7 +121,7 @@ def build_page(
     if title is None:
         title = title_of(first) if len(runs) == 1 and first else ", ".join(run.label for run in runs)
     if subtitle is None:
-        subtitle = subtitle_of(first) if len(runs) == 1 else ""
+        subtitle = subtitle_of(first) if len(runs) == 1 and first else ""
     return Page(title, render(runs, verdict or judge(runs), title=title, subtitle=subtitle))
 
 

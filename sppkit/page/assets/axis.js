@@ -48,6 +48,16 @@ function logarithmicAxis(lowest, highest, leavesStem) {
   for (let exponent = Math.ceil(axis.low / step) * step; exponent <= axis.high; exponent += step) exponents.push(exponent);
   axis.ticks = exponents.map((exponent) => 10 ** exponent);
   axis.texts = exponents.map(power);
+  // Less than two decades have few powers of ten: 2 and 5 stand between them.
+  if (axis.high - axis.low < 2) {
+    for (let exponent = Math.floor(axis.low); exponent <= axis.high; exponent += 1) {
+      for (const tick of [2 * 10 ** exponent, 5 * 10 ** exponent]) {
+        if (Math.log10(tick) < axis.low || Math.log10(tick) > axis.high) continue;
+        axis.ticks.push(tick);
+        axis.texts.push(Number(tick.toPrecision(1)).toString());
+      }
+    }
+  }
   axis.place = (value) => (value > 0 ? (Math.log10(value) - axis.low) / (axis.high - axis.low) : null);
   return axis;
 }

@@ -3,7 +3,7 @@
 function buildControls(page) {
   const { state, runs } = page;
   const others = runs.map((run) => [String(run.index), run.label]);
-  const hasTheory = runs.some((run) => run.columns.some((name) => name.startsWith("predicted_")));
+  const hasTheory = runs.some((run) => page.statistics.some(({ name }) => run.has(`predicted_${name}`)));
   const views = [
     ["values", "as they are"],
     ...(hasTheory ? [["theory", "measured / predicted"]] : []),
@@ -46,7 +46,7 @@ function theoryEntry(page) {
       page.set("theory", !page.state.theory);
       button.setAttribute("aria-pressed", String(page.state.theory));
     },
-  }, sampleLine({ stroke: "currentColor", "stroke-dasharray": "5 3", "stroke-width": 1.3 }), "predicted");
+  }, sampleLine({ stroke: "currentColor", "stroke-dasharray": "3 4", "stroke-width": 1.3 }), "predicted");
   return button;
 }
 

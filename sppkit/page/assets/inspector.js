@@ -55,15 +55,15 @@ class Inspector {
     const theory = run.has(`predicted_${name}`) ? run.curve(`predicted_${name}`, step)[place].centre : null;
     if (value.centre === null && !value.lost && theory === null) return null;
     const spreads = run.has(`predicted_${name}_spread`) ? run.curve(`predicted_${name}_spread`, step)[place].centre : null;
-    const band = theoryBand(theory, spreads, statistic.multiplied);
-    const range = run.seeds.length > 1 && value.centre !== null ? ` (${short(value.low)} to ${short(value.high)})` : "";
+    const band = theoryBand(theory, spreads, statistic.multiplied || this.page.isLogarithmic(statistic));
+    const range = value.centre !== null && value.low < value.high ? [value.low, value.high] : null;
     const isOff = band && value.centre !== null && (value.high < band[0] || value.low > band[1]);
-    const bandText = band ? ` (${short(Math.max(0, band[0]))} to ${short(band[1])})` : "";
+    const between = (ends) => (ends ? element("small", {}, `${short(Math.max(0, ends[0]))} to ${short(ends[1])}`) : null);
     return element("tr", { title: statistic.meaning },
       element("th", { scope: "row" }, words(name)),
-      element("td", {}, value.lost && value.centre === null ? "not finite" : short(value.centre) + range),
-      element("td", {}, short(theory) + bandText),
-      element("td", { class: isOff ? "off" : "" }, value.centre !== null && theory ? `×${short(value.centre / theory)}` : ""));
+      element("td", {}, value.lost && value.centre === null ? "not finite" : short(value.centre), between(range)),
+      element("td", {}, short(theory), between(band)),
+      element("td", { class: isOff ? "off" : "" }, value.centre !== null && theory ? `×${short(Number((value.centre / theory).toPrecision(3)))}` : ""));
   }
 
   neighbours(run, at, isOneOfMany) {

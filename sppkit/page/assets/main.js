@@ -55,6 +55,10 @@ class SignalPage {
     return this.runs.filter((run) => !this.state.hidden.has(run));
   }
 
+  isLogarithmic(statistic) {
+    return Boolean(this.panels.find((panel) => panel.statistic === statistic).axis?.log);
+  }
+
   openStatistics() {
     return this.panels.filter((panel) => !panel.figure.hidden).map((panel) => panel.statistic);
   }

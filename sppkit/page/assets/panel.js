@@ -276,7 +276,8 @@ class Panel {
   }
 
   drawEmpty() {
-    if (this.series.some(({ measured, theory }) => [...measured, ...theory].some((point) => point.centre !== null))) return drawing("g");
+    const isThere = (point) => point.centre !== null || point.lost;
+    if (this.series.some(({ measured, theory }) => measured.some(isThere) || theory.some(isThere))) return drawing("g");
     const text = this.page.shownRuns().length ? "nothing to show" : "no run is switched on";
     return drawing("text", { class: "empty", x: EDGE.left + this.inner / 2, y: HEIGHT / 2, "text-anchor": "middle" }, text);
   }
