@@ -1,4 +1,4 @@
-"""The page without a browser: what is in the file, what can't get into it, and that its numbers are those of the CSV."""
+"""The page without a browser: what is in the file, what can't get into it, and whose its numbers are."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_hover_shows_the_numbers_of_the_table_and_theorys_band(opened: Any) -> N
         row = table[table["block"] == 2].iloc[0]
         for name in ("channel_squared_mean", "channel_variance", "residual_variance"):
             assert re.search(rf"{name.replace('_', ' ')}\s+{re.escape(short(row[name]))}", told)
-        assert f"{short(low[0])} to {short(high[0])}" in told
+        assert f"{low[0]:.3g} to {high[0]:.3g}" in told
         assert desk.page.locator("svg.plot .cursor").count() == 3  # one in every panel
         desk.page.mouse.move(5, 5)
         assert "Move over a panel" in desk.inspector
@@ -137,7 +137,7 @@ def test_a_logarithmic_panel_has_theorys_band_of_the_logarithm(opened: Any) -> N
     with opened(sppkit.report(predicted())) as desk:
         desk.page.get_by_label("Scale").select_option("log")
         desk.hover("channel_variance", 2, 6)
-        assert f"{short(ends[0])} to {short(ends[1])}" in desk.inspector
+        assert f"{ends[0]:.3g} to {ends[1]:.3g}" in desk.inspector
 
 
 def test_click_keeps_a_block_with_its_neighbours(opened: Any) -> None:
@@ -280,8 +280,8 @@ def test_hostile_runs_do_nothing(opened: Any) -> None:
         '"><svg onload=alert(1)>',
     ):
         table = signal_tables.table(mean=9.0).assign(name=text)
-        record = {"arch": text, text: [text], "classes": {text: text}, "joins": {text: text}, "sources": {text: [text, 1]},
-                  "options": {text: {"value": text, "source": text}}}  # fmt: skip
+        record = {"arch": text, text: [text], "classes": {text: text}, "joins": {text: text},
+                  "sources": {text: [text, 1]}, "options": {text: {"value": text, "source": text}}}  # fmt: skip
         run = ShownRun(text, table, record)
         with opened(build_page([run, run], title=text)) as desk:
             desk.click("channel_variance", 2, 4)

@@ -58,7 +58,7 @@ class Inspector {
     const band = theoryBand(theory, spreads, statistic.multiplied || this.page.isLogarithmic(statistic));
     const range = value.centre !== null && value.low < value.high ? [value.low, value.high] : null;
     const isOff = band && value.centre !== null && (value.high < band[0] || value.low > band[1]);
-    const between = (ends) => (ends ? element("small", {}, `${short(Math.max(0, ends[0]))} to ${short(ends[1])}`) : null);
+    const between = (ends) => (ends ? element("small", {}, ends.map((end) => short(Number(Math.max(0, end).toPrecision(3)))).join(" to ")) : null);
     return element("tr", { title: statistic.meaning },
       element("th", { scope: "row" }, words(name)),
       element("td", {}, value.lost && value.centre === null ? "not finite" : short(value.centre), between(range)),
