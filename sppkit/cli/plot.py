@@ -150,3 +150,7 @@ def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[P
     console.show(*iter_trend(table), *render_summary(at_step(table), record), "")
     # One line each, so that none is broken and each can be copied.
     console.show(*(f"wrote {path}" for path in paths))
+    table_file = next((path for path in paths if path.suffix == ".csv"), None)
+    found = record.get("diagnoses", [])
+    if table_file is not None and any(one["severity"] != "remark" for one in found):
+        console.show(f"why, and what to do: sppkit report {table_file} --out page.html, or docs/diagnoses.md")
