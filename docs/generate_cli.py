@@ -28,7 +28,8 @@ HEAD = """# Commands
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
 | `sppkit list [KIND]` | list every name that can be typed |
 
-`sppkit COMMAND --help` shows the options and examples. `sppkit --install-completion` teaches them to your shell.
+`sppkit COMMAND --help` shows the options that people use, and examples; `--help all` shows every option, by
+group. `sppkit --install-completion` teaches them to your shell.
 """
 
 

@@ -15,6 +15,11 @@ from sppkit.config.parsers import flag_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# What people use; --help shows these, and all of them, by group, with --help all.
+_NETWORK = ("arch", "model", "kw", "depth", "width", "norm", "weights", "activation")
+COMMON = frozenset({*_NETWORK, "input", "image_size", "batch_size", "seeds", "stats", "out", "format"})
+ALL_OPTIONS = "All options, by group: --help all"
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but errors.", rich_help_panel="Output")
 ]
@@ -88,6 +93,7 @@ def _parameter(name: str, defaults: Mapping[str, object]) -> inspect.Parameter:
             # Typer would put a default of ours in brackets of its own; \\[ is a bracket that is no markup.
             help=option.help + (f" [dim]\\[default: {_shown(default)}][/dim]" if _shown(default) else ""),
             show_default=False,
+            hidden=name not in COMMON,
             rich_help_panel=option.panel,
             autocompletion=None if not option.choices else lambda: list(option.choices),
         ),
