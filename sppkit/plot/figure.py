@@ -94,7 +94,7 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
 def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, columns: int = 0) -> None:
     """Draw one legend for all panels below them, each label once, and lay the figure out for good."""
     if entries is None:
-        entries = labelled(figure)
+        entries = labelled(figure.axes)
     # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
     names = [f"run {index}" for index in range(len(entries))]
     artists = [artist for _, artist in entries]
@@ -107,10 +107,10 @@ def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, 
     figure.set_layout_engine("none")
 
 
-def labelled(figure: Figure) -> list[tuple[str, Artist]]:
+def labelled(panels: Sequence[Axes]) -> list[tuple[str, Artist]]:
     """Return the labels of all panels' artists, each once, in the order of drawing."""
     entries: dict[str, Artist] = {}
-    for axes in figure.axes:
+    for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     return list(entries.items())
