@@ -9,6 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sppkit.comparison.compare import Comparison as Comparison
+    from sppkit.comparison.compare import compare as compare
+    from sppkit.comparison.suggest import Suggestion as Suggestion
+    from sppkit.comparison.suggest import suggest as suggest
     from sppkit.diagnosis.diagnose import diagnose as diagnose
     from sppkit.diagnosis.result import Diagnosis as Diagnosis
     from sppkit.errors import DoesNotFitError as DoesNotFitError
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Comparison": "comparison.compare",
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
@@ -49,6 +54,7 @@ _HOME = {
     "Page": "page.report",
     "Probe": "measuring.probe",
     "Site": "sites",
+    "Suggestion": "comparison.suggest",
     "SppkitError": "errors",
     "UsageError": "errors",
     "Verdict": "gate.verdict",
@@ -58,6 +64,8 @@ _HOME = {
     "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
     "check": "gate.check",
+    "compare": "comparison.compare",
+    "suggest": "comparison.suggest",
     "measure": "measuring.measure",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",

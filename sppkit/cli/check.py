@@ -52,11 +52,20 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", metavar="", help="Print nothing but failures and errors.", rich_help_panel="Output"),
 ]
+
+
+def _complete_reports() -> list[str]:
+    from sppkit.gate.reports import FORMATS
+
+    return [f"{name}=" for name in FORMATS]
+
+
 Reports = Annotated[
     list[str] | None,
     typer.Option(
         "--report",
         metavar="FORMAT=PATH",
+        autocompletion=_complete_reports,
         help="Also write json, junit, github, gitlab, sarif or markdown; repeatable.",
         rich_help_panel=_GATE,
     ),
