@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
+    from sppkit.measuring.shifted.measure_shift import measure_shift as measure_shift
     from sppkit.measuring.training.monitor import Monitor as Monitor
     from sppkit.models.activations import activation_gain as activation_gain
     from sppkit.models.build import build_model as build_model
@@ -58,6 +59,7 @@ _HOME = {
     "equi_normalize": "models.enorm",
     "check": "gate.check",
     "measure": "measuring.measure",
+    "measure_shift": "measuring.shifted.measure_shift",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
