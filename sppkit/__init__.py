@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.comparison import plot_comparison as plot_comparison
+    from sppkit.plot.shift import plot_shift as plot_shift
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
@@ -61,6 +62,7 @@ _HOME = {
     "measure": "measuring.measure",
     "measure_shift": "measuring.shifted.measure_shift",
     "plot_comparison": "plot.comparison",
+    "plot_shift": "plot.shift",
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",

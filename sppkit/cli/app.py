@@ -18,6 +18,7 @@ from sppkit.cli.inspect import inspect
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
+from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -96,6 +97,7 @@ app.command()(diff)
 app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
+app.command()(shift)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)
