@@ -74,8 +74,9 @@ def iter_shifted(plan: ShiftPlan, progress: Progress | None = None) -> Iterator[
 def _check(member: Member, shifts: Sequence[str]) -> None:
     if "shift" in member.own:
         raise UsageError(f"{member.label}: every network gets the same shifts; give them as --shift.")
-    for text in shifts if member.resolved is not None else ():
-        check_input(text, member.resolved.config.input)
+    if member.resolved is not None:
+        for text in shifts:
+            check_input(text, member.resolved.config.input)
 
 
 def _measure(member: Member, shifts: Sequence[str], before: str, progress: Progress | None) -> Measured:
