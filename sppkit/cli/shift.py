@@ -45,8 +45,8 @@ Shifts = Annotated[
 ]
 DEFAULT_NAME = "shift"
 _LEGEND = (
-    "style shift where it enters, at most, and behind the last block; there, variance as a multiple of the unshifted one, "
-    "and the share of the signal that is kept"
+    "style shift where it enters, at most, and behind the last block; there, variance as a multiple of the unshifted "
+    "one, and how much of the signal is kept"
 )
 # What this command decides itself, or does not measure.
 _OWN = {"shift", "mode", "stats", "theory"}
@@ -72,7 +72,7 @@ def shift(
 
       sppkit shift --arch bn-relu-conv --depth 50 --input photos/ --shift contrast --shift apr-p:axes=hw
 
-      sppkit shift bn-relu-conv bn-relu-conv:norm=in nf-resnet --depth 50 --input photos/ --shift corruption:glass-blur:3
+      sppkit shift bn-relu-conv bn-relu-conv:norm=in nf-resnet --depth 50 --input photos/ --shift corruption:snow:3
 
       sppkit shift --model timm:resnet50 --checkpoint r50.safetensors --input photos/ --shift augmix
     """
