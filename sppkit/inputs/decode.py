@@ -71,13 +71,17 @@ def check_picture(path: Path) -> None:
 
 def decode_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Decode, turn upright, convert, resize, crop and normalize one picture."""
+    mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in mean_and_std(shape[0]))
+    return (decode_pixels(path, shape) - mean) / std
+
+
+def decode_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Decode, turn upright, convert, resize and crop one picture; values in [0, 1], not normalized."""
     channels, height, width = shape
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
         pixels = np.asarray(cover(to_channels(upright, channels), height, width), np.float32)
-    mean, std = (np.array(numbers, np.float32) for numbers in mean_and_std(channels))
-    normalized = (pixels.reshape(height, width, channels) / np.float32(255) - mean) / std
-    return normalized.transpose(2, 0, 1)
+    return (pixels.reshape(height, width, channels) / np.float32(255)).transpose(2, 0, 1)
 
 
 @contextmanager
