@@ -62,14 +62,32 @@ def parse_shift(text: str) -> ChosenShift:
     raise UsageError(f"unknown shift {text!r:.60}.")  # what is not registered was refused above
 
 
+def one_shift(name: str, value: object) -> str:
+    """Take one shift, in one spelling."""
+    if isinstance(value, (list, tuple)):
+        raise UsageError("a run has one --shift; several over each other: sppkit shift.")
+    return parse_shift(parsers.text(name, value)).text
+
+
 def shift_options(name: str, value: object) -> tuple[str, ...]:
     """Take one shift, or several as a list, each in one spelling."""
     items = value if isinstance(value, (list, tuple)) else [value]
-    chosen = tuple(parse_shift(parsers.text(name, item)).text for item in items)
+    chosen = tuple(one_shift(name, item) for item in items)
     twice = next((text for text in chosen if chosen.count(text) > 1), None)
     if twice is not None:
         raise UsageError(f"--shift {twice} is given twice.")
     return chosen
+
+
+def check_input(text: str, source: str) -> None:
+    """Refuse an input that has no pictures where a shift needs them."""
+    if source == "tokens" or (source == "gaussian" and not parse_shift(text).entry.any_values):
+        what = "random tokens" if source == "tokens" else "Gaussian noise"
+        any_values = ", ".join(name for name, entry in registry.SHIFTS.items() if entry.any_values)
+        remedy = "" if source == "tokens" else f", or a shift that takes any values: {any_values}"
+        raise UsageError(
+            f"--shift {text} is for pictures, and the input is {what}.\nGive a folder of pictures as --input{remedy}."
+        )
 
 
 def _registered(name: str, parts: Sequence[str]) -> ChosenShift:

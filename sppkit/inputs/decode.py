@@ -1,4 +1,4 @@
-"""One picture file to one normalized array.
+"""One picture file to one array with values in [0, 1].
 
 The file is a stranger's: nothing of it is run, and its declared size is checked before its pixels are unpacked.
 """
@@ -70,13 +70,7 @@ def check_picture(path: Path) -> None:
 
 
 def decode_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Decode, turn upright, convert, resize, crop and normalize one picture."""
-    mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in mean_and_std(shape[0]))
-    return (decode_pixels(path, shape) - mean) / std
-
-
-def decode_pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Decode, turn upright, convert, resize and crop one picture; values in [0, 1], not normalized."""
+    """Decode, turn upright, convert, resize and crop one picture, and bring its values to [0, 1]."""
     channels, height, width = shape
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)

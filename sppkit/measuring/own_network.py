@@ -133,6 +133,7 @@ class OwnNetwork:
             batches=config.batches,
             seed=seed,
             vocab=form.vocab,
+            shift=config.shift,
         )
         inputs = replace(inputs, description=inputs.description | {"shape_from": form.origin})
         if form.keyword is None:
