@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
+    from sppkit.shifts.apply_shift import apply_shift as apply_shift
     from sppkit.sites import Site as Site
 
     __version__: str
@@ -58,6 +59,7 @@ _HOME = {
     "UsageError": "errors",
     "Verdict": "gate.verdict",
     "activation_gain": "models.activations",
+    "apply_shift": "shifts.apply_shift",
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measuring.measure",
