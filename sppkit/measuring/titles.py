@@ -39,7 +39,7 @@ def file_stem(resolved: Resolved) -> str:
 
 
 def invariance_stem(config: InvarianceConfig) -> str:
-    """Return the name of the files of a measurement of invariance, without their endings: its nuisance is part of it."""
+    """Return the name of the files of a measurement of invariance without their ending; its nuisance is part of it."""
     if config.name is not None:
         return config.name
     file = PurePath(config.checkpoint or "")

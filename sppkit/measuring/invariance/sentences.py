@@ -46,10 +46,11 @@ def iter_sentences(classes: pd.DataFrame, blocks: pd.DataFrame, result: Mapping[
 def _iter_block_sentences(blocks: pd.DataFrame) -> Iterator[str]:
     everything = blocks[blocks["class"].isna()].dropna(subset="signal_to_shift")
     if len(everything) > 1:
-        lowest, last = everything.loc[everything["signal_to_shift"].idxmin()], everything.iloc[-1]
+        rows: list[Any] = everything.to_dict("records")
+        lowest, last = min(rows, key=lambda row: row["signal_to_shift"]), rows[-1]
         yield (
-            f"features move the most at {lowest['name']} (signal-to-shift {lowest['signal_to_shift']:.2f}; at the last, "
-            f"{last['name']}, {last['signal_to_shift']:.2f})"
+            f"features move the most at {lowest['name']} (signal-to-shift {lowest['signal_to_shift']:.2f}; "
+            f"at the last, {last['name']}, {last['signal_to_shift']:.2f})"
         )
 
 
