@@ -1,8 +1,9 @@
 """Training by three methods on long-tailed digits; every network is one line of a file.
 
 ``erm`` draws pictures uniformly. ``drs``, delayed resampling, draws classes uniformly in the second half (Cao et al.
-2019). ``drs+oracle`` replaces half of each batch of the second half by other pictures under the nuisance itself, drawn
-anew each time: what a generative transformation could give at best (Zhou et al. 2022, arXiv:2203.09739).
+2019). ``drs+oracle`` replaces half of each batch of the second half by other base pictures of the set under the
+nuisance itself, drawn anew each time: what a generative transformation could give at best (Zhou et al. 2022,
+arXiv:2203.09739).
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def _iter_epoch(
             half = len(chosen) // 2
             others = torch.multinomial(weights, half, replacement=True, generator=generator)
             streams = [f"oracle/{epoch}/{step}/{index}" for index in range(half)]
-            made = choose_nuisance(nuisance).draw(tail.images[others], seed, streams)
+            # Of what the set was made of: a background that is replaced already would not be replaced again.
+            made = choose_nuisance(nuisance).draw(digits()[0][tail.positions[others]], seed, streams)
             images, labels = images.clone(), labels.clone()
             images[len(chosen) - half :], labels[len(chosen) - half :] = made, tail.labels[others]
         yield images, labels
