@@ -35,6 +35,8 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 # What fits pictures of 8 x 8: boxes of 3 and 4 pixels would fill them.
 NUISANCES = ("rotate", "background", "dilate:dilation=2,erosion=2")
 METHODS = ("erm", "drs", "drs+oracle")
+# A set of which every class has five base pictures, so that only the number of transformations tells classes apart.
+FEW_BASES = 5
 ORDERS = range(10)
 LARGEST, TEST = 100, 60
 EPOCHS, DELAY, BATCH = 60, 30, 32
@@ -89,7 +91,7 @@ def _iter_epoch(
         yield images, labels
 
 
-def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
+def run(nuisance: str, method: str, order: int, bases: int | None = None) -> dict[str, Any]:
     """Train a network and measure its invariance.
 
     Returns:
@@ -97,7 +99,7 @@ def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
     """
     began = time.perf_counter()
     pictures, labels, test, test_labels = digits()
-    tail = sppkit.long_tailed(pictures, labels, largest=LARGEST, nuisance=nuisance, order=order)
+    tail = sppkit.long_tailed(pictures, labels, largest=LARGEST, nuisance=nuisance, order=order, bases=bases)
     model = fit(tail, method, nuisance, seed=order)
     asked = {"nuisance": nuisance, "draws": DRAWS, "batch_size": 600}
     table = sppkit.invariance(model, test, test_labels, **asked, train_sizes=tail.sizes)
@@ -108,6 +110,7 @@ def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
         "nuisance": nuisance,
         "method": method,
         "order": order,
+        "bases": bases,
         "classes": list(tail.sizes),
         "sizes": by_rank["train_size"].tolist(),
         **{column: [_short(value) for value in by_rank[column]] for column in columns},
@@ -123,7 +126,8 @@ def train() -> None:
     """Run everything that the file of results does not hold yet."""
     torch.set_num_threads(1)
     done = {_key(found) for found in results()}
-    wanted = [(nuisance, method, order) for nuisance in NUISANCES for order in ORDERS for method in METHODS]
+    wanted = [(nuisance, method, order, None) for nuisance in NUISANCES for order in ORDERS for method in METHODS]
+    wanted += [(nuisance, METHODS[0], order, FEW_BASES) for nuisance in NUISANCES for order in ORDERS]
     left = [key for key in wanted if key not in done]
     if left:
         _append(environment())
@@ -145,8 +149,8 @@ def environment() -> dict[str, Any]:
     return {"environment": made_with | {"date": dt.datetime.now(tz=dt.UTC).date().isoformat()}}
 
 
-def _key(found: dict[str, Any]) -> tuple[str, str, int]:
-    return found["nuisance"], found["method"], found["order"]
+def _key(found: dict[str, Any]) -> tuple[str, str, int, int | None]:
+    return found["nuisance"], found["method"], found["order"], found["bases"]
 
 
 def _append(line: dict[str, Any]) -> None:

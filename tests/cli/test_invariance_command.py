@@ -97,9 +97,8 @@ def test_files_of_classes_blocks_record_and_picture() -> None:
     blocks = sppkit.invariance_by_block(net(), stored["inputs"], stored["labels"], **ask)
     shown = rows(f"{stem}-blocks.csv")
     assert [row["name"] for row in shown] == blocks["name"].tolist()
-    assert [float(row["signal_to_shift"]) for row in shown] == pytest.approx(
-        blocks["signal_to_shift"].tolist(), rel=1e-8
-    )
+    expected = blocks["signal_to_shift"].tolist()
+    assert [float(row["signal_to_shift"]) for row in shown] == pytest.approx(expected, rel=1e-8)
     record = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     assert record["nuisance"]["name"] == "rotate:degrees=90.0"
     assert record["nuisance"]["stream"].endswith("nuisance/rotate/<draw>/<picture>")
@@ -125,19 +124,8 @@ def test_folders_with_names_of_classes() -> None:
         for index in range(3):
             pixels = np.random.default_rng(10 * shade + index).integers(0, 255, (12, 12), dtype=np.uint8)
             Image.fromarray(pixels).save(Path("photos", name, f"{index}.png"))
-    options = (
-        "--input",
-        "photos",
-        "--nuisance",
-        "rotate",
-        "--image-size",
-        12,
-        "--per-class",
-        2,
-        "--train-labels",
-        "photos",
-    )
-    code, out, err = run(*OWN, *options)
+    options = ("--nuisance", "rotate", "--image-size", 12, "--per-class", 2, "--train-labels", "photos")
+    code, out, err = run(*OWN, "--input", "photos", *options)
     assert (code, err) == (0, "")
     assert re.search(r"^ant +3 +2 ", out, re.MULTILINE)
     assert [row["class_name"] for row in rows("spp/nets-Net-weights-rotate.csv")] == ["ant", "bee", "cat"]
