@@ -109,7 +109,7 @@ def _summarize(run: InvarianceRun, paths: Sequence[Path]) -> None:
 
 
 def _iter_sentences(run: InvarianceRun) -> Iterator[str]:
-    from sppkit.measuring.invariance.sentences import iter_sentences
+    from sppkit.diagnosis.invariance_in_words import iter_sentences
 
     yield from iter_sentences(run.classes, run.blocks, run.record["result"])
 

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import sppkit
 from sppkit.cli.app import app
+from sppkit.diagnosis.invariance_in_words import iter_sentences
 from sppkit.measuring.invariance.run import summarize
-from sppkit.measuring.invariance.sentences import iter_sentences
 
 RUNNER = CliRunner()
 NETWORK = '''
