@@ -177,7 +177,18 @@ class _Settings(NamedTuple):
 
 
 def _base_pictures(given: Labelled, settings: _Settings) -> tuple[Positions, dict[int, list[int]]]:
-    """Return the positions that are held out, and those of each class that it is made of, the largest class first."""
+    """Draw what each class is made of.
+
+    Args:
+        given: All pictures.
+        settings: Seed, order and shares.
+
+    Returns:
+        The positions that are held out, and those of each class, the largest class first.
+
+    Raises:
+        UsageError: If nothing of a class is left.
+    """
     drawn = keyed_generator(settings.seed, "long-tail/validation").permutation(len(given))
     held_out = np.sort(drawn[: math.ceil(len(given) * settings.validation)])
     is_left = np.ones(len(given), bool)

@@ -17,8 +17,8 @@ from sppkit.inputs.labelled import choose_per_class
 from sppkit.inputs.labelled_files import class_sizes, load_labelled
 from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.invariance.blocks import BlockMeter
-from sppkit.measuring.invariance.invariance import measure_invariance, tabulate_blocks, tabulate_classes
 from sppkit.measuring.invariance.pictures import Pictures, read_normalization
+from sppkit.measuring.invariance.tabulate import measure_invariance, tabulate_blocks, tabulate_classes
 from sppkit.measuring.own_network import OwnNetwork
 from sppkit.measuring.run import choose_device
 from sppkit.record.write import versions
