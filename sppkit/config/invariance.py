@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sppkit import registry
 from sppkit.config import parsers
 from sppkit.config.options import _INPUT, _MOST_SAMPLES, _RUN, RunConfig, _option
-from sppkit.config.shifts import parse_shift
+from sppkit.config.shifts import parse_nuisance
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ _LARGEST = 1e6
 
 def nuisance_option(name: str, value: object) -> str:
     """Take one nuisance, in one spelling; any shift can be one."""
-    try:
-        return parse_shift(parsers.text(name, value)).text
-    except UsageError as error:
-        raise UsageError(str(error).replace("--shift", "--nuisance").replace("shift", "nuisance")) from None
+    return parse_nuisance(parsers.text(name, value)).text
 
 
 def normalization(name: str, value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sppkit.config.shifts import parse_shift
+from sppkit.config.shifts import parse_nuisance
 from sppkit.errors import UsageError
 from sppkit.shifts.shift import apply, load_shift
 from sppkit.streams import keyed_generator
@@ -57,10 +57,7 @@ class Nuisance:
 def choose_nuisance(given: object) -> Nuisance:
     """Return the nuisance of a name with its settings, as ``rotate:degrees=30``, or of a function."""
     if isinstance(given, str):
-        try:
-            chosen = parse_shift(given)
-        except UsageError as error:
-            raise UsageError(str(error).replace("--shift", "--nuisance").replace("shift", "nuisance")) from None
+        chosen = parse_nuisance(given)
         return Nuisance(chosen.text, chosen.name, load_shift(chosen), chosen.entry.pairs, chosen.file is None)
     if not callable(given):
         raise UsageError(f"nuisance must be {_FORM}, not {given!r:.60}.")

@@ -133,6 +133,16 @@ def test_folders_with_names_of_classes() -> None:
     assert record["input"]["normalized"] == {"mean": [0.449], "std": [0.226]}  # of grey pictures, unless told
 
 
+def test_pictures_and_labels_in_two_files() -> None:
+    stored = given()
+    np.savez("imgs.npz", (stored["inputs"] * 255).round().astype(np.uint8))
+    np.savez("labels.npz", stored["labels"].astype(np.uint8))
+    options = ("--input", "imgs.npz", "--labels", "labels.npz", "--nuisance", "dilate", "--name", "x", "--per-class", 5)
+    code, _, err = run(*OWN, *options)
+    assert (code, err) == (0, "")
+    assert [row["samples"] for row in rows("spp/x.csv")] == ["5"] * 4
+
+
 def test_normalization_is_what_python_does() -> None:
     run(*ASKED, "--normalize", "0.5/0.25", "--name", "x")
     stored = given()

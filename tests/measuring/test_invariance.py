@@ -229,9 +229,21 @@ def test_what_is_no_classifier() -> None:
     refuse("here (2, K), not shape (1, 2), torch.float32", Returns(lambda x: torch.zeros(1, 2)))
     refuse("not shape (2, 3), torch.int64", Returns(lambda x: torch.zeros(len(x), 3, dtype=torch.int64)))
     refuse("returns one number per picture; a classifier of two classes needs two", Returns(lambda x: x[:, 0, 0, :1]))
+    softmax = Returns(lambda x: Brightness()(x).softmax(dim=1))
+    refuse("Returns returns probabilities, which sum to 1; logits are needed, or the logarithm of these.", softmax)
     with pytest.raises(MeasurementError, match="returned logits that are nan or infinite"):
         sppkit.invariance(Returns(lambda x: torch.full((len(x), 2), torch.nan)), *pictures(), nuisance="rotate")
     refuse("must be a torch.nn.Module; this is", "resnet50")
+
+
+def test_logarithms_of_probabilities_are_logits() -> None:
+    shown, labels = pictures()
+    plain, logarithms = (
+        sppkit.invariance(model, shown, labels, nuisance="rotate")
+        for model in (Brightness(), Returns(lambda x: Brightness()(x).log_softmax(dim=1)))
+    )
+    # float32 rounds them twice: 1e-7, of which a divergence of 1e-3 sees the root.
+    pd.testing.assert_frame_equal(plain, logarithms, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

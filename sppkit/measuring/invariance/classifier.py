@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _COARSE = 0.1
 _FEWEST = 2
+# Half precision rounds a sum of probabilities by so much.
+_SUM_OF_PROBABILITIES = 5e-3
 
 
 def classify(model: nn.Module, pictures: Tensor, device: torch.device) -> Tensor:
@@ -73,6 +75,11 @@ def _logits(output: object, pictures: int, name: str) -> Tensor:
         )
     if bool(logits.isnan().any()) or bool((logits == torch.inf).any()):
         raise MeasurementError(f"{name} returned logits that are nan or infinite; there is no distribution to compare.")
+    if bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < _SUM_OF_PROBABILITIES).all()):
+        raise UsageError(
+            f"{name} returns probabilities, which sum to 1; logits are needed, or the logarithm of these.\n"
+            "Take the softmax out of it: one number per class, before the softmax."
+        )
     return logits
 
 
