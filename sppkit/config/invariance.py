@@ -100,6 +100,8 @@ def check_asked(config: InvarianceConfig) -> None:
     ):
         if given is None:
             raise UsageError(f"sppkit invariance needs {flag}, {what}.")
+    if config.shift is not None:
+        raise UsageError("--shift means nothing for sppkit invariance, which shifts by its --nuisance.")
     if config.input in {"gaussian", "tokens"}:
         raise UsageError(
             "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "

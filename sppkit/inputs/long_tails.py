@@ -43,7 +43,7 @@ class LongTail:
     """A long-tailed set.
 
     Attributes:
-        images: Shape (M, C, H, W), in [0, 1], class by class, the largest first.
+        images: Shape (M, C, H, W), float32, in [0, 1], class by class, the largest first.
         labels: Their classes, shape (M,), int64.
         positions: Which of the given pictures each was made of, shape (M,).
         held_out: Positions of the given pictures that were set aside for validation.
@@ -145,7 +145,7 @@ def long_tailed(
         "random_stream": STREAM_NAME,
     }
     return LongTail(
-        torch.cat(list(_iter_parts(given, positions, chosen, seed, streams))),
+        torch.cat(list(_iter_parts(given, positions, chosen, seed, streams))).float(),
         torch.tensor([label for label, _ in made]),
         torch.tensor(positions),
         torch.from_numpy(held_out),

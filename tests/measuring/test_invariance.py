@@ -155,6 +155,24 @@ def test_the_nuisance_comes_before_the_normalization() -> None:
     assert seen[-1][0, :, 0, 0].tolist() == [-0.5, 0.0, 0.25]
 
 
+def test_pictures_are_cast_to_what_the_network_computes_in() -> None:
+    shown, labels = pictures()
+    ask = {"nuisance": "rotate", "draws": 2}
+    single = sppkit.invariance(Brightness(4.0), shown, labels, **ask)
+    pd.testing.assert_frame_equal(sppkit.invariance(Brightness(4.0), shown.double().numpy(), labels, **ask), single)
+    double = sppkit.invariance(Brightness(4.0).double(), shown, labels, **ask)
+    assert double["ekld"].tolist() == pytest.approx(single["ekld"].tolist(), rel=1e-4)
+    half = sppkit.invariance(Brightness(4.0).bfloat16(), shown.bfloat16(), labels, **ask)
+    assert half["ekld"].tolist() == pytest.approx(single["ekld"].tolist(), rel=0.2)  # 8 bits of mantissa
+
+
+def test_other_values_are_for_shifts_that_take_any() -> None:
+    _, labels = pictures()
+    wide = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert min(sppkit.invariance(Brightness(), wide, labels, nuisance="apr-p")["ekld"]) > 0
+    refuse("the nuisance rotate is for pictures in [0, 1]", Brightness(), inputs=wide)
+
+
 def test_partners_are_drawn_among_all_pictures() -> None:
     shown, labels = pictures(samples=8)
     one, many = (

@@ -53,7 +53,8 @@ def check_classifier(model: nn.Module, answer: Answer, pictures: Tensor, largest
     beside_itself = answer(pictures[:1].repeat(2, 1, 1, 1))[0]
     both = torch.isfinite(beside_another) & torch.isfinite(beside_itself)
     moved = float((beside_another - beside_itself)[both].abs().max()) if both.any() else 0.0
-    if moved > _TOLERANCE.get(pictures.dtype, _COARSE):
+    scale = max(1.0, float(beside_itself[both].abs().max())) if both.any() else 1.0
+    if moved > _TOLERANCE.get(pictures.dtype, _COARSE) * scale:
         raise UsageError(
             f"{type(model).__name__} answers differently to the same picture in another batch, in eval mode: its "
             f"log-probabilities move by {moved:.2g}.\nIt normalizes by the batch (track_running_stats=False?) or is "

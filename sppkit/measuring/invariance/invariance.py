@@ -8,7 +8,7 @@ from sppkit.config.parsers import whole_number
 from sppkit.inputs.labelled import from_tensors
 from sppkit.measuring.declared_sites import as_network
 from sppkit.measuring.invariance.blocks import BlockMeter
-from sppkit.measuring.invariance.pictures import Pictures, read_normalization
+from sppkit.measuring.invariance.pictures import Pictures, computed_in, read_normalization
 from sppkit.measuring.invariance.tabulate import measure_invariance, tabulate_blocks, tabulate_classes
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def invariance(
             depends on the others in its batch, as with batch statistics.
         MeasurementError: If its forward pass fails.
     """
-    pictures = _pictures(inputs, labels, normalize, batch_size)
+    pictures = _pictures(as_network(model), inputs, labels, normalize, batch_size)
     responses, _ = measure_invariance(model, pictures, nuisance=nuisance, draws=draws, seed=seed, device=device)
     return tabulate_classes(responses, pictures.labelled.labels, train_sizes)
 
@@ -114,13 +114,15 @@ def invariance_by_block(
         UsageError: As for ``invariance``.
         MeasurementError: As for ``invariance``.
     """
-    pictures = _pictures(inputs, labels, normalize, batch_size)
+    pictures = _pictures(as_network(model), inputs, labels, normalize, batch_size)
     meter = BlockMeter(as_network(model), sites)
     measure_invariance(model, pictures, nuisance=nuisance, draws=draws, seed=seed, device=device, meter=meter)
     return tabulate_blocks(meter, pictures.labelled.labels)
 
 
-def _pictures(inputs: object, labels: object, normalize: Normalize | None, batch_size: object) -> Pictures:
+def _pictures(
+    model: nn.Module, inputs: object, labels: object, normalize: Normalize | None, batch_size: object
+) -> Pictures:
     labelled = from_tensors(inputs, labels)
     normalization = read_normalization(normalize, labelled.shape[0])
-    return Pictures(labelled, normalization, whole_number(1)("batch_size", batch_size))
+    return Pictures(labelled, normalization, whole_number(1)("batch_size", batch_size), computed_in(model))

@@ -45,7 +45,7 @@ def measure_invariance(
 ) -> tuple[Responses, Nuisance]:
     """Ask a classifier, and check that the question made sense; return its answers and the nuisance."""
     chosen = choose_nuisance(nuisance)
-    if chosen.registered and not pictures.labelled.in_unit_range:
+    if not chosen.any_values and not pictures.labelled.in_unit_range:
         raise UsageError(
             f"the nuisance {chosen.text} is for pictures in [0, 1], and these have other values.\n"
             "Give them before normalization, and normalize=(mean, standard deviation)."
