@@ -104,7 +104,9 @@ def _summarize(run: InvarianceRun, paths: Sequence[Path]) -> None:
     console.show(_title(run.record), _subtitle(run.record), "")
     if len(run.classes) <= _MOST_SHOWN:
         console.show(_render_classes(run.classes), "")
-    console.show(*_iter_sentences(run), "", _render_blocks(run.blocks), "")
+    console.show(*_iter_sentences(run), "")
+    if not run.blocks.empty:
+        console.show(_render_blocks(run.blocks), "")
     console.show(*(f"wrote {path}" for path in paths))
 
 

@@ -169,6 +169,31 @@ def test_options_from_a_file() -> None:
     assert record["options"]["draws"] == {"value": 1, "source": "run.toml"}
 
 
+def test_a_network_that_takes_other_ways_has_classes_but_no_blocks() -> None:
+    Path("nets.py").write_text(
+        NETWORK
+        + """
+class Routed(Net):
+    def forward(self, x):
+        h = self.stem(x).relu()
+        return self.head((h + self.branch(h) if x.mean() > 0.5 else h).mean(dim=(2, 3)))
+
+def half(pictures, generators):
+    return pictures / 4
+""",
+        encoding="utf-8",
+    )
+    options = ("--model", "nets.py:Routed", "--input", "bright.npz", "--nuisance", "nets.py:half", "--name", "x")
+    np.savez("bright.npz", inputs=np.full((8, 10, 10), 0.75, np.float32), labels=np.arange(8) % 4)
+    code, out, err = run(*options)
+    assert code == 0, err
+    assert "the blocks have no numbers: " in err
+    assert "took another way than the first" in err
+    assert len(rows("spp/x.csv")) == 4
+    assert rows("spp/x-blocks.csv") == []
+    assert "signal-to-shift" not in out
+
+
 def test_an_untrained_network_is_warned_of() -> None:
     _, _, err = run("--model", "nets.py:Net", "--input", "test.npz", "--nuisance", "rotate", "--draws", 1)
     assert err.startswith("warning: the running statistics of this network are still at their initial 0 and 1")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit import MeasurementError, SppkitError, UsageError
+from sppkit import MeasurementError, Site, SppkitError, UsageError
 from sppkit.streams import keyed_generator
 from traces import ACTS, Net, batch, state, with_gradients
 
@@ -397,6 +397,30 @@ def test_a_row_that_is_no_picture_has_no_number() -> None:
     shown, labels = pictures()
     table = sppkit.invariance_by_block(Folded(), shown, labels, nuisance=darker)
     assert table.loc[table["name"] == "project", "signal_to_shift"].isna().all()
+
+
+def test_a_site_that_a_pass_does_not_reach_has_no_number() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.always, self.bright = nn.Conv2d(1, 2, 1), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.always(x)
+            h = h if x.mean() < 0.2 else self.bright(h)
+            return h.mean(dim=(2, 3))
+
+        def signal_sites(self) -> list[Site]:
+            return [
+                Site(0, 0, name, "block_output", name) if name == "always" else Site(1, 1, name, "block_output", name)
+                for name in ("always", "bright")
+            ]
+
+    shown, labels = pictures()
+    table = sppkit.invariance_by_block(Gated(), shown, labels, nuisance=lambda x, _: x / 10, draws=1)
+    by_name = table[table["class"].isna()].set_index("name")["signal_to_shift"]
+    assert math.isnan(by_name["bright"])
+    assert math.isfinite(by_name["always"])
 
 
 # Amplitudes and phases.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from sppkit.config.invariance import InvarianceConfig, split_normalization
-from sppkit.errors import UsageError
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.decode import mean_and_std
 from sppkit.inputs.labelled import choose_per_class
 from sppkit.inputs.labelled_files import class_sizes, load_labelled
@@ -64,24 +65,30 @@ def run_invariance(resolved: Resolved, progress: Progress | None = None) -> Inva
         )
         pictures = _pictures(config, labelled)
         sizes = None if config.train_labels is None else class_sizes(config.train_labels, labelled.names)
-        meter = BlockMeter(model, config.sites)
-        responses, nuisance = measure_invariance(
+        warnings = list(_iter_warnings(source, config, model))
+        measure = partial(
+            measure_invariance,
             model,
             pictures,
             nuisance=cast("str", config.nuisance),
             draws=config.draws,
             seed=config.seed,
-            meter=meter,
-            on_pass=None if progress is None else lambda done, total: progress("measuring", done, total),
+            on_pass=None if progress is None else partial(progress, "measuring"),
         )
-        warnings = tuple(_iter_warnings(source, config, model))
+        meter = BlockMeter(model, config.sites)
+        try:
+            responses, nuisance = measure(meter=meter)
+        except MeasurementError as error:  # of the network itself, which the next try repeats, or of listening to it
+            meter.distances = {}
+            responses, nuisance = measure()
+            warnings.append(f"the blocks have no numbers: {str(error).splitlines()[0]}")
     classes = tabulate_classes(responses, labelled.labels, sizes)
     blocks = tabulate_blocks(meter, labelled.labels)
     if labelled.names:
         classes["class_name"] = [labelled.names[label] for label in classes["class"]]
     record = _describe(resolved, source, pictures, nuisance, str(device)) | {"result": summarize(classes)}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return InvarianceRun(classes, blocks, record, warnings)
+    return InvarianceRun(classes, blocks, record, tuple(warnings))
 
 
 def summarize(classes: pd.DataFrame) -> dict[str, float | None]:

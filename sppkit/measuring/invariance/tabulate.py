@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     Sizes = Mapping[int, int] | Sequence[int]
 
 _MOST_DRAWS = 1_000_000
+_BLOCK_COLUMNS = (
+    *("block", "stage", "name", "channels", "class", "samples"),
+    *("signal_to_shift", "signal_to_shift_se"),
+)
 
 
 def measure_invariance(
@@ -81,7 +85,7 @@ def tabulate_classes(
 
 def tabulate_blocks(meter: BlockMeter, labels: npt.NDArray[np.int64]) -> pd.DataFrame:
     """Return one row per block, for all pictures and for each class, as ``invariance_by_block`` describes them."""
-    table = pd.DataFrame(_iter_block_rows(meter, labels))
+    table = pd.DataFrame(_iter_block_rows(meter, labels), columns=_BLOCK_COLUMNS)
     return table.astype({"stage": "Int64", "class": "Int64"})
 
 
