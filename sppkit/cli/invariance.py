@@ -30,16 +30,16 @@ _MOST_SHOWN = 60
 def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Measure how far a classifier's answers move under what should not matter, class by class and block by block.
 
-    eKLD is the mean divergence of the answers to a picture and to the same picture transformed: 0 is invariant. Writes
-    CSV of classes and blocks, JSON and a picture to spp/.
+    eKLD is the mean divergence of the answers to a picture and to the same picture transformed: 0 is invariant.
+    Writes CSV of classes and blocks, JSON and a picture to spp/.
 
     Try:
 
-      sppkit invariance --model nets.py:build --checkpoint w.pt --input test.npz --nuisance rotate
+      sppkit invariance --model nets.py:trained --input x.npz --nuisance rotate
 
-      sppkit invariance --model timm:resnet18 --checkpoint w.pt --input photos/ --nuisance rotate:degrees=30
+      sppkit invariance --model timm:resnet18 --checkpoint w.pt --config run.toml
 
-      sppkit invariance --model nets.py:build --checkpoint w.pt --input x.npz --train-labels y.npz --nuisance dilate
+      sppkit list nuisances
     """
     with console.reporting_errors(debug=debug):
         from sppkit.config.invariance import check_asked

@@ -57,6 +57,14 @@ def _number(text: str) -> float:
 class InvarianceConfig(RunConfig):
     """What decides a measurement of invariance."""
 
+    input: str = _option(
+        "",
+        parsers.text,
+        "SOURCE",
+        _INPUT,
+        "Pictures: a folder that holds a folder per class, a .npz, .pt or .safetensors file with inputs and labels, or "
+        "path/file.py:function, which runs that code.",
+    )
     labels: str | None = _option(
         None, parsers.text, "FILE", _INPUT, "Classes of the pictures in --input, where they are not in the same file."
     )
@@ -102,7 +110,7 @@ def check_asked(config: InvarianceConfig) -> None:
             raise UsageError(f"sppkit invariance needs {flag}, {what}.")
     if config.shift is not None:
         raise UsageError("--shift means nothing for sppkit invariance, which shifts by its --nuisance.")
-    if config.input in {"gaussian", "tokens"}:
+    if config.input in {"", "gaussian", "tokens"}:
         raise UsageError(
             "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "
             "FILE.npz of the arrays inputs and labels."

@@ -158,6 +158,38 @@ def test_a_nuisance_of_the_users_own() -> None:
     assert "wrote spp/nets-Net-weights-nets-upside_down.csv\n" in out
 
 
+def test_pictures_from_a_function() -> None:
+    Path("data.py").write_text(
+        """
+import numpy as np
+import torch
+
+def test():
+    with np.load("test.npz") as stored:
+        return torch.from_numpy(stored["inputs"]), stored["labels"]
+
+def nothing():
+    return None
+
+def broken():
+    raise KeyError("x")
+""",
+        encoding="utf-8",
+    )
+    options = (*OWN, "--nuisance", "rotate:degrees=90", "--draws", 2)
+    assert run(*options, "--input", "test.npz", "--name", "a")[0] == 0
+    assert run(*options, "--input", "data.py:test", "--name", "b")[0] == 0
+    assert Path("spp/a.csv").read_bytes() == Path("spp/b.csv").read_bytes()
+    for function, text in (
+        ("nothing", "returned a value of type NoneType; it must return pictures and their labels, a tuple of two."),
+        ("broken", "--input data.py:broken failed: KeyError"),
+    ):
+        code, _, err = run(*options, "--input", f"data.py:{function}")
+        assert code == 2
+        assert text in err
+    assert "--labels means nothing beside" in run(*options, "--input", "data.py:test", "--labels", "x.npz")[2]
+
+
 def test_options_from_a_file() -> None:
     Path("run.toml").write_text(
         'model = "nets.py:Net"\ncheckpoint = "weights.pt"\ninput = "test.npz"\nnuisance = "rotate"\ndraws = 1\n',

@@ -18,8 +18,10 @@ from sppkit.inputs.labelled import choose_per_class
 from sppkit.inputs.labelled_files import class_sizes, load_labelled
 from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.invariance.blocks import BlockMeter
+from sppkit.measuring.invariance.own_pictures import call_for_pictures
 from sppkit.measuring.invariance.pictures import Pictures, read_normalization
 from sppkit.measuring.invariance.tabulate import measure_invariance, tabulate_blocks, tabulate_classes
+from sppkit.measuring.own_input import is_function
 from sppkit.measuring.own_network import OwnNetwork
 from sppkit.measuring.run import choose_device
 from sppkit.record.write import versions
@@ -60,9 +62,7 @@ def run_invariance(resolved: Resolved, progress: Progress | None = None) -> Inva
         shape = inputs.shape[1:]
         if len(shape) != _PICTURE_AXES:
             raise UsageError(f"{config.model} takes {'x'.join(map(str, shape))}; invariance is measured on pictures.")
-        labelled = choose_per_class(
-            load_labelled(config.input, config.labels, shape=shape), config.per_class, config.seed
-        )
+        labelled = choose_per_class(_labelled(config, shape), config.per_class, config.seed)
         pictures = _pictures(config, labelled)
         sizes = None if config.train_labels is None else class_sizes(config.train_labels, labelled.names)
         warnings = list(_iter_warnings(source, config, model))
@@ -106,6 +106,14 @@ def summarize(classes: pd.DataFrame) -> dict[str, float | None]:
         sizes = classes["train_size"].astype(float)
         result["rank_correlation_with_train_size"] = _finite(sizes.rank().corr(classes["ekld"].rank()))
     return result
+
+
+def _labelled(config: InvarianceConfig, shape: tuple[int, ...]) -> Labelled:
+    if not is_function(config.input):
+        return load_labelled(config.input, config.labels, shape=shape)
+    if config.labels is not None:
+        raise UsageError(f"--labels means nothing beside --input {config.input}, which returns pictures and labels.")
+    return call_for_pictures(config.input, config.seed)
 
 
 def _pictures(config: InvarianceConfig, labelled: Labelled) -> Pictures:
