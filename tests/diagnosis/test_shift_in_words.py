@@ -83,6 +83,16 @@ def test_networks_are_told_apart() -> None:
     assert sentences[4] == "contrast: of the others, net2 shifts least behind the last block (0.3), net1 most (0.9)."
 
 
+def test_of_many_only_what_differs_is_said() -> None:
+    many = [
+        table([0.5, 0.4, value, end]) for value, end in ((0.3, 0.1), (None, 0.2), (0.3, 0.3), (0.1, 0.4), (0.2, 0.5))
+    ]
+    assert said(*many) == [
+        "net1: no style is left at blocks.0, so there is no number there.",
+        "contrast: net0 shifts least behind the last block (0.1), net4 most (0.5).",
+    ]
+
+
 def test_lost_values_say_nothing_else() -> None:
     lost = table([0.5, 0.5, None])
     lost.loc[2, "nonfinite"] = 7
