@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, with_options
-from sppkit.config.invariance import InvarianceConfig
+from sppkit.config.invariance import INVARIANCE_OPTIONS, InvarianceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +17,11 @@ if TYPE_CHECKING:
 
     from sppkit.measuring.invariance.run import InvarianceRun
 
-_OPTIONS = (
-    *("model", "kw", "checkpoint", "sites"),
-    *("input", "labels", "train_labels", "per_class", "normalize", "shape", "image_size", "batch_size"),
-    *("nuisance", "draws", "seed", "device", "dtype", "out", "name", "format"),
-)
 # More classes than this are in the CSV file alone.
 _MOST_SHOWN = 60
 
 
-@with_options(_OPTIONS, of=InvarianceConfig)
+@with_options(INVARIANCE_OPTIONS, of=InvarianceConfig)
 def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Measure how far a classifier's answers move under what should not matter, class by class and block by block.
 
@@ -48,7 +43,7 @@ def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = 
 
         resolved = resolve_config(flags, config, of=InvarianceConfig)
         chosen = cast("InvarianceConfig", resolved.config)
-        check_asked(chosen)
+        check_asked(resolved)
         folder, names = Path(chosen.out), _names(chosen)
         with prepared(folder, names):  # before minutes of work, not after them
             from sppkit.measuring.invariance.run import run_invariance

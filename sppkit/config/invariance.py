@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sppkit import registry
 from sppkit.config import parsers
@@ -12,8 +12,16 @@ from sppkit.config.shifts import parse_nuisance
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from sppkit.config.resolve import Resolved
+
     Numbers = tuple[float, ...]
 
+# Of all options, those that mean something here.
+INVARIANCE_OPTIONS = (
+    *("model", "kw", "checkpoint", "sites"),
+    *("input", "labels", "train_labels", "per_class", "normalize", "shape", "image_size", "batch_size"),
+    *("nuisance", "draws", "seed", "device", "dtype", "out", "name", "format"),
+)
 _MOST_DRAWS = 1_000_000
 _LARGEST = 1e6
 
@@ -100,16 +108,20 @@ class InvarianceConfig(RunConfig):
     draws: int = _option(8, parsers.whole_number(1, _MOST_DRAWS), "N", _RUN, "Transformations of each picture.")
 
 
-def check_asked(config: InvarianceConfig) -> None:
-    """Refuse a measurement that says not of what it is to be."""
+def check_asked(resolved: Resolved) -> None:
+    """Refuse a measurement that says not of what it is to be, or says what means nothing for it."""
+    config = cast("InvarianceConfig", resolved.config)
+    for name, source in resolved.sources.items():
+        if source != "default" and name not in INVARIANCE_OPTIONS:
+            raise UsageError(
+                f"{source}: {name} means nothing for sppkit invariance.\nIt takes {', '.join(INVARIANCE_OPTIONS)}."
+            )
     for given, flag, what in (
         (config.model, "--model SPEC", "the classifier, as in --model timm:resnet50 or path/nets.py:build"),
         (config.nuisance, "--nuisance NAME", "what should not matter: sppkit list nuisances"),
     ):
         if given is None:
             raise UsageError(f"sppkit invariance needs {flag}, {what}.")
-    if config.shift is not None:
-        raise UsageError("--shift means nothing for sppkit invariance, which shifts by its --nuisance.")
     if config.input in {"", "gaussian", "tokens"}:
         raise UsageError(
             "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "

@@ -199,6 +199,12 @@ def test_options_from_a_file() -> None:
     assert (code, err) == (0, "")
     record = json.loads(Path("spp/x.json").read_text(encoding="utf-8"))
     assert record["options"]["draws"] == {"value": 1, "source": "run.toml"}
+    assert record["mode"] == "eval"
+    assert "mode" not in record["options"]
+    Path("run.toml").write_text('model = "nets.py:Net"\nseeds = 3\n', encoding="utf-8")
+    code, _, err = run("--config", "run.toml")
+    assert code == 2
+    assert err.startswith("error: run.toml: seeds means nothing for sppkit invariance.\nIt takes model, kw, checkpoint")
 
 
 def test_a_network_that_takes_other_ways_has_classes_but_no_blocks() -> None:

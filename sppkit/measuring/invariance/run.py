@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from sppkit.config.invariance import InvarianceConfig, split_normalization
+from sppkit.config.invariance import INVARIANCE_OPTIONS, split_normalization
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.decode import mean_and_std
 from sppkit.inputs.labelled import choose_per_class
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from sppkit.config.invariance import InvarianceConfig
     from sppkit.config.resolve import Resolved
     from sppkit.inputs.labelled import Labelled
     from sppkit.measuring.run import Progress
@@ -166,7 +167,7 @@ def _describe(
         "threads": torch.get_num_threads(),
         "random_stream": STREAM_NAME,
         "versions": versions(),
-        "options": resolved.described(),
+        "options": {name: entry for name, entry in resolved.described().items() if name in INVARIANCE_OPTIONS},
     }
 
 
