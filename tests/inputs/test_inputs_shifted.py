@@ -16,6 +16,7 @@ from sppkit.config.resolve import resolve_config
 from sppkit.config.shifts import parse_shift
 from sppkit.errors import UsageError
 from sppkit.inputs.decode import MEAN, STD
+from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import Inputs, load_inputs
 from sppkit.inputs.shifted import beside
 from sppkit.shifts.apply_shift import apply_shift
@@ -82,6 +83,18 @@ def test_forms_of_a_picture_stand_behind_each_other(photos: Path) -> None:
         expected = all_of(loaded(photos, shift=shift))
         found = torch.cat([batch.chunk(3)[part] for batch in paired if isinstance(batch, torch.Tensor)])
         assert torch.equal(found, expected)
+
+
+def test_pictures_that_are_handed_over_by_name(photos: Path) -> None:
+    shifts = [parse_shift("contrast")]
+    [named] = beside(by_keyword(loaded(photos), "pixel_values", [], 0), shifts, 0).batches()
+    [plain] = beside(loaded(photos), shifts, 0).batches()
+    assert isinstance(named, dict)
+    assert list(named) == ["pixel_values"]
+    assert torch.equal(named["pixel_values"], plain)  # type: ignore[arg-type]
+    several = by_keyword(loaded(photos), "pixel_values", [Beside("text", (4,), 9)], 0)
+    with pytest.raises(UsageError, match="is for a network of one input, which is a picture; this one takes several"):
+        beside(several, shifts, 0)
 
 
 def test_an_array_of_pictures_is_shifted_as_it_is(tmp_path: Path) -> None:

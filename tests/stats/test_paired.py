@@ -154,6 +154,14 @@ def test_style_that_is_only_rounding_is_none() -> None:
     assert has_style(pair_moments(normalized + 1e-3 * torch.randn(6, 4, 1, 1), y))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_types_with_fewer_digits_round_by_more(dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.instance_norm(torch.randn(6, 8, 16, 16, generator=random)).to(dtype)
+    assert not has_style(pair_moments(x, x))
+    assert has_style(pair_moments(x + torch.randn(6, 8, 1, 1, generator=random).to(dtype) / 10, x))
+
+
 def test_lost_values_are_counted_and_not_hidden() -> None:
     x, y = forms()
     y[0, 0, 0, 0] = math.nan
