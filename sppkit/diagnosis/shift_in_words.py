@@ -64,12 +64,12 @@ def _describe_style(curves: ShiftCurves) -> str:
 
 
 def _verdict(start: float, end: float) -> str:
-    if start < FAINT and end < FAINT:
-        return "hardly any, anywhere"
+    if start < FAINT:
+        return "hardly any, anywhere" if end < FAINT else "hardly any enters, it arises inside"
     if end <= ABSORBED * start:
         return "absorbed to a tenth or less"
     if end >= GROWN * start:
-        return f"it grows {end / start:.2g}-fold" if start > 0 else "it arises inside"
+        return f"it grows {end / start:.3g}-fold"
     return f"it falls to {end / start:.0%}" if end <= start / GROWN else "it stays of that size"
 
 

@@ -37,7 +37,7 @@ def said(*tables: pd.DataFrame) -> list[str]:
         ([0.5, 0.8, 0.3, 0.2], "it falls to 25%"),
         ([0.5, 0.8, 0.3, 0.7], "it stays of that size"),
         ([0.5, 0.8, 0.3, 2.4], "it grows 3-fold"),
-        ([0.0, 0.0, 0.3, 2.4], "it arises inside"),
+        ([0.0, 0.001, 0.3, 2.4], "hardly any enters, it arises inside"),
         ([0.001, 0.002, 0.3, 0.009], "hardly any, anywhere"),
     ],
 )
