@@ -21,6 +21,7 @@ from sppkit.diagnosis.loud_output import find_loud_output
 from sppkit.diagnosis.mean_shift import find_mean_shift
 from sppkit.diagnosis.no_gradient import find_no_gradient
 from sppkit.diagnosis.nonfinite import find_nonfinite
+from sppkit.diagnosis.probabilities import find_probabilities
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
 from sppkit.diagnosis.saturation import find_saturated_activations, find_saturated_attention
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
@@ -56,6 +57,8 @@ _FINDERS = (
     find_equal_units,
     find_saturated_attention,
     find_saturated_activations,
+    find_loud_output,
+    find_probabilities,
     find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
@@ -70,6 +73,7 @@ _LAYER_FINDERS = (
     find_vanishing_layers,
     find_exploding_layers,
     find_loud_output,
+    find_probabilities,
     find_layers_mean_shift,
     find_alike_positions,
     find_equal_units,
@@ -81,6 +85,7 @@ _LAYER_FINDERS = (
 )
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
+    "loud-output",
 })  # fmt: skip
 # What a fault brings about after the block where it begins, and what is no fault of its own there.
 _CONSEQUENCES: dict[str, frozenset[str]] = {
@@ -91,7 +96,7 @@ _CONSEQUENCES: dict[str, frozenset[str]] = {
     "dominant-branch": _SCALE,
     "no-reset": _SCALE,
     "exploding-variance": _SCALE,
-    "vanishing-variance": _SCALE | {"dead-branch"},
+    "vanishing-variance": _SCALE - {"loud-output"} | {"dead-branch"},
     "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
     "unexpected-branch": frozenset({"border-sag"}),
     "no-gradient": frozenset({"cut-gradient"}),

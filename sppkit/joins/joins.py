@@ -70,6 +70,7 @@ class Join:
         beside: Branches of the same input that are added before this one, as they enter their sums; the block's branch
             is then the sum of all, as they enter.
         reason: Why it was taken for one.
+        layer: Path of the last module inside its own that the branch went through; empty where there was none.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Join:
     scaled_branch: Value | None = None
     beside: tuple[Value, ...] = ()
     reason: str = ""
+    layer: str = ""
 
     @property
     def described(self) -> str:
