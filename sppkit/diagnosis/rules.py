@@ -27,6 +27,7 @@ from sppkit.diagnosis.saturation import find_saturated_activations, find_saturat
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
 from sppkit.diagnosis.strength import find_unexpected_branch
 from sppkit.diagnosis.unexpected_gradient import UNEXPECTED, find_unexpected_gradient
+from sppkit.diagnosis.unregistered import find_unregistered
 from sppkit.diagnosis.vanishing import find_vanishing
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ _FINDERS = (
     find_saturated_activations,
     find_loud_output,
     find_probabilities,
+    find_unregistered,
     find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
@@ -74,6 +76,7 @@ _LAYER_FINDERS = (
     find_exploding_layers,
     find_loud_output,
     find_probabilities,
+    find_unregistered,
     find_layers_mean_shift,
     find_alike_positions,
     find_equal_units,

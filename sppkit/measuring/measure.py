@@ -23,7 +23,7 @@ from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.measuring.remember import Once, recall, remember
-from sppkit.record.table import OUTPUT
+from sppkit.record.table import OUTPUT, UNREGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,6 +115,8 @@ def measure(
     probe.check_gradient()
     table = probe.table()
     table.attrs[OUTPUT] = output.described()  # what no row shows
+    if probe.findings is not None and probe.findings.unregistered:
+        table.attrs[UNREGISTERED] = [list(each) for each in probe.findings.unregistered]
     return table
 
 

@@ -125,3 +125,54 @@ def test_a_record_of_a_stranger_says_nothing_of_the_output(told: object) -> None
     table = sppkit.measure(residual(Times(1e4)), INPUTS)
     table.attrs.clear()
     assert sppkit.check(table, policy="any", record={"output": told}).passed
+
+
+class Listed(nn.Module):
+    """Layers in a plain list, which no optimizer of its parameters sees; a teacher in another, which is not trained."""
+
+    def __init__(self, *, registered: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [nn.Linear(WIDTH, WIDTH) for _ in range(4)]
+        self.layers = nn.ModuleList(layers) if registered else layers
+        self.teacher, self.head = [nn.Linear(WIDTH, CLASSES)], nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            told = self.teacher[0](x)
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.head(x) + told
+
+
+def test_parameters_that_no_optimizer_sees_are_counted() -> None:
+    model = Listed()
+    told = found(model)["unregistered-parameters"]
+    assert told.severity == "warning"
+    held = {id(parameter) for parameter in model.parameters()}
+    values = [p.numel() for layer in model.layers for p in layer.parameters() if id(p) not in held]
+    assert told.fact.startswith(f"{len(values)} parameters of {sum(values):,} values are used and are none of the")
+
+
+@pytest.mark.parametrize("make", [lambda: Listed(registered=True), residual, layered])
+def test_parameters_that_a_network_knows_are_no_strangers(make: object) -> None:
+    assert "unregistered-parameters" not in found(make())  # type: ignore[operator]
+
+
+def test_a_parameter_that_is_the_input_is_no_stranger() -> None:
+    prompt = nn.Parameter(INPUTS.clone())
+    assert "unregistered-parameters" not in found(layered(), prompt)
+
+
+def test_a_command_tells_of_parameters_that_no_optimizer_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(Path(__file__).read_text().replace("def test_", "def untested_"))
+    result = CliRunner().invoke(app, ("check", "--model", "own.py:Listed", "--shape", "32", "--batch-size", "64"))
+    assert result.exit_code == 0
+    assert "unregistered-parameters: 8 parameters of 4,224 values" in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("told", [None, 3, [3], [["a"]], [["a", -1]], [[1, 2]], [["a", True]]])
+def test_a_record_of_a_stranger_says_nothing_of_parameters(told: object) -> None:
+    table = sppkit.measure(layered(), INPUTS)
+    assert not [one for one in sppkit.diagnose(table, {"unregistered": told}) if one.name.startswith("unreg")]
