@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sppkit import registry
 from sppkit.config import options as config
+from sppkit.config.invariance import InvarianceConfig
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands
@@ -23,6 +24,7 @@ HEAD = """# Commands
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
+| `sppkit invariance` | how far a classifier's answers move under what should not matter, by class and by block |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
 | `sppkit list [KIND]` | list every name that can be typed |
@@ -39,6 +41,14 @@ def page() -> str:
             row(name, option) for name, option in config.options(config.RunConfig).items() if option.panel == panel
         )
         parts.append("")
+    own = {
+        name: option
+        for name, option in config.options(InvarianceConfig).items()
+        if option != config.options(config.RunConfig).get(name)
+    }
+    parts.append("## Options of `sppkit invariance`\n\n| option | default | |\n|---|---|---|")
+    parts.extend(row(name, option, InvarianceConfig) for name, option in own.items())
+    parts.append("")
     parts.append(
         "`--config FILE.toml` takes any of these from a file; `--quiet` and `--debug` are for the terminal only.\n"
     )
@@ -46,14 +56,15 @@ def page() -> str:
         ("activation", "Activations"),
         ("weight parametrization", "Weights"),
         ("normalizer", "Normalizers"),
+        ("nuisance", "Nuisances"),
     ):
         names = "\n".join(f"- `{name}`: {entry.summary}" for name, entry in registry.KINDS[kind].items())
         parts.append(f"## {title}\n\n{names}\n")
     return "\n".join(parts)
 
 
-def row(name: str, option: config.Option) -> str:
-    default = config.RunConfig.__dataclass_fields__[name].default
+def row(name: str, option: config.Option, of: type[config.RunConfig] = config.RunConfig) -> str:
+    default = of.__dataclass_fields__[name].default
     if default is None:
         no_default = {"depth", "stages", *config.OWN_MODEL}
         shown = "by architecture" if option.panel == "Model" and name not in no_default else ""

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
     from sppkit.inputs.call import Call as Call
+    from sppkit.inputs.long_tails import LongTail as LongTail
+    from sppkit.inputs.long_tails import long_tailed as long_tailed
+    from sppkit.measuring.invariance.invariance import invariance as invariance
+    from sppkit.measuring.invariance.invariance import invariance_by_block as invariance_by_block
+    from sppkit.measuring.invariance.spectrum import SpectrumShares as SpectrumShares
+    from sppkit.measuring.invariance.spectrum import spectrum_shares as spectrum_shares
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.comparison import plot_comparison as plot_comparison
+    from sppkit.plot.invariance import plot_invariance as plot_invariance
     from sppkit.plot.shift import plot_shift as plot_shift
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
@@ -47,10 +54,12 @@ _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
+    "LongTail": "inputs.long_tails",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
     "Probe": "measuring.probe",
     "Site": "sites",
+    "SpectrumShares": "measuring.invariance.spectrum",
     "SppkitError": "errors",
     "UsageError": "errors",
     "Verdict": "gate.verdict",
@@ -61,16 +70,21 @@ _HOME = {
     "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
     "check": "gate.check",
+    "invariance": "measuring.invariance.invariance",
+    "invariance_by_block": "measuring.invariance.invariance",
+    "long_tailed": "inputs.long_tails",
     "measure": "measuring.measure",
     "measure_shift": "measuring.shifted.measure_shift",
     "plot_comparison": "plot.comparison",
     "plot_shift": "plot.shift",
+    "plot_invariance": "plot.invariance",
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",
     "predict": "prediction.predict",
     "read_csv": "record.table",
     "replace_normalizers": "models.replace",
+    "spectrum_shares": "measuring.invariance.spectrum",
     "weight_noise": "models.noise",
     "write_csv": "record.table",
 }

@@ -15,6 +15,7 @@ from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
 from sppkit.cli.inspect import inspect
+from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
@@ -98,6 +99,7 @@ app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
 app.command()(shift)
+app.command()(invariance)
 app.command()(gain)
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)
