@@ -1,0 +1,1 @@
+"""Shifts of the input: transformations of pictures, keyed by (seed, name, sample index)."""
