@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit.config import parsers
 from sppkit.config.options import ModelOptions, RunConfig, options, parse_values
+from sppkit.config.shifts import check_input
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text
 
@@ -64,6 +65,8 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         if {one, other} <= values.keys():
             raise UsageError(f"--{one} and {parsers.flag_of(other)} both say {what}; give one of them.")
     _refuse_meaningless(values)
+    if values.get("shift") is not None:
+        check_input(values["shift"], values.get("input", "gaussian"))
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
     if seed + seeds - 1 > parsers.LARGEST_SEED:
         raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")

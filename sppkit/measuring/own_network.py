@@ -15,13 +15,13 @@ from sppkit.errors import MeasurementError
 from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs
 from sppkit.machine.error_text import short_reason
+from sppkit.machine.user_code import FILE_PREFIX
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.random_state import iter_random_states, seed_torch
 from sppkit.measuring.reinitialize import make_keyed
 from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.infer import check_arguments, choose_form, infer_form
 from sppkit.models.loading.load import library_version, load_recipe
-from sppkit.models.loading.python import FILE_PREFIX
 from sppkit.models.loading.reference import parse_reference
 from sppkit.models.loading.transfer import load_weights
 
@@ -133,6 +133,7 @@ class OwnNetwork:
             batches=config.batches,
             seed=seed,
             vocab=form.vocab,
+            shift=config.shift,
         )
         inputs = replace(inputs, description=inputs.description | {"shape_from": form.origin})
         if form.keyword is None:

@@ -116,7 +116,9 @@ def _input(described: Mapping[str, Any]) -> str:
     kind = _KINDS.get(text_at(described, "kind"), "input")
     shape = "×".join(map(str, counts_at(described, "batch_shape")))
     batches = number_at(described, "batches") or 1
-    return " ".join(filter(None, [kind, shape])) + (f", {batches:.0f} batches" if batches > 1 else "")
+    shift = text_at(mapping_at(described, "shift"), "name")
+    parts = [" ".join(filter(None, [kind, shape])), f"{batches:.0f} batches" if batches > 1 else "", shift]
+    return ", ".join(filter(None, parts))
 
 
 def _seeding(seeds: Sequence[int]) -> str:

@@ -1,1 +1,1 @@
-"""Shifts of the input: transformations of pictures, keyed by (seed, name, sample index)."""
+"""Shifts of the input: from pictures and random numbers of their own to pictures. One kind per file."""
