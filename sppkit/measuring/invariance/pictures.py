@@ -1,0 +1,85 @@
+"""Labelled pictures on their way into a network: in batches, transformed in [0, 1], and only then normalized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sppkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from sppkit.inputs.labelled import Labelled
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """(x − mean) / deviation, a number per channel or one for all of them; what the network was trained with."""
+
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+
+    def check(self, channels: int) -> None:
+        """Refuse numbers that do not fit the pictures' channels, or a deviation that is not positive."""
+        for what, values in (("mean", self.mean), ("standard deviation", self.deviation)):
+            if len(values) not in {1, channels} or not np.isfinite(values).all():
+                raise UsageError(
+                    f"normalize needs one {what}, or one for each of {channels} channel{'s' * (channels != 1)}, not "
+                    f"{', '.join(map(str, values))}."
+                )
+        if min(self.deviation) <= 0:
+            raise UsageError(f"normalize needs a standard deviation above 0, not {min(self.deviation):g}.")
+
+    def apply(self, pictures: Tensor) -> Tensor:
+        """Return pictures as the network takes them."""
+        mean, deviation = (
+            torch.tensor(values, dtype=pictures.dtype).reshape(-1, 1, 1) for values in (self.mean, self.deviation)
+        )
+        return (pictures - mean) / deviation
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a network is shown.
+
+    Attributes:
+        labelled: The pictures, in [0, 1].
+        normalization: What happens to them last.
+        batch_size: So many at a time.
+        dtype: What the network computes in; that of the pictures if None.
+    """
+
+    labelled: Labelled
+    normalization: Normalization = Normalization()
+    batch_size: int = 64
+    dtype: torch.dtype | None = None
+
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return -(-len(self.labelled) // self.batch_size)
+
+    def iter_batches(self) -> Iterator[tuple[range, Tensor]]:
+        """Yield positions and pictures."""
+        for first in range(0, len(self.labelled), self.batch_size):
+            positions = range(first, min(first + self.batch_size, len(self.labelled)))
+            yield positions, self.labelled.read(positions)
+
+    def read(self, positions: Sequence[int]) -> Tensor:
+        """Return some pictures."""
+        return self.labelled.read(positions)
+
+    def two(self) -> Tensor:
+        """Return two pictures of different classes."""
+        labels = self.labelled.labels
+        return self.labelled.read([0, int(np.flatnonzero(labels != labels[0])[0])])
+
+    def normalized(self, pictures: Tensor) -> Tensor:
+        """Return pictures as the network takes them."""
+        return self.normalization.apply(pictures).to(self.dtype or pictures.dtype)
