@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
+    from sppkit.shifts.generative.train import train_git as train_git
+    from sppkit.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.sites import Site as Site
 
     __version__: str
@@ -42,6 +44,7 @@ _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
+    "GenerativeTransform": "shifts.generative.transform",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
     "Probe": "measuring.probe",
@@ -63,6 +66,7 @@ _HOME = {
     "predict": "prediction.predict",
     "read_csv": "record.table",
     "replace_normalizers": "models.replace",
+    "train_git": "shifts.generative.train",
     "weight_noise": "models.noise",
     "write_csv": "record.table",
 }

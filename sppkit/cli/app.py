@@ -14,6 +14,7 @@ from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
+from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
@@ -97,5 +98,6 @@ app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
 app.command()(gain)
+app.add_typer(git, name="git")
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

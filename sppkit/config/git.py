@@ -31,22 +31,9 @@ def _choice(default: str, choices: tuple[str, ...], panel: str, summary: str) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class GitOptions:
-    """What to learn from, how large the networks are and how they are trained; ``None`` takes the preset's value."""
+class GeneratorOptions:
+    """How large the networks are and how they are trained; ``None`` takes the preset's value."""
 
-    input: str = _option(
-        "",
-        parsers.text,
-        "SOURCE",
-        _INPUT,
-        "A .npz file with images and labels, a .npy file, or a folder with a subfolder of pictures for each class.",
-    )
-    labels: str | None = _option(
-        None, parsers.text, "FILE", _INPUT, "Labels of a .npz or .npy input that does not hold them: .npz or .npy."
-    )
-    image_size: int | None = _option(
-        None, parsers.whole_number(1, _LARGEST_SIDE), "PX", _INPUT, "Height and width that pictures are brought to."
-    )
     preset: str = _choice(
         "small",
         PRESETS,
@@ -105,6 +92,29 @@ class GitOptions:
     device: str = _choice("auto", ("auto", "cpu", "cuda", "mps"), _TRAINING, "auto takes a GPU where there is one.")
     checkpoint_every: int = _option(
         100, parsers.whole_number(1, _MOST_STEPS), "N", _TRAINING, "Steps after which the file is written again."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitOptions(GeneratorOptions):
+    """All of the command: what is learned from, how, and where it goes."""
+
+    input: str = _option(
+        "",
+        parsers.text,
+        "SOURCE",
+        _INPUT,
+        "A .npz file with images and labels, a .npy file, or a folder with a subfolder of pictures for each class.",
+    )
+    labels: str | None = _option(
+        None, parsers.text, "FILE", _INPUT, "Labels of a .npz or .npy input that does not hold them: .npz or .npy."
+    )
+    shape: tuple[int, ...] | None = _option(
+        None,
+        parsers.whole_numbers("1,28,28", maximum=_LARGEST_SIDE, most=3),
+        "C,H,W",
+        _INPUT,
+        "Shape that the pictures of a folder are brought to; arrays keep theirs.",
     )
     out: str = _option("spp", parsers.folder, "DIR", _OUTPUT, "Folder of the files.")
     name: str = _option("git", parsers.file_stem, "STEM", _OUTPUT, "File name without its ending.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sppkit.registry.entries import Real, ShiftEntry, Words
+from sppkit.registry.entries import Real, ShiftEntry, Text, Words
 
 _HOME = "sppkit.shifts"
 SHIFTS: dict[str, ShiftEntry] = {
@@ -12,6 +12,12 @@ SHIFTS: dict[str, ShiftEntry] = {
         settings={"axes": Words(("chw", "hw")), "probability": Real(0, 1)},
         pairs=True,
         any_values=True,
+    ),
+    "git": ShiftEntry(
+        f"{_HOME}.generative.generator:generative",
+        "what a generator of sppkit git train has learned, with styles drawn anew (Zhou et al. 2022)",
+        arguments={"file": Text("FILE")},
+        nuisance=True,
     ),
 }
 # Other spellings of a name.

@@ -20,11 +20,14 @@ from sppkit.machine.error_text import short_reason
 from sppkit.machine.files import replacing
 from sppkit.shifts.generative.networks import Networks
 from sppkit.shifts.generative.sizes import Settings, Sizes
+from sppkit.shifts.generative.training import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 ENDING = ".safetensors"
@@ -84,6 +87,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Read all that is needed to go on with a training."""
     with _opened(path) as content:
         return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - it is no dict
+
+
+def read_losses(path: Path) -> NDArray[np.float32]:
+    """Read the losses, one row per step."""
+    with _opened(path) as content:
+        losses: NDArray[np.float32] = content.get_tensor(LOSSES).numpy()
+    return losses
 
 
 def read_networks(path: Path) -> tuple[Header, Networks]:

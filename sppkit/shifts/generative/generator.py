@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sppkit.shifts.generative.file import Header
     from sppkit.shifts.generative.networks import Networks
+    from sppkit.shifts.shift import Shift
 
 # A mean of 0 to 1 may be off by rounding where pictures were computed.
 _SLACK = 1e-4
@@ -93,3 +94,8 @@ def _told(shape: tuple[int, ...]) -> str:
 
 def _remedy(shape: tuple[int, ...]) -> str:
     return f"\nGive such pictures (--shape {','.join(map(str, shape))}), or train one on yours: sppkit git train."
+
+
+def generative(file: str) -> Shift:
+    """Return the shift that a generator's file holds."""
+    return Generator.read(file).shift

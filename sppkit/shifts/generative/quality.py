@@ -10,6 +10,7 @@ import torch
 from sppkit.streams import keyed_generator
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from sppkit.shifts.generative.generator import Generator
@@ -53,3 +54,16 @@ def measure_quality(generator: Generator, pictures: Tensor, seed: int = 0) -> Qu
         style_effect=float(decoded.var(0, correction=0).mean().sqrt()),
         content_effect=float(decoded.var(1, correction=0).mean().sqrt()),
     )
+
+
+def draw_grid(
+    generator: Generator, pictures: Tensor, labels: NDArray[np.int64], *, rows: int, styles: int, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return pictures of different classes, each as it is, rebuilt, and in some styles: (rows, 2 + styles, C, H, W)."""
+    draw = keyed_generator(seed, "git/grid")
+    _, first = np.unique(labels, return_index=True)
+    chosen = first[np.linspace(0, len(first) - 1, min(rows, len(first))).round().astype(int)]
+    x = pictures[torch.from_numpy(chosen)]
+    z = torch.from_numpy(draw.standard_normal((styles, generator.style), dtype=np.float32))
+    columns = [x, generator.reconstruct(x), *(generator.transform(x, style.expand(len(x), -1)) for style in z)]
+    return torch.stack(columns, 1).float().cpu().numpy()

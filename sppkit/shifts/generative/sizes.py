@@ -99,7 +99,8 @@ class Settings:
         return asdict(self)
 
 
-# What the Kuzushiji-49 configuration of the paper's authors has, by its description, and what suits two cores.
+# What is described of the authors' Kuzushiji-49 configuration, and what suits two cores: digits of 8 pixels, whose
+# background, a single number, needs few numbers of style to be learned (docs/git.md).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "k49": {
         "features": 64,
@@ -122,7 +123,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "downsamplings": 1,
         "style_downsamplings": 2,
         "residual_blocks": 2,
-        "style": 8,
+        "style": 2,
         "hidden": 64,
         "discriminator_features": 16,
         "discriminator_layers": 2,
@@ -131,7 +132,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 1e-3,
         "weight_decay": 1e-4,
         "flip": False,
-        "steps": 1_000,
+        "steps": 3_000,
     },
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sppkit.config.git import GitOptions
+from sppkit.config.git import GeneratorOptions
 from sppkit.config.options import parse_values
 from sppkit.errors import UsageError
 from sppkit.shifts.generative import file as files
@@ -58,7 +58,7 @@ def train_git(
         UsageError: For pictures or labels of other shapes or values, options that don't fit, a file of something else,
             one of other pictures or options, or losses that are no numbers any more.
     """
-    config = GitOptions(**parse_values(GitOptions, options))
+    config = GeneratorOptions(**parse_values(GeneratorOptions, options))
     checked = check_pictures(pictures)
     classes = check_labels(labels, len(checked))
     header = _header(config, checked, classes)
@@ -70,13 +70,13 @@ def train_git(
     return Generator.read(path)
 
 
-def steps_of(config: GitOptions) -> int:
+def steps_of(config: GeneratorOptions) -> int:
     """Return how many steps there are to be in all."""
     steps: int = _chosen(config, "steps")
     return steps
 
 
-def _header(config: GitOptions, pictures: Tensor, classes: np.ndarray[Any, Any]) -> Header:
+def _header(config: GeneratorOptions, pictures: Tensor, classes: np.ndarray[Any, Any]) -> Header:
     channels, height, width = pictures.shape[1:]
     shape = {"channels": channels, "height": height, "width": width}
     sizes = Sizes(**shape, **{name: _chosen(config, name) for name in SIZES if name not in shape})
@@ -87,7 +87,7 @@ def _header(config: GitOptions, pictures: Tensor, classes: np.ndarray[Any, Any])
     )
 
 
-def _chosen(config: GitOptions, name: str) -> Any:
+def _chosen(config: GeneratorOptions, name: str) -> Any:
     given = getattr(config, name)
     return PRESETS[config.preset][name] if given is None else given
 
@@ -126,7 +126,7 @@ def _run(
     training: Training,
     header: Header,
     path: Path,
-    config: GitOptions,
+    config: GeneratorOptions,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
     steps, every = steps_of(config), config.checkpoint_every

@@ -121,7 +121,11 @@ class GenerativeTransform:
 def _probabilities(
     sizes: Sequence[int] | Mapping[int, int] | None, threshold: float | None, *, ramp: bool
 ) -> dict[int, float] | None:
-    """Return with what probability a picture of each class is transformed; None: all are."""
+    """Return with what probability a picture of each class is transformed; None: all are.
+
+    Raises:
+        UsageError: For a ramp without a threshold, or a threshold without sizes.
+    """
     if threshold is None:
         if ramp:
             raise UsageError("ramp=True needs a threshold, where the ramp ends at probability 0.")
