@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from sppkit.gate.check import check as check
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
+    from sppkit.inputs.long_tails import LongTail as LongTail
+    from sppkit.inputs.long_tails import long_tailed as long_tailed
+    from sppkit.measuring.invariance.invariance import invariance as invariance
+    from sppkit.measuring.invariance.invariance import invariance_by_block as invariance_by_block
+    from sppkit.measuring.invariance.spectrum import SpectrumShares as SpectrumShares
+    from sppkit.measuring.invariance.spectrum import spectrum_shares as spectrum_shares
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
@@ -45,10 +51,12 @@ _HOME = {
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
     "GenerativeTransform": "shifts.generative.transform",
+    "LongTail": "inputs.long_tails",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
     "Probe": "measuring.probe",
     "Site": "sites",
+    "SpectrumShares": "measuring.invariance.spectrum",
     "SppkitError": "errors",
     "UsageError": "errors",
     "Verdict": "gate.verdict",
@@ -58,6 +66,9 @@ _HOME = {
     "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
     "check": "gate.check",
+    "invariance": "measuring.invariance.invariance",
+    "invariance_by_block": "measuring.invariance.invariance",
+    "long_tailed": "inputs.long_tails",
     "measure": "measuring.measure",
     "plot_comparison": "plot.comparison",
     "plot_spp": "plot.spp",
@@ -66,6 +77,7 @@ _HOME = {
     "predict": "prediction.predict",
     "read_csv": "record.table",
     "replace_normalizers": "models.replace",
+    "spectrum_shares": "measuring.invariance.spectrum",
     "train_git": "shifts.generative.train",
     "weight_noise": "models.noise",
     "write_csv": "record.table",

@@ -5,7 +5,6 @@ Pictures are in [0, 1] and not normalized: what is done to them happens before a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,15 @@ class Labelled:
 
 
 def from_tensors(pictures: object, labels: object) -> Labelled:
-    """Return pictures that Python holds: a tensor or array (N, C, H, W) or (N, H, W); 0..255 if they are uint8."""
+    """Return labelled pictures that Python holds, as ``picture_tensor`` takes them."""
+    tensor = picture_tensor(pictures)
+    in_range = bool(tensor.min() >= 0) and bool(tensor.max() <= 1)
+    known = check_labels(labels, len(tensor))
+    return Labelled(known, lambda rows: tensor[torch.as_tensor(rows)], tuple(tensor.shape[1:]), in_unit_range=in_range)
+
+
+def picture_tensor(pictures: object) -> Tensor:
+    """Return a tensor or array of pictures, (N, C, H, W) or (N, H, W), as (N, C, H, W); uint8 is divided by 255."""
     tensor = _as_tensor(pictures)
     if tensor.ndim == _PICTURE_AXES - 1:
         tensor = tensor[:, None]
@@ -72,9 +79,7 @@ def from_tensors(pictures: object, labels: object) -> Labelled:
         raise UsageError(f"pictures must be floating-point numbers in [0, 1] or uint8, not {tensor.dtype}.")
     if not bool(torch.isfinite(tensor).all()):
         raise UsageError("pictures hold values that are nan or infinite.")
-    in_range = bool(tensor.min() >= 0) and bool(tensor.max() <= 1)
-    known = check_labels(labels, len(tensor))
-    return Labelled(known, lambda rows: tensor[torch.as_tensor(rows)], tuple(tensor.shape[1:]), in_unit_range=in_range)
+    return tensor
 
 
 def check_labels(labels: object, pictures: int | None = None, what: str = "labels") -> Labels:
@@ -87,9 +92,12 @@ def check_labels(labels: object, pictures: int | None = None, what: str = "label
         raise UsageError(
             f"there are {pictures} pictures and {len(values)} {what}; every picture needs one, in the same order."
         )
-    if values.dtype.kind not in "iuf" or not np.all(values == np.floor(values)) or (len(values) and values.min() < 0):
-        wrong = [value for value in values.tolist() if not _is_class(value)][:_SHOWN]
-        raise UsageError(f"{what} must be whole numbers from 0, the positions of the network's outputs, not {wrong}.")
+    wrong = values  # texts, truth values, objects
+    if values.dtype.kind in "iuf":
+        wrong = values[~np.isfinite(values) | (values != np.floor(values)) | (values < 0)]
+    if len(wrong):
+        shown = ", ".join(map(str, wrong[:_SHOWN].tolist()))
+        raise UsageError(f"{what} must be whole numbers from 0, the positions of the network's outputs, not {shown}.")
     classes = values.astype(np.int64)
     if len(np.unique(classes)) < FEWEST_CLASSES:
         found = f"only class {classes[0]}" if len(classes) else "no picture"
@@ -115,8 +123,3 @@ def _as_tensor(pictures: object) -> Tensor:
     if isinstance(pictures, np.ndarray) and pictures.dtype.kind in "uif":
         return torch.from_numpy(np.ascontiguousarray(pictures))
     raise UsageError(f"pictures must be a tensor or an array of numbers, not {type(pictures).__name__}.")
-
-
-def _is_class(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0 and value == int(value)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sppkit.errors import UsageError
-from sppkit.inputs.decode import check_picture, decode_pixels
+from sppkit.inputs.decode import check_picture, decode_picture
 from sppkit.inputs.labelled import FEWEST_CLASSES, Labelled, check_labels
 from sppkit.inputs.pictures import find_pictures
 from sppkit.inputs.stored import OPENERS, Wanted
@@ -170,7 +170,7 @@ def _read_folder(folder: Path, shape: tuple[int, ...]) -> Labelled:
         check_picture(path)
 
     def read(rows: Sequence[int]) -> torch.Tensor:
-        return torch.from_numpy(np.stack([decode_pixels(paths[row], shape) for row in rows]))
+        return torch.from_numpy(np.stack([decode_picture(paths[row], shape) for row in rows]))
 
     names = tuple(each.name for each in classes)
     description: dict[str, Any] = {

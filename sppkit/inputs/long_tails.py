@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,16 +16,24 @@ from torch import Tensor
 
 from sppkit.config.parsers import parse_seed, real_number, whole_number
 from sppkit.errors import UsageError
-from sppkit.inputs.labelled import Labelled, from_tensors
+from sppkit.inputs.labelled import from_tensors
 from sppkit.inputs.labelled_files import load_labelled
-from sppkit.shifts.nuisance import Nuisance, choose_nuisance
+from sppkit.shifts.nuisance import choose_nuisance
 from sppkit.streams import STREAM_NAME, keyed_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy.typing as npt
+
+    from sppkit.inputs.labelled import Labelled
+    from sppkit.shifts.nuisance import Nuisance
+
+    Positions = npt.NDArray[np.int64]
+
 _MOST = 100_000_000
 _STEEPEST = 100.0
+_LARGEST_SHARE = 0.9
 # Pictures are transformed so many at a time.
 _PART = 512
 
@@ -96,7 +104,7 @@ def long_tailed(
 
     Args:
         images: Pictures, shape (N, C, H, W) or (N, H, W), uint8 or in [0, 1], as a tensor or an array; or the path of
-            a file of them, or of a folder per class of grey pictures.
+            a file of them.
         labels: Their classes, shape (N,), or the path of a file of them; None where they are in the pictures' file.
         largest: Size of the largest class.
         exponent: Of the power law.
@@ -107,7 +115,7 @@ def long_tailed(
             generators; None leaves pictures as they are.
         bases: The most base pictures of a class; all of them if None. With 5, classes differ only in how many
             transformations they show, not in content.
-        validation: Share of the given pictures that is held out first, from all classes alike.
+        validation: Share of the given pictures that is held out first, drawn from all of them.
 
     Returns:
         The set.
@@ -115,38 +123,75 @@ def long_tailed(
     Raises:
         UsageError: If the pictures, the labels or a number can't be used.
     """
-    _check(largest, exponent, smallest, seed, order, bases, validation)
-    given = _read(images, labels)
+    settings = _Settings(largest, exponent, smallest, seed, order, bases, validation)
+    settings.check()
     chosen = None if nuisance is None else choose_nuisance(nuisance)
     if chosen is not None and chosen.pairs:
-        raise UsageError(f"{chosen.text} makes one picture of two, of which a long-tailed set would hold both labels.")
-    held_out = _held_out(len(given), validation, seed)
-    left = np.setdiff1d(np.arange(len(given)), held_out)
-    classes = np.unique(given.labels)
-    ranked = classes[keyed_generator(seed, f"long-tail/{order}/classes").permutation(len(classes))].tolist()
-    sizes = tail_sizes(len(classes), largest=largest, exponent=exponent, smallest=smallest)
-    base = {each: _bases(given, left, each, seed, order)[:bases] for each in ranked}
-    positions = [base[each][j % len(base[each])] for each, size in zip(ranked, sizes, strict=True) for j in range(size)]
-    streams = [f"long-tail/{order}/{each}/{j}" for each, size in zip(ranked, sizes, strict=True) for j in range(size)]
-    record = {
+        raise UsageError(f"{chosen.text} makes one picture of two, whose labels can differ; take another nuisance.")
+    given = _read(images, labels)
+    held_out, base = _base_pictures(given, settings)
+    sizes = dict(zip(base, tail_sizes(len(base), largest=largest, exponent=exponent, smallest=smallest), strict=True))
+    made = [(label, j) for label, size in sizes.items() for j in range(size)]
+    positions = [base[label][j % len(base[label])] for label, j in made]
+    streams = [f"long-tail/{order}/{label}/{j}" for label, j in made]
+    record = settings._asdict() | {
         "kind": "long tail",
-        **{"largest": largest, "exponent": exponent, "smallest": smallest, "seed": seed, "order": order},
-        **{"bases": bases, "validation": validation, "held_out": len(held_out)},
         "nuisance": None if chosen is None else chosen.text,
-        "classes": ranked,
-        "sizes": sizes,
-        "base_pictures": [min(len(base[each]), size) for each, size in zip(ranked, sizes, strict=True)],
-        "pictures": sum(sizes),
+        "classes": list(sizes),
+        "sizes": list(sizes.values()),
+        "base_pictures": [min(len(base[label]), size) for label, size in sizes.items()],
+        "pictures": len(made),
+        "held_out": len(held_out),
         "random_stream": STREAM_NAME,
     }
     return LongTail(
         torch.cat(list(_iter_parts(given, positions, chosen, seed, streams))),
-        torch.from_numpy(np.repeat(ranked, sizes).astype(np.int64)),
+        torch.tensor([label for label, _ in made]),
         torch.tensor(positions),
         torch.from_numpy(held_out),
-        dict(zip(ranked, sizes, strict=True)),
+        sizes,
         record,
     )
+
+
+class _Settings(NamedTuple):
+    largest: int
+    exponent: float
+    smallest: int
+    seed: int
+    order: int
+    bases: int | None
+    validation: float
+
+    def check(self) -> None:
+        """Refuse a number that makes no set."""
+        parsers = {name: whole_number(1, _MOST) for name in ("largest", "smallest", "bases")}
+        parsers |= {"seed": parse_seed, "order": parse_seed}
+        for name, value in self._asdict().items():
+            if name == "exponent":
+                real_number(0, _STEEPEST)(name, value)
+            elif name == "validation":
+                real_number(0, _LARGEST_SHARE)(name, value)
+            elif name != "bases" or value is not None:
+                parsers[name](name, value)
+
+
+def _base_pictures(given: Labelled, settings: _Settings) -> tuple[Positions, dict[int, list[int]]]:
+    """Return the positions that are held out, and those of each class that it is made of, the largest class first."""
+    drawn = keyed_generator(settings.seed, "long-tail/validation").permutation(len(given))
+    held_out = np.sort(drawn[: math.ceil(len(given) * settings.validation)])
+    is_left = np.ones(len(given), bool)
+    is_left[held_out] = False
+    classes = np.unique(given.labels)
+    stream = f"long-tail/{settings.order}"
+    base: dict[int, list[int]] = {}
+    for label in classes[keyed_generator(settings.seed, f"{stream}/classes").permutation(len(classes))].tolist():
+        own = np.flatnonzero(is_left & (given.labels == label))
+        if not len(own):
+            raise UsageError(f"all pictures of class {label} are held out for validation; set a smaller share aside.")
+        shuffled = own[keyed_generator(settings.seed, f"{stream}/{label}").permutation(len(own))]
+        base[label] = shuffled[: settings.bases].tolist()
+    return held_out, base
 
 
 def _iter_parts(
@@ -156,18 +201,6 @@ def _iter_parts(
         part = slice(first, first + _PART)
         pictures = given.read(positions[part])
         yield pictures if nuisance is None else nuisance.draw(pictures, seed, streams[part])
-
-
-def _bases(given: Labelled, left: np.ndarray, label: int, seed: int, order: int) -> list[int]:
-    own = left[given.labels[left] == label]
-    if not len(own):
-        raise UsageError(f"no picture of class {label} is left to make a long-tailed set of; lower validation.")
-    return [int(own[i]) for i in keyed_generator(seed, f"long-tail/{order}/{label}").permutation(len(own))]
-
-
-def _held_out(count: int, share: float, seed: int) -> np.ndarray:
-    drawn = keyed_generator(seed, "long-tail/validation").permutation(count)
-    return np.sort(drawn[: math.ceil(count * share)])
 
 
 def _read(images: object, labels: object) -> Labelled:
@@ -180,24 +213,3 @@ def _read(images: object, labels: object) -> Labelled:
     if not given.in_unit_range:
         raise UsageError("pictures must be in [0, 1], or uint8 from 0 to 255: give them before any normalization.")
     return given
-
-
-def _check(
-    largest: object,
-    exponent: object,
-    smallest: object,
-    seed: object,
-    order: object,
-    bases: object,
-    validation: object,
-) -> None:
-    for name, value, parse in (
-        ("largest", largest, whole_number(1, _MOST)),
-        ("exponent", exponent, real_number(0, _STEEPEST)),
-        ("smallest", smallest, whole_number(1, _MOST)),
-        ("seed", seed, parse_seed),
-        ("order", order, parse_seed),
-        ("bases", 1 if bases is None else bases, whole_number(1, _MOST)),
-        ("validation", validation, real_number(0, 0.9)),
-    ):
-        parse(name, value)

@@ -129,9 +129,7 @@ def choose(path: Path, names: Iterable[str], wanted: Wanted = INPUTS) -> str:
     more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
     listed = ", ".join(names[:KEYS_SHOWN]) + more
     several = f"{len(names)} arrays, none of them" if len(names) > 1 else "one array, not"
-    raise UsageError(
-        f"{path} holds {several} named {meant}: {listed}.\nName the one to use {meant}, or save it alone."
-    )
+    raise UsageError(f"{path} holds {several} named {meant}: {listed}.\nName the one to use {meant}, or save it alone.")
 
 
 def _stored_array(array: object) -> Stored:

@@ -40,9 +40,11 @@ class Nuisance:
     def draw(self, pictures: Tensor, seed: int, streams: Iterable[str], partners: Tensor | None = None) -> Tensor:
         """Return T x of each picture, T drawn from the picture's own stream."""
         generators = [keyed_generator(seed, stream) for stream in streams]
-        moved = apply(self.shift, pictures.clone(), generators, partners)
+        moved: object = apply(self.shift, pictures.clone(), generators, partners)
         if not isinstance(moved, Tensor) or moved.shape != pictures.shape or not moved.is_floating_point():
-            found = f"{moved.dtype} of shape {tuple(moved.shape)}" if isinstance(moved, Tensor) else type(moved).__name__
+            found = (
+                f"{moved.dtype} of shape {tuple(moved.shape)}" if isinstance(moved, Tensor) else type(moved).__name__
+            )
             raise UsageError(
                 f"the nuisance {self.text} returned {found}; it must return floating-point pictures of the shape that "
                 f"it gets, {tuple(pictures.shape)}."

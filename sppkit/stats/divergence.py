@@ -19,7 +19,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence KL(p ‖ q) = Σ_k p_k (log p_k − log q_k) in nats.
+    """Return the Kullback-Leibler divergence KL(p ‖ q) = Σ_k p_k (log p_k - log q_k) in nats.
 
     A class with p_k = 0 counts 0, whatever q_k is; one with q_k = 0 < p_k makes the divergence infinite.
 

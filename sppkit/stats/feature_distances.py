@@ -53,8 +53,8 @@ class Spread:
 def distance_to_another(features: Tensor, spread: Spread) -> Tensor:
     """Return each picture's mean squared distance from another picture of the set, drawn uniformly.
 
-    Σ_j ‖h_i − h_j‖² = N ‖h_i − μ‖² + Σ_j ‖h_j − μ‖², and picture i itself adds nothing to it, so that the mean over the
-    N − 1 others is (N ‖h_i − μ‖² + scatter) / (N − 1).
+    Σ_j ‖h_i - h_j‖² = N ‖h_i - μ‖² + Σ_j ‖h_j - μ‖², and picture i itself adds nothing to it, so that the mean over the
+    N - 1 others is (N ‖h_i - μ‖² + scatter) / (N - 1).
 
     Args:
         features: h, shape (n, C), float64: some of the set's features.
@@ -68,15 +68,15 @@ def distance_to_another(features: Tensor, spread: Spread) -> Tensor:
 
 
 def signal_to_shift(moved: Tensor, apart: Tensor) -> tuple[float, float]:
-    """Return the signal-to-shift 1 − E‖h(Tx) − h(x)‖² / E‖h(x') − h(x)‖² and its standard error over pictures.
+    """Return the signal-to-shift 1 - E‖h(Tx) - h(x)‖² / E‖h(x') - h(x)‖² and its standard error over pictures.
 
     1: the features do not see the transformation; 0: they move as far as to another picture; it can be negative. The
-    error is that of a ratio of means, sd(moved − ratio · apart) / (√n · mean apart), the mean of all features taken as
+    error is that of a ratio of means, sd(moved - ratio · apart) / (√n · mean apart), the mean of all features taken as
     known; nan for one picture.
 
     Args:
-        moved: ‖h(Tx) − h(x)‖² of each picture, averaged over the draws of T, shape (n,), float64.
-        apart: ‖h(x') − h(x)‖² of each picture, averaged over x', as ``distance_to_another`` returns it, shape (n,).
+        moved: ‖h(Tx) - h(x)‖² of each picture, averaged over the draws of T, shape (n,), float64.
+        apart: ‖h(x') - h(x)‖² of each picture, averaged over x', as ``distance_to_another`` returns it, shape (n,).
 
     Returns:
         The number and its error.

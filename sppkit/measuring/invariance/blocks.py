@@ -33,8 +33,8 @@ class BlockDistances:
         power: Mean square of the signal, summed over pictures.
         floor: Share of the power below which features do not tell pictures apart.
         usable: Whether the signal is one row per picture.
-        apart: Mean ‖h(x') − h(x)‖² over the other pictures x', shape (n,) per batch.
-        moved: ‖h(Tx) − h(x)‖², averaged over draws, shape (n,) per batch.
+        apart: Mean ‖h(x') - h(x)‖² over the other pictures x', shape (n,) per batch.
+        moved: ‖h(Tx) - h(x)‖², averaged over draws, shape (n,) per batch.
     """
 
     spread: Spread

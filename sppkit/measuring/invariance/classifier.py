@@ -13,7 +13,12 @@ from sppkit.measuring.forward.run_model import call_model, explain_failure
 from sppkit.stats.divergence import log_probabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
+
+    # From pictures as a network takes them to log p(class | picture).
+    Answer = Callable[[Tensor], Tensor]
 
 # One picture's log-probabilities beside another neighbour: kernels of another order of sums differ by 1e-6 in float32
 # and by 1e-2 in half precision, batch statistics by 0.1 and more.
@@ -31,19 +36,10 @@ def classify(model: nn.Module, pictures: Tensor, device: torch.device) -> Tensor
     return log_probabilities(_logits(output, len(pictures), type(model).__name__).cpu())
 
 
-def check_independence(model: nn.Module, pictures: Tensor, device: torch.device) -> None:
-    """Refuse a network whose answer to a picture depends on the picture beside it, or on chance.
-
-    Args:
-        model: The network, in eval mode.
-        pictures: Two different pictures, shape (2, C, H, W).
-        device: Where it runs.
-
-    Raises:
-        UsageError: If the first picture's probabilities move by more than rounding when the second is exchanged.
-    """
-    beside_another = classify(model, pictures, device)[0]
-    beside_itself = classify(model, pictures[:1].expand_as(pictures).clone(), device)[0]
+def check_independence(model: nn.Module, answer: Answer, pictures: Tensor) -> None:
+    """Refuse a network whose answer to the first of two different pictures depends on the second, or on chance."""
+    beside_another = answer(pictures)[0]
+    beside_itself = answer(pictures[:1].repeat(2, 1, 1, 1))[0]
     both = torch.isfinite(beside_another) & torch.isfinite(beside_itself)
     moved = float((beside_another - beside_itself)[both].abs().max()) if both.any() else 0.0
     if moved > _TOLERANCE.get(pictures.dtype, _COARSE):
@@ -72,7 +68,7 @@ def _logits(output: object, pictures: int, name: str) -> Tensor:
 
 
 def _find_logits(output: object) -> Tensor | None:
-    """Return the logits of what a model returns: a tensor, a tuple that begins with one, or something with ``logits``."""
+    """Return the logits of what a model returns: a tensor, a tuple that begins with one, or what has ``logits``."""
     if isinstance(output, (tuple, list)) and output:
         output = getattr(output, "logits", output[0])  # a named tuple may have a field of that name
     elif isinstance(output, Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sppkit.measuring.invariance.blocks import BlockMeter
+    from sppkit.measuring.invariance.classifier import Answer
     from sppkit.measuring.invariance.pictures import Pictures
     from sppkit.shifts.nuisance import Nuisance
 
@@ -74,6 +75,14 @@ def ask(
     Returns:
         Its answers.
     """
+    with answering(model, seed, device) as answer, nullcontext() if meter is None else meter.listener:
+        check_independence(model, answer, pictures.normalized(pictures.two()))
+        return _Passes(answer, pictures, nuisance, draws, seed, meter, on_pass).run()
+
+
+@contextmanager
+def answering(model: nn.Module, seed: int, device: object) -> Iterator[Answer]:
+    """Yield a function from normalized pictures to log p(class | picture), in eval mode, leaving no trace."""
     check_values(model)
     target = find_target(model, device)
     wake(target)
@@ -85,16 +94,14 @@ def ask(
             move(model, target)
         seed_torch(seed)
         set_mode(model, "eval")
-        check_independence(model, pictures.normalized(pictures.two()), target)
-        stack.enter_context(nullcontext() if meter is None else meter.listener)
-        return _Passes(partial(classify, model, device=target), pictures, nuisance, draws, seed, meter, on_pass).run()
+        yield partial(classify, model, device=target)
 
 
 @dataclass
 class _Passes:
     """The passes of one network over all pictures."""
 
-    answer: Callable[[Tensor], Tensor]
+    answer: Answer
     pictures: Pictures
     nuisance: Nuisance
     draws: int

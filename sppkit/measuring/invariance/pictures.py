@@ -20,21 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Normalization:
-    """(x − mean) / deviation, a number per channel or one for all of them; what the network was trained with."""
+    """(x - mean) / deviation, a number per channel or one for all of them; what the network was trained with."""
 
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
-
-    def check(self, channels: int) -> None:
-        """Refuse numbers that do not fit the pictures' channels, or a deviation that is not positive."""
-        for what, values in (("mean", self.mean), ("standard deviation", self.deviation)):
-            if len(values) not in {1, channels} or not np.isfinite(values).all():
-                raise UsageError(
-                    f"normalize needs one {what}, or one for each of {channels} channel{'s' * (channels != 1)}, not "
-                    f"{', '.join(map(str, values))}."
-                )
-        if min(self.deviation) <= 0:
-            raise UsageError(f"normalize needs a standard deviation above 0, not {min(self.deviation):g}.")
 
     def apply(self, pictures: Tensor) -> Tensor:
         """Return pictures as the network takes them."""
@@ -42,6 +31,26 @@ class Normalization:
             torch.tensor(values, dtype=pictures.dtype).reshape(-1, 1, 1) for values in (self.mean, self.deviation)
         )
         return (pictures - mean) / deviation
+
+
+def read_normalization(given: object, channels: int) -> Normalization:
+    """Read (mean, standard deviation), each a number or one per channel; None for none."""
+    if given is None:
+        return Normalization()
+    if not isinstance(given, (tuple, list)) or len(given) != len(("mean", "standard deviation")):
+        raise UsageError(
+            f"normalize must be (mean, standard deviation), each a number or one per channel, not {given!r:.60}."
+        )
+    mean, deviation = (tuple(float(number) for number in np.ravel(np.asarray(part, dtype=float))) for part in given)
+    for what, values in (("mean", mean), ("standard deviation", deviation)):
+        if len(values) not in {1, channels} or not np.isfinite(values).all():
+            raise UsageError(
+                f"normalize needs one {what}, or one for each of {channels} channel{'s' * (channels != 1)}, not "
+                f"{', '.join(map(str, values))}."
+            )
+    if min(deviation) <= 0:
+        raise UsageError(f"normalize needs a standard deviation above 0, not {min(deviation):g}.")
+    return Normalization(mean, deviation)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def _dilate(
 
 
 def _largest(picture: Tensor, side: int) -> Tensor:
-    """Return the largest value in the box around each pixel, from −⌊k/2⌋ to k − 1 − ⌊k/2⌋ along each axis.
+    """Return the largest value in the box around each pixel, from -⌊k/2⌋ to k - 1 - ⌊k/2⌋ along each axis.
 
     What is outside of the picture counts for nothing.
     """

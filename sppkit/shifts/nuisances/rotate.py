@@ -21,7 +21,7 @@ ALL_ANGLES = 180.0
 
 
 def rotate(*, degrees: float = ALL_ANGLES) -> Shift:
-    """Make the rotation by θ ~ U(−degrees, degrees) about the picture's centre."""
+    """Make the rotation by θ ~ U(-degrees, degrees) about the picture's centre."""
     return partial(_rotate, degrees=degrees)
 
 
