@@ -8,13 +8,20 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from generators import TINY, bars, chosen
+
 from sppkit.config.git import PRESETS as NAMES
 from sppkit.errors import UsageError
 from sppkit.shifts.generative.losses import Terms, absolute_difference, adversarial, discrimination
-from sppkit.shifts.generative.networks import ContentEncoder, Decoder, Discriminator, Networks, StyleEncoder
-from sppkit.shifts.generative.networks import adaptive_instance_norm, initialize
+from sppkit.shifts.generative.networks import (
+    ContentEncoder,
+    Decoder,
+    Discriminator,
+    Networks,
+    StyleEncoder,
+    adaptive_instance_norm,
+    initialize,
+)
 from sppkit.shifts.generative.sampling import draw_step
 from sppkit.shifts.generative.sizes import PRESETS, SETTINGS, SIZES
 from sppkit.shifts.generative.training import Training
@@ -70,7 +77,10 @@ def test_a_step_minimizes_the_terms_of_its_own_draw(domains: int) -> None:
         for me in range(domains):
             other = domains - 1 - me
             x, z = (
-                [2 * (pictures[i].flip(2) if m else pictures[i]) - 1 for i, m in zip(d.indices, d.mirrored, strict=True)]
+                [
+                    2 * (pictures[i].flip(2) if m else pictures[i]) - 1
+                    for i, m in zip(d.indices, d.mirrored, strict=True)
+                ]
                 for d in (draws[me], draws[other])
             )
             x, y, style = torch.stack(x), torch.stack(z), torch.from_numpy(draws[me].styles)
@@ -196,7 +206,11 @@ def test_every_preset_says_all_that_is_not_the_pictures() -> None:
         ((1, 25, 28), {"downsamplings": 2}, "pictures of 25×28 can't be halved 2 times .* must be divisible by 4"),
         ((1, 8, 8), {"downsamplings": 3}, "3 downsamplings are too many for pictures of 8×8: at most 2"),
         ((1, 8, 8), {"style_downsamplings": 4}, "4 style downsamplings are too many for pictures of 8×8: at most 3"),
-        ((1, 8, 16), {"discriminator_layers": 4}, "4 discriminator layers are too many for pictures of 8×16: at most 3"),
+        (
+            (1, 8, 16),
+            {"discriminator_layers": 4},
+            "4 discriminator layers are too many for pictures of 8×16: at most 3",
+        ),
     ],
 )
 def test_sizes_that_no_picture_can_have_are_refused(shape: tuple[int, int, int], given: dict, message: str) -> None:

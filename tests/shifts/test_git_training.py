@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from generators import TINY, bars
 from safetensors.torch import load_file, save_file
 
 import sppkit
-from generators import TINY, bars
 from sppkit.shifts.generative.file import read_header, read_losses
 from sppkit.shifts.generative.generator import Generator
 from sppkit.shifts.generative.quality import measure_quality
@@ -127,7 +127,9 @@ def test_a_killed_program_goes_on(tmp_path: Path) -> None:
     steps = read_header(torn).steps + 7
     for name in ("torn", "whole"):
         more = ["--resume", f"--name={name}", f"--steps={steps}"]
-        done = subprocess.run([*argv, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*argv, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
     assert torn.read_bytes() == torn.with_name("whole.safetensors").read_bytes()
     assert sorted(path.name for path in torn.parent.iterdir()) == sorted(
