@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
+    from sppkit.shifts.apply_shift import apply_shift as apply_shift
     from sppkit.shifts.generative.train import train_git as train_git
     from sppkit.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.sites import Site as Site
@@ -61,6 +62,7 @@ _HOME = {
     "UsageError": "errors",
     "Verdict": "gate.verdict",
     "activation_gain": "models.activations",
+    "apply_shift": "shifts.apply_shift",
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measuring.measure",

@@ -13,7 +13,7 @@ from sppkit.errors import UsageError
 from sppkit.inputs.decode import check_picture, decode_picture
 from sppkit.inputs.labelled import FEWEST_CLASSES, Labelled, check_labels
 from sppkit.inputs.pictures import find_pictures
-from sppkit.inputs.stored import OPENERS, Wanted
+from sppkit.inputs.stored import OPENERS, NotInFileError, Wanted
 from sppkit.machine.printable import as_utf8
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def read_labels(file: str, *, alone: bool, pictures: int | None = None) -> Label
     path = Path(file)
     try:
         stored = _open(path, LABELS_ALONE if alone else LABELS, "--labels" if alone else "--input")
-    except UsageError as error:
-        if alone or "named" not in str(error):
+    except NotInFileError:
+        if alone:
             raise
         raise UsageError(
             f"{path} holds no labels. Save them beside the pictures, np.savez(FILE, inputs=pictures, labels=labels), "
@@ -93,7 +93,7 @@ def class_sizes(source: str, names: Sequence[str]) -> dict[int, int]:
 def _has_labels(path: Path) -> bool:
     try:
         _open(path, LABELS, "--train-labels")
-    except UsageError:
+    except NotInFileError:
         return False
     return True
 

@@ -41,6 +41,10 @@ READING_ERRORS = (
 )  # fmt: skip
 
 
+class NotInFileError(UsageError):
+    """A file that holds other arrays than the wanted one."""
+
+
 class Wanted(NamedTuple):
     """Which array of a file is meant.
 
@@ -125,11 +129,13 @@ def choose(path: Path, names: Iterable[str], wanted: Wanted = INPUTS) -> str:
         return names[0]
     meant = " or ".join(map(repr, wanted.names))
     if not names:
-        raise UsageError(f"{path} holds no array. Save one in it, under the name {meant}.")
+        raise NotInFileError(f"{path} holds no array. Save one in it, under the name {meant}.")
     more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
     listed = ", ".join(names[:KEYS_SHOWN]) + more
     several = f"{len(names)} arrays, none of them" if len(names) > 1 else "one array, not"
-    raise UsageError(f"{path} holds {several} named {meant}: {listed}.\nName the one to use {meant}, or save it alone.")
+    raise NotInFileError(
+        f"{path} holds {several} named {meant}: {listed}.\nName the one to use {meant}, or save it alone."
+    )
 
 
 def _stored_array(array: object) -> Stored:

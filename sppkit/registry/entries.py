@@ -30,9 +30,15 @@ class Real(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A setting that is one of a few words."""
+    """A setting that is one of a few words.
+
+    Attributes:
+        legal: The words.
+        refused: Words that a user could expect among them, and why they are not: what follows "is not here: ".
+    """
 
     legal: tuple[str, ...]
+    refused: Mapping[str, str] = {}
 
 
 class Text(NamedTuple):

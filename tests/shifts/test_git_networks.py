@@ -22,7 +22,7 @@ from sppkit.shifts.generative.networks import (
     adaptive_instance_norm,
     initialize,
 )
-from sppkit.shifts.generative.sampling import draw_step
+from sppkit.shifts.generative.sampling import Draw, draw_step
 from sppkit.shifts.generative.sizes import PRESETS, SETTINGS, SIZES
 from sppkit.shifts.generative.training import Training
 from sppkit.streams import keyed_generator
@@ -64,6 +64,12 @@ def test_losses_are_their_definitions() -> None:
     assert float(weighted) == pytest.approx(1.0234)
 
 
+def taken(pictures: torch.Tensor, draw: Draw) -> torch.Tensor:
+    chosen = [pictures[index] for index in draw.indices]
+    mirrored = [x[:, :, [7, 6, 5, 4, 3, 2, 1, 0]] if m else x for x, m in zip(chosen, draw.mirrored, strict=True)]
+    return torch.stack([2 * x - 1 for x in mirrored])
+
+
 @pytest.mark.parametrize("domains", [1, 2])
 def test_a_step_minimizes_the_terms_of_its_own_draw(domains: int) -> None:
     pictures, labels, _ = bars(8)
@@ -76,14 +82,7 @@ def test_a_step_minimizes_the_terms_of_its_own_draw(domains: int) -> None:
     with torch.no_grad():
         for me in range(domains):
             other = domains - 1 - me
-            x, z = (
-                [
-                    2 * (pictures[i].flip(2) if m else pictures[i]) - 1
-                    for i, m in zip(d.indices, d.mirrored, strict=True)
-                ]
-                for d in (draws[me], draws[other])
-            )
-            x, y, style = torch.stack(x), torch.stack(z), torch.from_numpy(draws[me].styles)
+            x, y, style = taken(pictures, draws[me]), taken(pictures, draws[other]), torch.from_numpy(draws[me].styles)
             content = networks[other].content(y)
             decoded = networks[me].decode(content, style)
             rebuilt = networks[me].decode(networks[me].content(x), networks[me].style(x))
@@ -150,8 +149,8 @@ def test_maps_have_the_shapes_that_are_told(preset: str, shape: tuple[int, int, 
 
 
 def test_content_sees_neither_brightness_nor_contrast_and_style_does() -> None:
-    # A mirrored border keeps an affine change of grey levels one behind the first convolution; the 1e-5 that is added to
-    # variances of about 1 is all that is left of it.
+    # With a mirrored border, an affine change of grey levels still is one behind the first convolution; all that is left
+    # of it behind the norm comes from the 1e-5 that is added to variances of about 1.
     networks = Networks(chosen()[0])
     initialize(networks.requires_grad_(False), 0, "networks")
     x = bars(4)[0] * 2 - 1

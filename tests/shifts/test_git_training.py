@@ -74,7 +74,7 @@ def test_the_losses_of_a_training_fall(learned: Path) -> None:
     assert (late[:3] < 0.5 * early[:3]).all()  # reconstruction, style, content
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """Stands for a kill."""
 
 
@@ -83,7 +83,7 @@ def train(file: Path, until: int | None = None, **options: Any) -> None:
 
     def interrupt(_name: str, done: int, _total: int) -> None:
         if done == until:
-            raise Interruption
+            raise InterruptionError
 
     sppkit.train_git(pictures, labels, file=file, progress=interrupt, **{**TINY, "steps": 12, **options})
 
@@ -96,7 +96,7 @@ def test_an_interrupted_training_ends_as_if_nothing_had_been(domains: int, tmp_p
         if until is None:
             train(torn, resume=True, domains=domains, checkpoint_every=4)
         else:
-            with pytest.raises(Interruption):
+            with pytest.raises(InterruptionError):
                 train(torn, until, resume=True, domains=domains, checkpoint_every=4)
             assert not torn.exists() if until == 3 else read_header(torn).steps == 4 * (until // 4)
     assert torn.read_bytes() == whole.read_bytes()
@@ -167,7 +167,7 @@ GIVEN: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "axes": (torch.rand(4, 8, 8), None, {}, r"pictures must be \(N, C, H, W\) with C = 1 or 3 .*, not 4×8×8"),
     "channels": (torch.rand(4, 2, 8, 8), None, {}, "not 4×2×8×8"),
     "none": (torch.rand(0, 1, 8, 8), None, {}, "at least one of them, not 0×1×8×8"),
-    "type": (torch.ones(4, 1, 8, 8, dtype=torch.int64), None, {}, "must be uint8, or floating-point .*, not torch.int64"),
+    "type": (torch.ones(4, 1, 8, 8, dtype=torch.int64), None, {}, "must be uint8, or .*, not torch.int64"),
     "range": (3 * torch.ones(4, 1, 8, 8), None, {}, "must lie from 0 to 1; these go from 3 to 3"),
     "nan": (torch.full((4, 1, 8, 8), torch.nan), None, {}, "must lie from 0 to 1; these go from nan to nan"),
     "labels": (torch.rand(4, 1, 8, 8), [1, 2], {}, "one for each of the 4 pictures, not int64 of 2"),
@@ -175,7 +175,7 @@ GIVEN: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
     "halvings": (torch.rand(4, 1, 9, 8), None, {}, "pictures of 9×8 can't be halved 1 times"),
     "option": (torch.rand(4, 1, 8, 8), None, {"stpes": 4}, "unknown option 'stpes'; did you mean 'steps'"),
     "preset": (torch.rand(4, 1, 8, 8), None, {"preset": "k94"}, "unknown --preset 'k94'; did you mean 'k49'"),
-    "device": (torch.rand(4, 1, 8, 8), None, {"device": "mps"}, "--device mps: there is no such device here; usable: cpu"),
+    "device": (torch.rand(4, 1, 8, 8), None, {"device": "mps"}, "--device mps: there is no such device here"),
     "losses": (
         torch.rand(4, 1, 8, 8), None, {"learning_rate": 1e3, "steps": 60},
         "the losses are no numbers from step [0-9]+ on. Try a smaller --learning-rate",
@@ -268,7 +268,7 @@ def test_a_file_that_is_no_generator_is_refused(kind: str, tmp_path: Path) -> No
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(sppkit.UsageError, match="there is no such file.\nMake one: sppkit git train"):
+    with pytest.raises(sppkit.UsageError, match=r"there is no such file.\nMake one: sppkit git train"):
         Generator.read(tmp_path / "none.safetensors")
     with pytest.raises(sppkit.UsageError, match="it is a folder"):
         Generator.read(tmp_path)

@@ -36,9 +36,18 @@ def classify(model: nn.Module, pictures: Tensor, device: torch.device) -> Tensor
     return log_probabilities(_logits(output, len(pictures), type(model).__name__).cpu())
 
 
-def check_independence(model: nn.Module, answer: Answer, pictures: Tensor) -> None:
-    """Refuse a network whose answer to the first of two different pictures depends on the second, or on chance."""
-    beside_another = answer(pictures)[0]
+def check_classifier(model: nn.Module, answer: Answer, pictures: Tensor, largest: int) -> None:
+    """Refuse a network that lacks the largest class of the pictures, or answers to two of them not one by one.
+
+    That is, one whose answer to the first of two different pictures depends on the second, or on chance.
+    """
+    log_p = answer(pictures)
+    if largest >= log_p.shape[1]:
+        raise UsageError(
+            f"there are pictures of class {largest}, and {type(model).__name__} has {log_p.shape[1]} outputs, of the "
+            f"classes 0 to {log_p.shape[1] - 1}.\nIs it another data set's network, or do the labels begin at 1?"
+        )
+    beside_another = log_p[0]
     beside_itself = answer(pictures[:1].repeat(2, 1, 1, 1))[0]
     both = torch.isfinite(beside_another) & torch.isfinite(beside_itself)
     moved = float((beside_another - beside_itself)[both].abs().max()) if both.any() else 0.0

@@ -14,7 +14,7 @@ from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import set_mode
-from sppkit.measuring.invariance.classifier import check_independence, classify
+from sppkit.measuring.invariance.classifier import check_classifier, classify
 from sppkit.shifts.nuisance import partner_positions
 from sppkit.stats.divergence import divergence
 
@@ -76,7 +76,8 @@ def ask(
         Its answers.
     """
     with answering(model, seed, device) as answer, nullcontext() if meter is None else meter.listener:
-        check_independence(model, answer, pictures.normalized(pictures.two()))
+        largest = int(pictures.labelled.labels.max())
+        check_classifier(model, answer, pictures.normalized(pictures.two()), largest)
         return _Passes(answer, pictures, nuisance, draws, seed, meter, on_pass).run()
 
 

@@ -157,12 +157,6 @@ def measure_invariance(
         meter=meter,
         on_pass=on_pass,
     )
-    outputs, largest = responses.log_p.shape[1], int(pictures.labelled.labels.max())
-    if largest >= outputs:
-        raise UsageError(
-            f"there are pictures of class {largest}, and {type(model).__name__} has {outputs} outputs, of the classes "
-            f"0 to {outputs - 1}.\nIs it another data set's network, or do the labels begin at 1?"
-        )
     if chosen.registered and not responses.is_moved:
         raise UsageError(
             f"the nuisance {chosen.text} changed none of the {len(pictures.labelled)} pictures: there is nothing to be "
