@@ -149,8 +149,8 @@ def test_maps_have_the_shapes_that_are_told(preset: str, shape: tuple[int, int, 
 
 
 def test_content_sees_neither_brightness_nor_contrast_and_style_does() -> None:
-    # With a mirrored border, an affine change of grey levels still is one behind the first convolution; all that is left
-    # of it behind the norm comes from the 1e-5 that is added to variances of about 1.
+    # With a mirrored border, an affine change of grey levels still is one behind the first convolution; what the norm
+    # leaves of it comes from the 1e-5 that is added to variances of about 1.
     networks = Networks(chosen()[0])
     initialize(networks.requires_grad_(False), 0, "networks")
     x = bars(4)[0] * 2 - 1
@@ -203,6 +203,7 @@ def test_every_preset_says_all_that_is_not_the_pictures() -> None:
     ("shape", "given", "message"),
     [
         ((1, 25, 28), {"downsamplings": 2}, "pictures of 25×28 can't be halved 2 times .* must be divisible by 4"),
+        ((1, 2, 8), {}, "pictures of 2×8 are too small: 4 pixels a side are needed"),
         ((1, 8, 8), {"downsamplings": 3}, "3 downsamplings are too many for pictures of 8×8: at most 2"),
         ((1, 8, 8), {"style_downsamplings": 4}, "4 style downsamplings are too many for pictures of 8×8: at most 3"),
         (

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Zhou et al. 2022 (arXiv:2203.09739) train the networks of MUNIT (Huang et al. 2018, arXiv:1804.04732, appendix B.2);
 # channels are doubled by so many halvings of the map at most, and then stay (64, 128, 256, 256, 256).
 DOUBLINGS = 2
+# The border that a convolution of 7×7 mirrors is 3 pixels wide.
+SMALLEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,10 @@ class Sizes:
                 f"both sides must be divisible by {factor}.\nType another --downsamplings, or --image-size."
             )
         smallest = min(self.height, self.width)
+        if smallest < SMALLEST:
+            raise UsageError(
+                f"pictures of {self.height}×{self.width} are too small: {SMALLEST} pixels a side are needed."
+            )
         # A mirrored border of one pixel needs two; instance norm needs several positions.
         most = smallest.bit_length() - 1
         for name in ("downsamplings", "style_downsamplings", "discriminator_layers"):

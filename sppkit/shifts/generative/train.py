@@ -40,8 +40,8 @@ def train_git(
     class is drawn as often, so that the few pictures of a rare class are seen as often as those of a common one.
 
     The file is replaced every ``checkpoint_every`` steps and at the end. What a step draws depends on the seed and its
-    number alone: on one machine, with one number of threads, a training that was interrupted and resumed ends bit for
-    bit as one that was not.
+    number alone: on one CPU, with one number of threads, a training that was interrupted and resumed ends bit for bit
+    as one that was not.
 
     Args:
         pictures: Values in [0, 1], shape (N, C, H, W), C 1 or 3; uint8 is divided by 255.
@@ -70,7 +70,7 @@ def train_git(
     return Generator.read(path)
 
 
-def steps_of(config: GeneratorOptions) -> int:
+def _steps(config: GeneratorOptions) -> int:
     """Return how many steps there are to be in all."""
     steps: int = _chosen(config, "steps")
     return steps
@@ -129,7 +129,7 @@ def _run(
     config: GeneratorOptions,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    steps, every = steps_of(config), config.checkpoint_every
+    steps, every = _steps(config), config.checkpoint_every
     while training.steps < steps:
         training.step()
         if progress is not None:
@@ -143,8 +143,8 @@ def _keep(training: Training, header: Header, path: Path) -> None:
     lost = (~torch.isfinite(state["losses"]).all(1)).nonzero()
     if len(lost):
         raise UsageError(
-            f"the losses are no numbers from step {int(lost[0]) + 1} on. Try a smaller --learning-rate.\n"
-            f"{path} holds the steps before, if there were enough to be kept."
+            f"the losses are no numbers from step {int(lost[0]) + 1} on. Try a smaller --learning-rate."
+            + (f"\n{path} holds the last checkpoint before." if path.exists() else "")
         )
     done = Header(
         sizes=header.sizes,

@@ -31,6 +31,9 @@ class GenerativeTransform:
     Where the pictures of a batch are drawn independently of each other, transforming the last half of the batch is the
     same; where an epoch shuffles the pictures, each comes once, transformed or not.
 
+    Call it in the training loop: workers of a loader would count batches each for itself. Of several processes that
+    train together, each wants a seed of its own.
+
     Args:
         path_or_generator: A file of ``sppkit git train``, or what ``sppkit.train_git`` has returned.
         class_sizes: Training pictures of each class: a sequence, indexed by label, or a mapping from labels.
