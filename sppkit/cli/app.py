@@ -16,6 +16,7 @@ from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
 from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
+from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
@@ -97,6 +98,7 @@ app.command()(diff)
 app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
+app.command()(invariance)
 app.command()(gain)
 app.add_typer(git, name="git")
 app.command(name="inspect")(inspect)

@@ -157,7 +157,7 @@ def _check_range(path: Path, stored: Stored) -> None:
     if low < 0 or high > 1:
         raise UsageError(
             f"{path} holds values from {low:.3g} to {high:.3g}; pictures are in [0, 1], or uint8 from 0 to 255.\n"
-            "Save them before the network's own normalization, which --normalize MEAN,STD applies."
+            "Save them before the network's own normalization, which --normalize MEAN/STD applies."
         )
 
 

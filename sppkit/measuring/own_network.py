@@ -154,14 +154,15 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _iter_uncalibrated(model: nn.Module, mode: str, warmup: int) -> Iterator[str]:
-    if mode == "eval" and warmup == 0 and any(map(_is_uncalibrated, model.modules())):
+    if mode == "eval" and warmup == 0 and any(map(is_uncalibrated, model.modules())):
         yield (
             "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50, or give "
             "a --checkpoint."
         )
 
 
-def _is_uncalibrated(module: nn.Module) -> bool:
+def is_uncalibrated(module: nn.Module) -> bool:
+    """Return whether a module has running statistics that no batch has moved yet."""
     mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
     if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
         return False

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sppkit.measuring.invariance.estimate import OnPass, Responses
+    from sppkit.shifts.nuisance import Nuisance
 
     Sizes = Mapping[int, int] | Sequence[int]
     Normalize = tuple[float | Sequence[float], float | Sequence[float]]
@@ -139,8 +140,8 @@ def measure_invariance(
     device: object = None,
     meter: BlockMeter | None = None,
     on_pass: OnPass | None = None,
-) -> tuple[Responses, str]:
-    """Ask a classifier, and check that the question made sense; return its answers and the nuisance in one spelling."""
+) -> tuple[Responses, Nuisance]:
+    """Ask a classifier, and check that the question made sense; return its answers and the nuisance."""
     chosen = choose_nuisance(nuisance)
     if chosen.registered and not pictures.labelled.in_unit_range:
         raise UsageError(
@@ -162,7 +163,7 @@ def measure_invariance(
             f"the nuisance {chosen.text} changed none of the {len(pictures.labelled)} pictures: there is nothing to be "
             "invariant to.\nIs its setting that of these pictures, as background:value=255 for white paper?"
         )
-    return responses, chosen.text
+    return responses, chosen
 
 
 def tabulate_classes(

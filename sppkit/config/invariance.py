@@ -1,0 +1,95 @@
+"""The options of ``sppkit invariance`` beside those of every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sppkit import registry
+from sppkit.config import parsers
+from sppkit.config.options import _INPUT, _MOST_SAMPLES, _RUN, RunConfig, _option
+from sppkit.config.shifts import parse_shift
+from sppkit.errors import UsageError
+
+if TYPE_CHECKING:
+    Numbers = tuple[float, ...]
+
+_MOST_DRAWS = 1_000_000
+_LARGEST = 1e6
+
+
+def nuisance_option(name: str, value: object) -> str:
+    """Take one nuisance, in one spelling; any shift can be one."""
+    try:
+        return parse_shift(parsers.text(name, value)).text
+    except UsageError as error:
+        raise UsageError(str(error).replace("--shift", "--nuisance").replace("shift", "nuisance")) from None
+
+
+def normalization(name: str, value: object) -> str:
+    """Take ``none``, ``imagenet``, or ``MEAN/STD``, each a number or one per channel, in one spelling.
+
+    >>> normalization("normalize", "0.50/0.25"), normalization("normalize", "none")
+    ('0.5/0.25', 'none')
+    """
+    text = parsers.text(name, value)
+    return text if text in {"none", "imagenet"} else "/".join(",".join(f"{x:g}" for x in part) for part in _split(text))
+
+
+def split_normalization(text: str) -> tuple[Numbers, Numbers]:
+    """Return the means and the standard deviations of ``MEAN/STD``."""
+    return _split(text)
+
+
+def _split(text: str) -> tuple[Numbers, Numbers]:
+    parts = text.split("/")
+    if len(parts) != len(("mean", "deviation")):
+        raise UsageError(
+            f"--normalize must be none, imagenet or MEAN/STD, as in 0.5/0.25 or 0.5,0.4,0.3/0.2,0.2,0.2, "
+            f"not {text!r:.60}."
+        )
+    mean, deviation = (tuple(_number(item) for item in part.split(",")) for part in parts)
+    return mean, deviation
+
+
+def _number(text: str) -> float:
+    return parsers.real_number(-_LARGEST, _LARGEST)("normalize", text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvarianceConfig(RunConfig):
+    """What decides a measurement of invariance."""
+
+    labels: str | None = _option(
+        None, parsers.text, "FILE", _INPUT, "Classes of the pictures in --input, where they are not in the same file."
+    )
+    train_labels: str | None = _option(
+        None,
+        parsers.text,
+        "FILE",
+        _INPUT,
+        "Classes of the training examples, or a folder per class of them: how many each class has.",
+    )
+    per_class: int = _option(
+        40, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Pictures of each class, at most; drawn by --seed."
+    )
+    normalize: str | None = _option(
+        None,
+        normalization,
+        "MEAN/STD",
+        _INPUT,
+        "What the network's input is normalized by, behind the nuisance: none (arrays, unless told), imagenet "
+        "(folders, unless told), or numbers, as in 0.5/0.25.",
+        ("none", "imagenet"),
+    )
+    batch_size: int = _option(64, parsers.whole_number(1, _MOST_SAMPLES), "N", _INPUT, "Pictures at a time.")
+    nuisance: str | None = _option(
+        None,
+        nuisance_option,
+        "NAME[:KEY=VALUE]",
+        _RUN,
+        "What is done to the pictures and should not matter (sppkit list nuisances; any shift will do), or "
+        "path/file.py:function, which runs that code.",
+        registry.KINDS["nuisance"],
+    )
+    draws: int = _option(8, parsers.whole_number(1, _MOST_DRAWS), "N", _RUN, "Transformations of each picture.")

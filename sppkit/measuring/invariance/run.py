@@ -1,0 +1,174 @@
+"""A configured measurement of invariance: options -> network and labelled pictures -> tables and record."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from sppkit.config.invariance import InvarianceConfig, split_normalization
+from sppkit.errors import UsageError
+from sppkit.inputs.decode import mean_and_std
+from sppkit.inputs.labelled import choose_per_class
+from sppkit.inputs.labelled_files import class_sizes, load_labelled
+from sppkit.measuring.invariance.blocks import BlockMeter
+from sppkit.measuring.invariance.invariance import measure_invariance, tabulate_blocks, tabulate_classes
+from sppkit.measuring.invariance.pictures import Pictures, read_normalization
+from sppkit.measuring.own_network import OwnNetwork, is_uncalibrated
+from sppkit.measuring.run import choose_device
+from sppkit.record.write import versions
+from sppkit.streams import STREAM_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    from torch import nn
+
+    from sppkit.config.resolve import Resolved
+    from sppkit.inputs.labelled import Labelled
+    from sppkit.measuring.run import Progress
+    from sppkit.shifts.nuisance import Nuisance
+
+_PICTURE_AXES = 3
+
+
+@dataclass(frozen=True)
+class InvarianceRun:
+    """One row per class, one per block and class, and the record of how they came about."""
+
+    classes: pd.DataFrame
+    blocks: pd.DataFrame
+    record: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def run_invariance(resolved: Resolved, progress: Progress | None = None) -> InvarianceRun:
+    """Load the network and the pictures of a configuration, and measure eKLD and signal-to-shift."""
+    started = time.perf_counter()
+    config = _checked(resolved)
+    device = choose_device(config.device)
+    # The pictures are loaded here, with their labels; noise of their shape stands in for them, and is never drawn.
+    source = OwnNetwork(replace(resolved, config=replace(config, input="gaussian", mode="train")))
+    with source.prepared(config.seed, device, None) as (model, inputs):
+        shape = inputs.shape[1:]
+        if len(shape) != _PICTURE_AXES:
+            raise UsageError(f"{config.model} takes {'x'.join(map(str, shape))}; invariance is measured on pictures.")
+        labelled = choose_per_class(
+            load_labelled(config.input, config.labels, shape=shape), config.per_class, config.seed
+        )
+        pictures = _pictures(config, labelled)
+        sizes = None if config.train_labels is None else class_sizes(config.train_labels, labelled.names)
+        meter = BlockMeter(model, config.sites)
+        responses, nuisance = measure_invariance(
+            model,
+            pictures,
+            nuisance=cast("str", config.nuisance),
+            draws=config.draws,
+            seed=config.seed,
+            meter=meter,
+            on_pass=None if progress is None else lambda done, total: progress("measuring", done, total),
+        )
+        warnings = tuple(_iter_warnings(source, config, model))
+    classes = tabulate_classes(responses, labelled.labels, sizes)
+    blocks = tabulate_blocks(meter, labelled.labels)
+    if labelled.names:
+        classes["class_name"] = [labelled.names[label] for label in classes["class"]]
+    record = _describe(resolved, source, pictures, nuisance, str(device)) | {"result": summarize(classes)}
+    record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
+    return InvarianceRun(classes, blocks, record, warnings)
+
+
+def summarize(classes: pd.DataFrame) -> dict[str, float | None]:
+    """Return the means over classes, each class counting alike, and the errors of those that have one.
+
+    With training sizes also Spearman's rank correlation of size and eKLD: -1 where eKLD falls with every step in size.
+    """
+    result: dict[str, float | None] = {
+        name: _finite(classes[name].mean()) for name in ("ekld", "consistency", "confidence", "accuracy")
+    }
+    for name in ("ekld", "consistency"):
+        errors = classes[f"{name}_se"].to_numpy(dtype=float)
+        result[f"{name}_se"] = _finite(float(np.sqrt((errors**2).sum())) / len(errors))
+    if "train_size" in classes:
+        sizes = classes["train_size"].astype(float)
+        result["rank_correlation_with_train_size"] = _finite(sizes.rank().corr(classes["ekld"].rank()))
+    return result
+
+
+def _checked(resolved: Resolved) -> InvarianceConfig:
+    config = cast("InvarianceConfig", resolved.config)
+    for given, flag, what in (
+        (config.model, "--model SPEC", "the classifier, as in --model timm:resnet50 or path/nets.py:build"),
+        (config.nuisance, "--nuisance NAME", "what should not matter: sppkit list nuisances"),
+    ):
+        if given is None:
+            raise UsageError(f"sppkit invariance needs {flag}, {what}.")
+    if config.input in {"gaussian", "tokens"}:
+        raise UsageError(
+            "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "
+            "FILE.npz of the arrays inputs and labels."
+        )
+    return config
+
+
+def _pictures(config: InvarianceConfig, labelled: Labelled) -> Pictures:
+    folder = bool(labelled.names)
+    chosen = config.normalize or ("imagenet" if folder else "none")
+    channels = labelled.shape[0]
+    given: object = None
+    if chosen == "imagenet":
+        given = mean_and_std(channels)
+    elif chosen != "none":
+        given = split_normalization(chosen)
+    return Pictures(labelled, read_normalization(given, channels), config.batch_size, getattr(torch, config.dtype))
+
+
+def _iter_warnings(source: OwnNetwork, config: InvarianceConfig, model: nn.Module) -> Iterator[str]:
+    yield from source.iter_warnings()
+    if config.checkpoint is None and any(map(is_uncalibrated, model.modules())):
+        yield (
+            "the running statistics of this network are still at their initial 0 and 1, as if it had never been "
+            "trained; give its weights as --checkpoint FILE."
+        )
+
+
+def _describe(
+    resolved: Resolved, source: OwnNetwork, pictures: Pictures, nuisance: Nuisance, device: str
+) -> dict[str, Any]:
+    config = cast("InvarianceConfig", resolved.config)
+    labelled, normalization = pictures.labelled, pictures.normalization
+    return {
+        "kind": "invariance",
+        **source.describe(),
+        "input": {
+            **(labelled.description or {}),
+            "batch_shape": [min(config.batch_size, len(labelled)), *labelled.shape],
+            "batches": pictures.batches,
+            "samples_used": len(labelled),
+            "classes": list(labelled.names),
+            "normalized": {"mean": list(normalization.mean), "std": list(normalization.deviation)},
+        },
+        "nuisance": {
+            "name": nuisance.text,
+            "draws": config.draws,
+            "where": "before normalization, values in [0, 1]",
+            "stream": f"{STREAM_NAME}, nuisance/{nuisance.name}/<draw>/<picture>",
+        },
+        "mode": "eval",
+        "seeds": [config.seed],
+        "device": device,
+        "dtype": config.dtype,
+        "threads": torch.get_num_threads(),
+        "random_stream": STREAM_NAME,
+        "versions": versions(),
+        "options": resolved.described(),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
