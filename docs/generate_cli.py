@@ -7,8 +7,10 @@ from pathlib import Path
 
 from sppkit import registry
 from sppkit.config import options as config
+from sppkit.config.git import GeneratorOptions, GitOptions
 
 PAGE = Path(__file__).with_name("cli.md")
+GENERATOR = config.options(GeneratorOptions)
 HEAD = """# Commands
 
 <!-- Written by docs/generate_cli.py from sppkit/config/options.py; edit these. -->
@@ -25,6 +27,7 @@ HEAD = """# Commands
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
+| `sppkit git train` | learn a nuisance from labelled pictures: [what it is](git.md), its options at the end of this page |
 | `sppkit list [KIND]` | list every name that can be typed |
 
 `sppkit COMMAND --help` shows the options and examples. `sppkit --install-completion` teaches them to your shell.
@@ -49,20 +52,26 @@ def page() -> str:
     ):
         names = "\n".join(f"- `{name}`: {entry.summary}" for name, entry in registry.KINDS[kind].items())
         parts.append(f"## {title}\n\n{names}\n")
+    parts.append("## Options of sppkit git train\n\n| option | default | |\n|---|---|---|")
+    own = config.options(GitOptions).items()
+    for panel in ("Input", "Networks", "Training", "Output"):
+        parts.extend(row(name, option, GitOptions) for name, option in own if option.panel == panel)
+    parts.append("")
     return "\n".join(parts)
 
 
-def row(name: str, option: config.Option) -> str:
-    default = config.RunConfig.__dataclass_fields__[name].default
+def row(name: str, option: config.Option, of: type = config.RunConfig) -> str:
+    default = getattr(of, name)
     if default is None:
         no_default = {"depth", "stages", *config.OWN_MODEL}
         shown = "by architecture" if option.panel == "Model" and name not in no_default else ""
+        shown = "by preset" if name in GENERATOR else shown
     elif isinstance(default, bool):
         shown = "on" if default else "off"
     else:
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     flag = f"--{name.replace('_', '-')} {option.metavar}".strip()
-    is_word = shown in {"", "by architecture", "on", "off"}
+    is_word = shown in {"", "by architecture", "by preset", "on", "off"}
     return f"| `{flag}` | {shown if is_word else f'`{shown}`'} | {option.help} |"
 
 
