@@ -27,7 +27,7 @@ HEAD = """# Commands
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
-| `sppkit git train` | learn a nuisance from labelled pictures: [what it is](git.md), its options at the end of this page |
+| `sppkit git train` | learn a nuisance from labelled pictures: [what it is](git.md); its options are below |
 | `sppkit list [KIND]` | list every name that can be typed |
 
 `sppkit COMMAND --help` shows the options and examples. `sppkit --install-completion` teaches them to your shell.

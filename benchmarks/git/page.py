@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.git.train import METHODS, NUISANCES, ORDERS, THRESHOLD, generator_file, long_tail, results
+from benchmarks.git.train import METHODS, ORDERS, THRESHOLD, generator_file, long_tail, results
 from sppkit.plot.save import save_figure, styled
 from sppkit.plot.transformed import plot_transformed
 from sppkit.shifts.generative.generator import Generator
@@ -54,7 +54,7 @@ def table(nuisance: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     reference = by_group(nuisance, "drs", "ekld")[1]
-    for method in METHODS:
+    for method in METHODS[nuisance]:
         large, small = by_group(nuisance, method, "ekld")
         right = by_group(nuisance, method, "transformed_accuracy")
         change = "" if method == "drs" else _spread(small - reference, sign="+")
@@ -72,7 +72,7 @@ def learned() -> str:
         "| nuisance | rebuilt to within | style changes by | content changes by | style read back | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for nuisance in NUISANCES:
+    for nuisance in METHODS:
         found = [item for item in results() if (item["nuisance"], item["method"]) == (nuisance, "generator")]
         grey = [
             f"{255 * np.mean([item[name] for item in found]):.0f}"
@@ -91,14 +91,14 @@ def _spread(values: np.ndarray[Any, Any], sign: str = "") -> str:
 
 def tables() -> str:
     """Return all that is written into the page."""
-    return "\n\n".join([learned(), *(table(nuisance) for nuisance in NUISANCES)])
+    return "\n\n".join([learned(), *(table(nuisance) for nuisance in METHODS)])
 
 
 def draw_curves() -> Figure:
     """Draw eKLD by class size: means over the sets, bars of their standard errors."""
     with styled():
         figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-        for axes, nuisance in zip(figure.subplots(1, len(NUISANCES)), NUISANCES, strict=True):
+        for axes, nuisance in zip(figure.subplots(1, len(METHODS)), METHODS, strict=True):
             for method, colour in COLOURS.items():
                 found, sizes = values(nuisance, method, "ekld"), values(nuisance, method, "sizes")[0]
                 error = found.std(0, ddof=1) / np.sqrt(len(found))
@@ -122,7 +122,7 @@ def write_page(folder: str) -> None:
     assert count == 1, f"{PAGE} has no place for the tables"
     PAGE.write_text(text, encoding="utf-8")
     save_figure(draw_curves(), IMAGES / "git-ekld.png")
-    for nuisance in NUISANCES:
+    for nuisance in METHODS:
         tail = long_tail(nuisance, 0)
         generator = Generator.read(generator_file(folder, nuisance, 0))
         grid = draw_grid(generator, tail.images, tail.labels.numpy(), rows=_ROWS, styles=_STYLES)
