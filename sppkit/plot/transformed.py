@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Inches of one picture, of the gap between them, and of the titles above.
-_SIDE, _GAP, _TITLES = 0.62, 0.06, 0.55
+_SIDE, _GAP, _TITLES = 0.62, 0.06, 0.44
 
 
 def plot_transformed(pictures: NDArray[np.floating], columns: Sequence[str], title: str) -> Figure:

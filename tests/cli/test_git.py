@@ -139,8 +139,18 @@ def test_its_file_is_a_shift_of_any_command(digits: Path) -> None:
     run("plot", *network, "--name=clean")
     shifted, clean = (pd.read_csv(f"spp/{name}.csv") for name in ("shifted", "clean"))
     assert (shifted["channel_variance"] != clean["channel_variance"]).all()
-    code, said = run("list", "shifts")
-    assert "git" in said
+    assert "git" in run("list", "shifts")[1]
+    for shift, message in {
+        "git:none.safetensors": "can't read the generator none.safetensors: there is no such file.",
+        "git:inputs.npy": "can't read the generator inputs.npy: it is cut off, or no safetensors file",
+        "git": "--shift git must be git:FILE. file is a FILE.",
+    }.items():
+        code, said = run("plot", *network, f"--shift={shift}")
+        assert (code, said.startswith(f"error: {message}")) == (2, True), said
+    np.save("inputs.npy", np.zeros((4, 3, 16, 16), np.float32))
+    code, said = run("plot", *network[:-1], "--shift=git:spp/git.safetensors", "--shape=3,16,16")
+    assert code == 2
+    assert "the generator was trained on colour pictures of 8×8, not on colour pictures of 16×16." in said
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
