@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
+    from sppkit.measuring.shifted.measure_shift import measure_shift as measure_shift
     from sppkit.measuring.training.monitor import Monitor as Monitor
     from sppkit.models.activations import activation_gain as activation_gain
     from sppkit.models.build import build_model as build_model
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
     from sppkit.plot.comparison import plot_comparison as plot_comparison
+    from sppkit.plot.invariance import plot_invariance as plot_invariance
+    from sppkit.plot.shift import plot_shift as plot_shift
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
@@ -72,7 +75,10 @@ _HOME = {
     "invariance_by_block": "measuring.invariance.invariance",
     "long_tailed": "inputs.long_tails",
     "measure": "measuring.measure",
+    "measure_shift": "measuring.shifted.measure_shift",
     "plot_comparison": "plot.comparison",
+    "plot_shift": "plot.shift",
+    "plot_invariance": "plot.invariance",
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",

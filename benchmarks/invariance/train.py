@@ -1,8 +1,9 @@
 """Training by three methods on long-tailed digits; every network is one line of a file.
 
 ``erm`` draws pictures uniformly. ``drs``, delayed resampling, draws classes uniformly in the second half (Cao et al.
-2019). ``drs+oracle`` replaces half of each batch of the second half by other pictures under the nuisance itself, drawn
-anew each time: what a generative transformation could give at best (Zhou et al. 2022, arXiv:2203.09739).
+2019). ``drs+oracle`` replaces half of each batch of the second half by other base pictures of the set under the
+nuisance itself, drawn anew each time: what a generative transformation could give at best (Zhou et al. 2022,
+arXiv:2203.09739).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 # What fits pictures of 8 x 8: boxes of 3 and 4 pixels would fill them.
 NUISANCES = ("rotate", "background", "dilate:dilation=2,erosion=2")
 METHODS = ("erm", "drs", "drs+oracle")
+# A set of which every class has five base pictures, so that only the number of transformations tells classes apart.
+FEW_BASES = 5
 ORDERS = range(10)
 LARGEST, TEST = 100, 60
 EPOCHS, DELAY, BATCH = 60, 30, 32
@@ -81,13 +84,14 @@ def _iter_epoch(
             half = len(chosen) // 2
             others = torch.multinomial(weights, half, replacement=True, generator=generator)
             streams = [f"oracle/{epoch}/{step}/{index}" for index in range(half)]
-            made = choose_nuisance(nuisance).draw(tail.images[others], seed, streams)
+            # Of what the set was made of: a background that is replaced already would not be replaced again.
+            made = choose_nuisance(nuisance).draw(digits()[0][tail.positions[others]], seed, streams)
             images, labels = images.clone(), labels.clone()
             images[len(chosen) - half :], labels[len(chosen) - half :] = made, tail.labels[others]
         yield images, labels
 
 
-def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
+def run(nuisance: str, method: str, order: int, bases: int | None = None) -> dict[str, Any]:
     """Train a network and measure its invariance.
 
     Returns:
@@ -95,7 +99,7 @@ def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
     """
     began = time.perf_counter()
     pictures, labels, test, test_labels = digits()
-    tail = sppkit.long_tailed(pictures, labels, largest=LARGEST, nuisance=nuisance, order=order)
+    tail = sppkit.long_tailed(pictures, labels, largest=LARGEST, nuisance=nuisance, order=order, bases=bases)
     model = fit(tail, method, nuisance, seed=order)
     asked = {"nuisance": nuisance, "draws": DRAWS, "batch_size": 600}
     table = sppkit.invariance(model, test, test_labels, **asked, train_sizes=tail.sizes)
@@ -106,6 +110,7 @@ def run(nuisance: str, method: str, order: int) -> dict[str, Any]:
         "nuisance": nuisance,
         "method": method,
         "order": order,
+        "bases": bases,
         "classes": list(tail.sizes),
         "sizes": by_rank["train_size"].tolist(),
         **{column: [_short(value) for value in by_rank[column]] for column in columns},
@@ -121,7 +126,8 @@ def train() -> None:
     """Run everything that the file of results does not hold yet."""
     torch.set_num_threads(1)
     done = {_key(found) for found in results()}
-    wanted = [(nuisance, method, order) for nuisance in NUISANCES for order in ORDERS for method in METHODS]
+    wanted = [(nuisance, method, order, None) for nuisance in NUISANCES for order in ORDERS for method in METHODS]
+    wanted += [(nuisance, METHODS[0], order, FEW_BASES) for nuisance in NUISANCES for order in ORDERS]
     left = [key for key in wanted if key not in done]
     if left:
         _append(environment())
@@ -143,8 +149,8 @@ def environment() -> dict[str, Any]:
     return {"environment": made_with | {"date": dt.datetime.now(tz=dt.UTC).date().isoformat()}}
 
 
-def _key(found: dict[str, Any]) -> tuple[str, str, int]:
-    return found["nuisance"], found["method"], found["order"]
+def _key(found: dict[str, Any]) -> tuple[str, str, int, int | None]:
+    return found["nuisance"], found["method"], found["order"], found["bases"]
 
 
 def _append(line: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
+from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -98,6 +99,7 @@ app.command()(diff)
 app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
+app.command()(shift)
 app.command()(invariance)
 app.command()(gain)
 app.add_typer(git, name="git")

@@ -42,13 +42,17 @@ def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = 
       sppkit invariance --model nets.py:build --checkpoint w.pt --input x.npz --train-labels y.npz --nuisance dilate
     """
     with console.reporting_errors(debug=debug):
+        from sppkit.config.invariance import check_asked
         from sppkit.config.resolve import resolve_config
         from sppkit.machine.files import prepared
-        from sppkit.measuring.invariance.run import run_invariance
 
         resolved = resolve_config(flags, config, of=InvarianceConfig)
-        folder, names = Path(resolved.config.out), _names(cast("InvarianceConfig", resolved.config))
+        chosen = cast("InvarianceConfig", resolved.config)
+        check_asked(chosen)
+        folder, names = Path(chosen.out), _names(chosen)
         with prepared(folder, names):  # before minutes of work, not after them
+            from sppkit.measuring.invariance.run import run_invariance
+
             with console.progress(quiet=quiet, unit="passes") as progress:
                 run = run_invariance(resolved, progress)
             _write(run, folder, names)
@@ -105,7 +109,7 @@ def _summarize(run: InvarianceRun, paths: Sequence[Path]) -> None:
 
 
 def _iter_sentences(run: InvarianceRun) -> Iterator[str]:
-    from sppkit.measuring.invariance.sentences import iter_sentences
+    from sppkit.diagnosis.invariance_in_words import iter_sentences
 
     yield from iter_sentences(run.classes, run.blocks, run.record["result"])
 

@@ -93,3 +93,18 @@ class InvarianceConfig(RunConfig):
         registry.KINDS["nuisance"],
     )
     draws: int = _option(8, parsers.whole_number(1, _MOST_DRAWS), "N", _RUN, "Transformations of each picture.")
+
+
+def check_asked(config: InvarianceConfig) -> None:
+    """Refuse a measurement that says not of what it is to be."""
+    for given, flag, what in (
+        (config.model, "--model SPEC", "the classifier, as in --model timm:resnet50 or path/nets.py:build"),
+        (config.nuisance, "--nuisance NAME", "what should not matter: sppkit list nuisances"),
+    ):
+        if given is None:
+            raise UsageError(f"sppkit invariance needs {flag}, {what}.")
+    if config.input in {"gaussian", "tokens"}:
+        raise UsageError(
+            "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "
+            "FILE.npz of the arrays inputs and labels."
+        )

@@ -16,6 +16,7 @@ from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs
 from sppkit.machine.error_text import short_reason
 from sppkit.machine.user_code import FILE_PREFIX
+from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.random_state import iter_random_states, seed_torch
 from sppkit.measuring.reinitialize import make_keyed
@@ -159,11 +160,3 @@ def _iter_uncalibrated(model: nn.Module, mode: str, warmup: int) -> Iterator[str
             "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50, or give "
             "a --checkpoint."
         )
-
-
-def is_uncalibrated(module: nn.Module) -> bool:
-    """Return whether a module has running statistics that no batch has moved yet."""
-    mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-        return False
-    return not bool(mean.any()) and bool((variance == 1).all())

@@ -88,11 +88,11 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
     with only_new_garbage():
         seeds: list[_Measured] = []
-        for seed in _seeds(resolved.config):
+        for seed in seeds_of(resolved.config):
             once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
             seeds.append(_measure_seed(once, seeds[-1].findings if seeds else None))
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
-    record = _describe_run(resolved, source, inputs, device) | {"found": found}
+    record = describe_run(resolved, source, inputs, device) | {"found": found}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
@@ -113,7 +113,7 @@ def find(resolved: Resolved) -> Findings:
     config = resolved.config
     source, device = choose_source(resolved), choose_device(config.device)
     with source.prepared(config.seed, device, None) as (model, inputs):
-        batch = _cast(next(iter(inputs.batches())), getattr(torch, config.dtype))
+        batch = cast_batch(next(iter(inputs.batches())), getattr(torch, config.dtype))
         mode = cast("Mode", config.mode)
         return find_joins(model, [batch], mode=mode, seed=config.seed, sites=config.sites or "found")
 
@@ -150,7 +150,7 @@ def _measure_once(
     trusts: bool,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
-    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    on_drawn = None if progress is None else partial(progress, task_name("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
@@ -175,7 +175,7 @@ def _measure_network(
     dtype = getattr(torch, config.dtype)
     weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
-    count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
+    count = counter(progress, task_name("measuring", config, seed), (source.blocks or 0) * batches)
 
     def on_site(site: Site) -> None:
         # A block is done when its output is there; its branch was reached before.
@@ -189,11 +189,11 @@ def _measure_network(
         table = run_probe(
             probe,
             model,
-            (_cast(batch, dtype) for batch in inputs.batches()),
+            (cast_batch(batch, dtype) for batch in inputs.batches()),
             device=device,
             mode=cast("Mode", config.mode),
             seed=seed,
-            warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
+            warmup=(cast_batch(batch, dtype) for batch in inputs.warmup(config.warmup)),
             on_output=None if config.model is None else output.add,
         )
     except OtherWayError:
@@ -203,7 +203,7 @@ def _measure_network(
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     found = None if probe.findings is None else probe.findings.summary
     # Every seed has the same classes, and a named architecture none of the user's.
-    users = config.model is not None and seed == _seeds(config)[-1]
+    users = config.model is not None and seed == seeds_of(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
     return _Measured(
         table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
@@ -214,7 +214,8 @@ def _reason(probe: Probe) -> str | None:
     return None if probe.gradients is None else probe.gradients.reason
 
 
-def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
+def cast_batch(batch: Batch, dtype: torch.dtype) -> Batch:
+    """Return a batch in a run's type."""
     if isinstance(batch, Mapping):
         return {name: _cast_tensor(value, dtype) for name, value in batch.items()}
     return _cast_tensor(batch, dtype)
@@ -225,7 +226,8 @@ def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _seeds(config: RunConfig) -> range:
+def seeds_of(config: RunConfig) -> range:
+    """Return the seeds of a run."""
     return range(config.seed, config.seed + config.seeds)
 
 
@@ -252,11 +254,13 @@ def _iter_crop_notes(config: RunConfig, table: pd.DataFrame) -> Iterator[str]:
         yield "CrossNorm swaps nothing on maps below 3×3, which can't be cropped; take a larger --image-size."
 
 
-def _task(name: str, config: RunConfig, seed: int) -> str:
+def task_name(name: str, config: RunConfig, seed: int) -> str:
+    """Return what is being done, as progress shows it."""
     return name if config.seeds == 1 else f"{name}, seed {seed}"
 
 
-def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+def counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+    """Return what counts the blocks that are done."""
     done = 0
 
     def count(more: int) -> None:
@@ -268,14 +272,15 @@ def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int]
     return count
 
 
-def _describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+def describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    """Return the record of a run, without what was measured."""
     config = resolved.config
     return {
         **source.describe(),
         "input": inputs.description,
         "mode": config.mode,
         "warmup": config.warmup,
-        "seeds": list(_seeds(config)),
+        "seeds": list(seeds_of(config)),
         "device": str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})",
         "dtype": config.dtype,
         "threads": torch.get_num_threads(),

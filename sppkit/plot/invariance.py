@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_hex
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sppkit.errors import UsageError
 from sppkit.plot.figure import build_figure, finish
@@ -93,9 +93,12 @@ def _draw_classes(axes: Axes, classes: pd.DataFrame, column: str, title: str) ->
 
 
 def _scale_sizes(axes: Axes, sizes: Sequence[float]) -> None:
+    axes.set_xlabel("training examples of the class")
+    if min(sizes) <= 0:  # a class that was never trained
+        return
     axes.set_xscale("log")
     axes.set_xlim(min(sizes) / _MARGIN, max(sizes) * _MARGIN)
-    axes.set_xlabel("training examples of the class")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
@@ -130,9 +133,9 @@ def _draw_blocks(axes: Axes, classes: pd.DataFrame, blocks: pd.DataFrame) -> lis
 
 
 def _entry(classes: pd.DataFrame, label: object) -> str:
-    row = classes[classes["class"] == label].iloc[0]
-    name = row["class_name"] if "class_name" in classes else f"class {label}"
-    return f"{name}, {row[SIZE]} examples" if SIZE in classes else str(name)
+    row: dict[Any, Any] = classes[classes["class"] == label].to_dict("records")[0]
+    name = str(row.get("class_name", f"class {label}"))
+    return f"{name}, {row[SIZE]} examples" if SIZE in row else name
 
 
 def _extremes(classes: pd.DataFrame, entries: list[tuple[str, Artist]]) -> list[tuple[str, Artist]]:

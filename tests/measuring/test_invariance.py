@@ -134,7 +134,9 @@ def test_training_sizes_are_a_column() -> None:
     in_order = sppkit.invariance(Brightness(), shown, labels, **ask, train_sizes=[100, 5])
     assert list(by_class) == [*COLUMNS, "train_size"]
     assert by_class["train_size"].tolist() == in_order["train_size"].tolist() == [100, 5]
-    with pytest.raises(UsageError, match=r"^train_sizes says nothing of class 1; there are pictures of 2 classes\.$"):
+    with pytest.raises(
+        UsageError, match=r"^no number of training examples is given for class 1, of which there are pictures\.$"
+    ):
         sppkit.invariance(Brightness(), shown, labels, **ask, train_sizes={0: 100})
 
 

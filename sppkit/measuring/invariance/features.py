@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sppkit.joins.corrections import correct, load_corrections
-from sppkit.measuring.declared_sites import as_network, declared_sites
+from sppkit.measuring.choose_listener import choose_listener
 from sppkit.measuring.find import Finder
 from sppkit.measuring.listen import Listener
-from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +39,7 @@ Heard = Listener[Features | None] | Finder[Features | None]
 
 def block_listener(model: nn.Module, sites: str | Path | Mapping[str, Any] | None) -> Heard:
     """Return what listens to the blocks of a model; each pass replaces what was heard in the one before."""
-    corrections = None if sites is None else load_corrections(sites)
-    if corrections is None and isinstance(as_network(model), DeclaresSites):
-        return Listener(model, declared_sites(model), _pool, _latest)
-    return Finder(model, [], _pool, _latest, correct=partial(correct, corrections=corrections or ()))
+    return choose_listener(model, _pool, _latest, None, sites)[0]
 
 
 def block_features(listener: Heard) -> dict[Site, Features]:

@@ -240,6 +240,6 @@ def _sizes(sizes: Sizes, classes: Sequence[int]) -> list[int]:
     missing = [label for label in classes if label not in by_class]
     if missing:
         raise UsageError(
-            f"train_sizes says nothing of class {missing[0]}; there are pictures of {len(classes)} classes."
+            f"no number of training examples is given for class {missing[0]}, of which there are pictures."
         )
     return [int(by_class[label]) for label in classes]

@@ -15,10 +15,11 @@ from sppkit.errors import UsageError
 from sppkit.inputs.decode import mean_and_std
 from sppkit.inputs.labelled import choose_per_class
 from sppkit.inputs.labelled_files import class_sizes, load_labelled
+from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.invariance.blocks import BlockMeter
 from sppkit.measuring.invariance.invariance import measure_invariance, tabulate_blocks, tabulate_classes
 from sppkit.measuring.invariance.pictures import Pictures, read_normalization
-from sppkit.measuring.own_network import OwnNetwork, is_uncalibrated
+from sppkit.measuring.own_network import OwnNetwork
 from sppkit.measuring.run import choose_device
 from sppkit.record.write import versions
 from sppkit.streams import STREAM_NAME
@@ -50,7 +51,7 @@ class InvarianceRun:
 def run_invariance(resolved: Resolved, progress: Progress | None = None) -> InvarianceRun:
     """Load the network and the pictures of a configuration, and measure eKLD and signal-to-shift."""
     started = time.perf_counter()
-    config = _checked(resolved)
+    config = cast("InvarianceConfig", resolved.config)
     device = choose_device(config.device)
     # The pictures are loaded here, with their labels; noise of their shape stands in for them, and is never drawn.
     source = OwnNetwork(replace(resolved, config=replace(config, input="gaussian", mode="train")))
@@ -98,22 +99,6 @@ def summarize(classes: pd.DataFrame) -> dict[str, float | None]:
         sizes = classes["train_size"].astype(float)
         result["rank_correlation_with_train_size"] = _finite(sizes.rank().corr(classes["ekld"].rank()))
     return result
-
-
-def _checked(resolved: Resolved) -> InvarianceConfig:
-    config = cast("InvarianceConfig", resolved.config)
-    for given, flag, what in (
-        (config.model, "--model SPEC", "the classifier, as in --model timm:resnet50 or path/nets.py:build"),
-        (config.nuisance, "--nuisance NAME", "what should not matter: sppkit list nuisances"),
-    ):
-        if given is None:
-            raise UsageError(f"sppkit invariance needs {flag}, {what}.")
-    if config.input in {"gaussian", "tokens"}:
-        raise UsageError(
-            "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "
-            "FILE.npz of the arrays inputs and labels."
-        )
-    return config
 
 
 def _pictures(config: InvarianceConfig, labelled: Labelled) -> Pictures:
