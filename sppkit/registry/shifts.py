@@ -89,7 +89,7 @@ SHIFTS: dict[str, ShiftEntry] = {
     ),
     "git": ShiftEntry(
         f"{_HOME}.generative.generator:generative",
-        "what a generator of sppkit git train has learned, with styles drawn anew (Zhou et al. 2022)",
+        "FILE of sppkit git train: what its generator has learned, in drawn styles (Zhou et al. 2022)",
         arguments={"file": Text("FILE")},
         nuisance=True,
     ),

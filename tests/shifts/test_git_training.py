@@ -236,6 +236,8 @@ def damage(file: Path, kind: str) -> str:
         del tensors[name]
     elif kind == "shape":
         tensors[name] = tensors[name][:1].clone()
+    elif kind == "half":
+        tensors[name] = tensors[name].half()
     elif kind == "version":
         metadata["version"] = 2
     elif kind == "huge":
@@ -255,7 +257,7 @@ def damage(file: Path, kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "kind", ["cut", "text", "other", "missing", "shape", "version", "huge", "sizes", "unknown", "nested"]
+    "kind", ["cut", "text", "other", "missing", "shape", "half", "version", "huge", "sizes", "unknown", "nested"]
 )
 def test_a_file_that_is_no_generator_is_refused(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "git.safetensors"

@@ -112,7 +112,7 @@ def read_networks(path: Path) -> tuple[Header, Networks]:
 def check_shapes(path: Path, expected: Mapping[str, torch.Size], found: Mapping[str, Tensor]) -> None:
     """Refuse a file whose tensors are not those that its metadata describes."""
     wrong = [name for name, shape in expected.items() if name not in found or found[name].shape != shape]
-    wrong += [name for name, tensor in found.items() if name not in expected or not tensor.is_floating_point()]
+    wrong += [name for name, tensor in found.items() if name not in expected or tensor.dtype != torch.float32]
     if wrong:
         raise UsageError(
             f"{path} is damaged: {len(wrong)} of its tensors are not those that its metadata describes, "
