@@ -136,9 +136,10 @@ def describe(quality: Quality) -> list[str]:
     rebuilt, changed, others = (
         255 * value for value in (quality.reconstruction, quality.style_effect, quality.content_effect)
     )
+    back = f"{quality.style_recovered:.0%}" if quality.style_recovered > 0 else "nothing"
     lines = [
         f"a picture is rebuilt to within {rebuilt:.0f} grey levels of 255; another style changes it by {changed:.0f}, "
-        f"another content by {others:.0f}; {quality.style_recovered:.0%} of the styles' variance is read back"
+        f"another content by {others:.0f}; {back} of the styles' variance is read back"
     ]
     if changed < _UNSEEN:
         lines.append("Styles make no difference that could be seen: this generator leaves pictures as they are.")

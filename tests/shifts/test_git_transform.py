@@ -212,6 +212,7 @@ def test_what_is_said_of_a_generator_follows_from_its_numbers() -> None:
         "a picture is rebuilt to within 5 grey levels of 255; another style changes it by 26, another content by 51; "
         "91% of the styles' variance is read back"
     ]
+    assert "; nothing of the styles' variance is read back" in describe(Quality(0.02, -2.2, 0.1, 0.2))[0]
     assert "leaves pictures as they are" in describe(Quality(0.02, 0.91, 3.9 / 255, 0.2))[1]
     assert len(describe(Quality(0.02, 0.0, 4.1 / 255, 0.2))) == 1
 
