@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,48 +218,45 @@ def test_a_training_that_is_there_is_not_lost(tmp_path: Path) -> None:
     assert file.read_bytes() == content
 
 
+TENSORS: dict[str, Callable[[dict[str, torch.Tensor], str], object]] = {
+    "missing": lambda tensors, name: tensors.pop(name),
+    "shape": lambda tensors, name: tensors.update({name: tensors[name][:1].clone()}),
+    "half": lambda tensors, name: tensors.update({name: tensors[name].half()}),
+}
+METADATA: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "version": (lambda said: said.update(version=2), "is written by another version of sppkit (format 2, not 1)"),
+    "huge": (lambda said: said["sizes"].update(hidden=10**6), "of its tensors are not those that its metadata"),
+    "sizes": (lambda said: said["sizes"].update(hidden="many"), "can't be read (--hidden must be a whole number"),
+    "unknown": (lambda said: said["settings"].update(momentum=1), "its metadata can't be read ("),
+}
+
+
 def damage(file: Path, kind: str) -> str:
     """Make a file unreadable, and return what is said of it."""
     content = file.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
-    tensors, metadata = load_file(file), json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["sppkit-git"])
-    if kind == "cut":
-        file.write_bytes(content[:-100])
-        return "it is cut off, or no safetensors file"
-    if kind == "text":
-        file.write_text("not one of ours")
+    tensors, said = load_file(file), json.loads(content[8 : 8 + length])["__metadata__"]["sppkit-git"]
+    if kind in {"cut", "text"}:
+        file.write_bytes(content[:-100] if kind == "cut" else b"not one of ours")
         return "it is cut off, or no safetensors file"
     if kind == "other":
         save_file(tensors, file)
         return "is a safetensors file, but none of sppkit git train"
-    name = next(name for name in tensors if name.startswith("networks.0"))
-    if kind == "missing":
-        del tensors[name]
-    elif kind == "shape":
-        tensors[name] = tensors[name][:1].clone()
-    elif kind == "half":
-        tensors[name] = tensors[name].half()
-    elif kind == "version":
-        metadata["version"] = 2
-    elif kind == "huge":
-        metadata["sizes"]["hidden"] = 10**6
-    elif kind == "sizes":
-        metadata["sizes"]["hidden"] = "many"
-    elif kind == "unknown":
-        metadata["settings"]["momentum"] = 1
-    said = json.dumps(metadata) if kind != "nested" else "[" * 100_000
-    save_file(tensors, file, {"sppkit-git": said})
-    return {
-        "version": "is written by another version of sppkit (format 2, not 1)",
-        "sizes": "its metadata can't be read (--hidden must be a whole number",
-        "unknown": "its metadata can't be read (",
-        "nested": "its metadata can't be read (",
-    }.get(kind, "of its tensors are not those that its metadata describes")
+    if kind == "nested":
+        save_file(tensors, file, {"sppkit-git": "[" * 100_000})
+        return "its metadata can't be read ("
+    message = "of its tensors are not those that its metadata describes"
+    metadata = json.loads(said)
+    if kind in TENSORS:
+        TENSORS[kind](tensors, next(name for name in tensors if name.startswith("networks.0")))
+    else:
+        change, message = METADATA[kind]
+        change(metadata)
+    save_file(tensors, file, {"sppkit-git": json.dumps(metadata)})
+    return message
 
 
-@pytest.mark.parametrize(
-    "kind", ["cut", "text", "other", "missing", "shape", "half", "version", "huge", "sizes", "unknown", "nested"]
-)
+@pytest.mark.parametrize("kind", ["cut", "text", "other", "nested", *TENSORS, *METADATA])
 def test_a_file_that_is_no_generator_is_refused(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "git.safetensors"
     train(file, steps=2)
