@@ -95,7 +95,7 @@ def test_a_step_minimizes_the_terms_of_its_own_draw(domains: int) -> None:
                 float((training.discriminators[me](decoded) - 1).square().mean()),
             ]
     # float32, sums in another order.
-    np.testing.assert_allclose(training.losses[0].numpy(), [*terms, judged], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(training.losses()[0].numpy(), [*terms, judged], rtol=1e-4, atol=1e-6)
     assert {m for d in draws for m in d.mirrored.tolist()} == {True, False}
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-ENDING = ".safetensors"
 _KEY, _VERSION = "sppkit-git", 1
 # The tensors of the networks that are applied.
 _KEPT = "networks.0."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from sppkit.config.git import GeneratorOptions
 from sppkit.config.options import parse_values
 from sppkit.errors import UsageError
+from sppkit.machine.files import prepared
 from sppkit.shifts.generative import file as files
 from sppkit.shifts.generative.file import Header
 from sppkit.shifts.generative.generator import Generator
@@ -62,18 +64,16 @@ def train_git(
     checked = check_pictures(pictures)
     classes = check_labels(labels, len(checked))
     header = _header(config, checked, classes)
-    training = Training(header.sizes, header.settings, checked, classes, _device(config.device))
-    path = Path(file)
-    if path.exists():
-        _go_on(path, header, training, resume=resume)
-    _run(training, header, path, config, progress)
+    path, device = Path(file), _device(config.device)
+    with prepared(path.parent, [path.name]):
+        is_there = path.exists()
+        if is_there:
+            _check_there(path, header, resume=resume)
+        training = Training(header.sizes, header.settings, checked, classes, device)
+        if is_there:
+            _go_on(path, training)
+        _run(training, header, path, config, progress)
     return Generator.read(path)
-
-
-def _steps(config: GeneratorOptions) -> int:
-    """Return how many steps there are to be in all."""
-    steps: int = _chosen(config, "steps")
-    return steps
 
 
 def _header(config: GeneratorOptions, pictures: Tensor, classes: np.ndarray[Any, Any]) -> Header:
@@ -100,7 +100,7 @@ def _device(name: str) -> torch.device:
     return torch.device(usable[0] if name == "auto" else name)
 
 
-def _go_on(path: Path, header: Header, training: Training, *, resume: bool) -> None:
+def _check_there(path: Path, header: Header, *, resume: bool) -> None:
     there = files.read_header(path)
     if not resume:
         raise UsageError(
@@ -117,8 +117,11 @@ def _go_on(path: Path, header: Header, training: Training, *, resume: bool) -> N
             f"{path} was trained with --{name.replace('_', '-')} {before[name]}, not {now[name]}.\n"
             "Give the same options, or choose another --name."
         )
+
+
+def _go_on(path: Path, training: Training) -> None:
     state = files.read_state(path)
-    files.check_shapes(path, training.shapes(there.steps), state)
+    files.check_shapes(path, training.shapes(files.read_header(path).steps), state)
     training.load(state)
 
 
@@ -129,7 +132,7 @@ def _run(
     config: GeneratorOptions,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    steps, every = _steps(config), config.checkpoint_every
+    steps, every = _chosen(config, "steps"), config.checkpoint_every
     while training.steps < steps:
         training.step()
         if progress is not None:
@@ -139,18 +142,10 @@ def _run(
 
 
 def _keep(training: Training, header: Header, path: Path) -> None:
-    state = training.state()
-    lost = (~torch.isfinite(state["losses"]).all(1)).nonzero()
+    lost = (~torch.isfinite(training.losses()).all(1)).nonzero()
     if len(lost):
         raise UsageError(
             f"the losses are no numbers from step {int(lost[0]) + 1} on. Try a smaller --learning-rate."
             + (f"\n{path} holds the last checkpoint before." if path.exists() else "")
         )
-    done = Header(
-        sizes=header.sizes,
-        settings=header.settings,
-        steps=training.steps,
-        pictures=header.pictures,
-        classes=header.classes,
-    )
-    files.write(path, done, state)
+    files.write(path, replace(header, steps=training.steps), training.state())

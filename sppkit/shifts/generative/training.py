@@ -38,8 +38,6 @@ class Training:
         discriminators: Of each domain.
         optimizers: Adam of the networks, and of the discriminators.
         steps: How many are done.
-        losses: One row per step that is done: the generator's four terms and the discriminator's loss, summed over the
-            domains.
     """
 
     def __init__(
@@ -60,7 +58,8 @@ class Training:
             for module in self._modules
         )
         self.steps = 0
-        self.losses: list[Tensor] = []
+        self._losses = torch.empty(0, len(COLUMNS))
+        self._new_losses: list[Tensor] = []
         self._pictures = (2 * pictures - 1).to(device)
         self._sampler = BalancedSampler(labels)
 
@@ -76,12 +75,19 @@ class Training:
         judged = self._train_discriminators(real, [picture.detach() for picture in decoded])
         terms = self._terms(real, styles, encoded, contents, decoded)
         _descend(self.optimizers[0], terms.total())
-        self.losses.append(torch.stack([*terms, judged]).detach())
+        self._new_losses.append(torch.stack([*terms, judged]).detach())
         self.steps += 1
+
+    def losses(self) -> Tensor:
+        """Return the generator's terms and the discriminator's loss, summed over the domains, one row per step."""
+        if self._new_losses:  # those of a GPU come over together, not step by step
+            self._losses = torch.cat([self._losses, torch.stack(self._new_losses).cpu()])
+            self._new_losses.clear()
+        return self._losses
 
     def state(self) -> dict[str, Tensor]:
         """Return all that a later process needs to go on: weights, Adam's moments, losses."""
-        tensors = {} if not self.losses else {LOSSES: torch.stack([row.cpu() for row in self.losses])}
+        tensors = {LOSSES: self.losses()}
         for module, optimizer, prefix in self._optimized():
             for name, parameter in module.named_parameters():
                 tensors[f"{prefix}.{name}"] = parameter.detach()
@@ -101,8 +107,8 @@ class Training:
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        self.losses = list(tensors[LOSSES].unbind())
-        self.steps = len(self.losses)
+        self._losses = tensors[LOSSES]
+        self.steps = len(self._losses)
         for module, optimizer, prefix in self._optimized():
             for name, parameter in module.named_parameters():
                 with torch.no_grad():
