@@ -161,6 +161,37 @@ def test_content_sees_neither_brightness_nor_contrast_and_style_does() -> None:
     assert float((networks.style(y) - networks.style(x)).abs().min()) > 0.01
 
 
+def convolve(x: torch.Tensor, layer: torch.nn.Module, padding: int) -> torch.Tensor:
+    mirrored = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), *[(padding, padding)] * 2), mode="reflect"))
+    return torch.nn.functional.conv2d(mirrored, layer.weight, layer.bias)
+
+
+def test_the_decoder_is_its_definition() -> None:
+    decoder = Decoder(chosen(features=3)[0]).double().requires_grad_(False)
+    initialize(decoder, 0, "decoder")
+    for norm in decoder.norms:
+        norm.scale.copy_(drawn(3, seed=5))
+        norm.offset.copy_(drawn(3, seed=6))
+    content, style = drawn(2, 6, 4, 4), drawn(2, 2, seed=1)
+    layers = [(layer.weight, layer.bias) for layer in decoder.styles]
+    hidden = style
+    for weight, bias in layers[:-1]:
+        hidden = (hidden @ weight.T + bias).clamp(min=0)
+    # Two blocks of two norms, each with its scales, then its offsets.
+    numbers = (hidden @ layers[-1][0].T + layers[-1][1]).view(2, 2, 2, 2, 6)
+    x = content
+    for index, block in enumerate(decoder.blocks):
+        affine = numbers[:, index]
+        y = adaptive_instance_norm(convolve(x, block.conv0, 1), affine[:, 0, 0], affine[:, 0, 1]).clamp(min=0)
+        x = x + adaptive_instance_norm(convolve(y, block.conv1, 1), affine[:, 1, 0], affine[:, 1, 1])
+    doubled = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    y = convolve(doubled, decoder.doublings[0], 2)
+    mean, variance = y.mean((1, 2, 3), keepdim=True), y.var((1, 2, 3), correction=0, keepdim=True)
+    scale, offset = (value.view(1, 3, 1, 1) for value in (decoder.norms[0].scale, decoder.norms[0].offset))
+    y = (scale * (y - mean) / (variance + 1e-5).sqrt() + offset).clamp(min=0)
+    torch.testing.assert_close(decoder(content, style), torch.tanh(convolve(y, decoder.last, 3)), **EXACT)
+
+
 def test_each_weight_has_a_stream_of_its_own() -> None:
     discriminator = Discriminator(chosen()[0])
     initialize(discriminator, 5, "discriminators.0")

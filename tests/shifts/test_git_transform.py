@@ -118,6 +118,16 @@ def test_the_threshold_leaves_large_classes_as_they_are(file: Path) -> None:
         assert replaced(transform, pictures, labels).tolist() == [SIZES[label] <= 40 for label in labels]
 
 
+def test_a_label_changes_nothing_for_the_other_pictures(file: Path) -> None:
+    pictures, _, _ = bars(4)
+    one, other = (
+        sppkit.GenerativeTransform(file, class_sizes=SIZES, threshold=40, fraction=1)(pictures, torch.tensor(labels))[0]
+        for labels in ([3, 3, 3, 3], [3, 0, 3, 3])
+    )
+    # float32; another batch, another order of sums.
+    assert (one - other).abs().amax((1, 2, 3)).gt(1e-5).tolist() == [False, True, False, False]
+
+
 def test_the_ramp_transforms_with_the_probability_that_is_told(file: Path) -> None:
     pictures = bars(4)[0].repeat(100, 1, 1, 1)
     labels = torch.arange(4).repeat(100)
