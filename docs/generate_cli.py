@@ -8,6 +8,7 @@ from pathlib import Path
 from sppkit import registry
 from sppkit.config import options as config
 from sppkit.config.git import GeneratorOptions, GitOptions
+from sppkit.config.invariance import InvarianceConfig
 
 PAGE = Path(__file__).with_name("cli.md")
 GENERATOR = config.options(GeneratorOptions)
@@ -25,6 +26,7 @@ HEAD = """# Commands
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
+| `sppkit invariance` | how far a classifier's answers move under what should not matter, by class and by block |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
 | `sppkit git train` | learn a nuisance from labelled pictures: [what it is](git.md); its options are below |
@@ -42,21 +44,33 @@ def page() -> str:
             row(name, option) for name, option in config.options(config.RunConfig).items() if option.panel == panel
         )
         parts.append("")
+    own = {
+        name: option
+        for name, option in config.options(InvarianceConfig).items()
+        if option != config.options(config.RunConfig).get(name)
+    }
+    parts.append("## Options of `sppkit invariance`\n\n| option | default | |\n|---|---|---|")
+    parts.extend(row(name, option, InvarianceConfig) for name, option in own.items())
+    parts.append("")
+    parts.append("## Options of `sppkit git train`\n\n| option | default | |\n|---|---|---|")
+    for panel in ("Input", "Networks", "Training", "Output"):
+        parts.extend(
+            row(name, option, GitOptions)
+            for name, option in config.options(GitOptions).items()
+            if option.panel == panel
+        )
+    parts.append("")
     parts.append(
-        "`--config FILE.toml` takes any of these from a file; `--quiet` and `--debug` are for the terminal only.\n"
+        "`--config FILE.toml` takes any of these from a file, but those of `sppkit git train`; `--quiet` and `--debug` are for the terminal only.\n"
     )
     for kind, title in (
         ("activation", "Activations"),
         ("weight parametrization", "Weights"),
         ("normalizer", "Normalizers"),
+        ("nuisance", "Nuisances"),
     ):
         names = "\n".join(f"- `{name}`: {entry.summary}" for name, entry in registry.KINDS[kind].items())
         parts.append(f"## {title}\n\n{names}\n")
-    parts.append("## Options of sppkit git train\n\n| option | default | |\n|---|---|---|")
-    own = config.options(GitOptions).items()
-    for panel in ("Input", "Networks", "Training", "Output"):
-        parts.extend(row(name, option, GitOptions) for name, option in own if option.panel == panel)
-    parts.append("")
     return "\n".join(parts)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sppkit.gate.check import check as check
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
+    from sppkit.inputs.call import Call as Call
     from sppkit.inputs.long_tails import LongTail as LongTail
     from sppkit.inputs.long_tails import long_tailed as long_tailed
     from sppkit.measuring.invariance.invariance import invariance as invariance
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Call": "inputs.call",
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",

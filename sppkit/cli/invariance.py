@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, with_options
-from sppkit.config.invariance import InvarianceConfig
+from sppkit.config.invariance import INVARIANCE_OPTIONS, InvarianceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,29 +17,24 @@ if TYPE_CHECKING:
 
     from sppkit.measuring.invariance.run import InvarianceRun
 
-_OPTIONS = (
-    *("model", "kw", "checkpoint", "sites"),
-    *("input", "labels", "train_labels", "per_class", "normalize", "shape", "image_size", "batch_size"),
-    *("nuisance", "draws", "seed", "device", "dtype", "out", "name", "format"),
-)
 # More classes than this are in the CSV file alone.
 _MOST_SHOWN = 60
 
 
-@with_options(_OPTIONS, of=InvarianceConfig)
+@with_options(INVARIANCE_OPTIONS, of=InvarianceConfig)
 def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Measure how far a classifier's answers move under what should not matter, class by class and block by block.
 
-    eKLD is the mean divergence of the answers to a picture and to the same picture transformed: 0 is invariant. Writes
-    CSV of classes and blocks, JSON and a picture to spp/.
+    eKLD is the mean divergence of the answers to a picture and to the same picture transformed: 0 is invariant.
+    Writes CSV of classes and blocks, JSON and a picture to spp/.
 
     Try:
 
-      sppkit invariance --model nets.py:build --checkpoint w.pt --input test.npz --nuisance rotate
+      sppkit invariance --model nets.py:trained --input x.npz --nuisance rotate
 
-      sppkit invariance --model timm:resnet18 --checkpoint w.pt --input photos/ --nuisance rotate:degrees=30
+      sppkit invariance --model timm:resnet18 --checkpoint w.pt --config run.toml
 
-      sppkit invariance --model nets.py:build --checkpoint w.pt --input x.npz --train-labels y.npz --nuisance dilate
+      sppkit list nuisances
     """
     with console.reporting_errors(debug=debug):
         from sppkit.config.invariance import check_asked
@@ -48,7 +43,7 @@ def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = 
 
         resolved = resolve_config(flags, config, of=InvarianceConfig)
         chosen = cast("InvarianceConfig", resolved.config)
-        check_asked(chosen)
+        check_asked(resolved)
         folder, names = Path(chosen.out), _names(chosen)
         with prepared(folder, names):  # before minutes of work, not after them
             from sppkit.measuring.invariance.run import run_invariance
@@ -104,7 +99,9 @@ def _summarize(run: InvarianceRun, paths: Sequence[Path]) -> None:
     console.show(_title(run.record), _subtitle(run.record), "")
     if len(run.classes) <= _MOST_SHOWN:
         console.show(_render_classes(run.classes), "")
-    console.show(*_iter_sentences(run), "", _render_blocks(run.blocks), "")
+    console.show(*_iter_sentences(run), "")
+    if not run.blocks.empty:
+        console.show(_render_blocks(run.blocks), "")
     console.show(*(f"wrote {path}" for path in paths))
 
 

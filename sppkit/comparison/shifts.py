@@ -47,6 +47,11 @@ def plan_shifts(
     chosen = shift_options("shift", given)
     if not texts and not {"arch", "model", "specs"} & shared.keys():
         raise UsageError(f"which network? Give --arch, --model, or SPECs as in sppkit compare.\n{_TRY}")
+    saved = next((text for text in texts if text.lower().endswith(".csv")), None)
+    if saved is not None:
+        raise UsageError(
+            f"{saved} is a saved run; give the network itself, as ARCH, timm:NAME or path/file.py:factory."
+        )
     lineup = line_up(texts, flags, file, least=1, ignored=_SHIFT)
     for member in lineup.members:
         _check(member, chosen)
@@ -67,12 +72,11 @@ def iter_shifted(plan: ShiftPlan, progress: Progress | None = None) -> Iterator[
 
 
 def _check(member: Member, shifts: Sequence[str]) -> None:
-    if member.resolved is None:
-        raise UsageError(f"{member.label} is a saved run; give the network itself, as ARCH or --model.")
     if "shift" in member.own:
         raise UsageError(f"{member.label}: every network gets the same shifts; give them as --shift.")
-    for text in shifts:
-        check_input(text, member.resolved.config.input)
+    if member.resolved is not None:
+        for text in shifts:
+            check_input(text, member.resolved.config.input)
 
 
 def _measure(member: Member, shifts: Sequence[str], before: str, progress: Progress | None) -> Measured:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sppkit import registry
 from sppkit.config import parsers
 from sppkit.config.options import _INPUT, _MOST_SAMPLES, _RUN, RunConfig, _option
-from sppkit.config.shifts import parse_shift
+from sppkit.config.shifts import parse_nuisance
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from sppkit.config.resolve import Resolved
+
     Numbers = tuple[float, ...]
 
+# Of all options, those that mean something here.
+INVARIANCE_OPTIONS = (
+    *("model", "kw", "checkpoint", "sites"),
+    *("input", "labels", "train_labels", "per_class", "normalize", "shape", "image_size", "batch_size"),
+    *("nuisance", "draws", "seed", "device", "dtype", "out", "name", "format"),
+)
 _MOST_DRAWS = 1_000_000
 _LARGEST = 1e6
 
 
 def nuisance_option(name: str, value: object) -> str:
     """Take one nuisance, in one spelling; any shift can be one."""
-    try:
-        return parse_shift(parsers.text(name, value)).text
-    except UsageError as error:
-        raise UsageError(str(error).replace("--shift", "--nuisance").replace("shift", "nuisance")) from None
+    return parse_nuisance(parsers.text(name, value)).text
 
 
 def normalization(name: str, value: object) -> str:
@@ -60,6 +65,14 @@ def _number(text: str) -> float:
 class InvarianceConfig(RunConfig):
     """What decides a measurement of invariance."""
 
+    input: str = _option(
+        "",
+        parsers.text,
+        "SOURCE",
+        _INPUT,
+        "Pictures: a folder that holds a folder per class, a .npz, .pt or .safetensors file with inputs and labels, or "
+        "path/file.py:function, which runs that code.",
+    )
     labels: str | None = _option(
         None, parsers.text, "FILE", _INPUT, "Classes of the pictures in --input, where they are not in the same file."
     )
@@ -95,15 +108,21 @@ class InvarianceConfig(RunConfig):
     draws: int = _option(8, parsers.whole_number(1, _MOST_DRAWS), "N", _RUN, "Transformations of each picture.")
 
 
-def check_asked(config: InvarianceConfig) -> None:
-    """Refuse a measurement that says not of what it is to be."""
+def check_asked(resolved: Resolved) -> None:
+    """Refuse a measurement that says not of what it is to be, or says what means nothing for it."""
+    config = cast("InvarianceConfig", resolved.config)
+    for name, source in resolved.sources.items():
+        if source != "default" and name not in INVARIANCE_OPTIONS:
+            raise UsageError(
+                f"{source}: {name} means nothing for sppkit invariance.\nIt takes {', '.join(INVARIANCE_OPTIONS)}."
+            )
     for given, flag, what in (
         (config.model, "--model SPEC", "the classifier, as in --model timm:resnet50 or path/nets.py:build"),
         (config.nuisance, "--nuisance NAME", "what should not matter: sppkit list nuisances"),
     ):
         if given is None:
             raise UsageError(f"sppkit invariance needs {flag}, {what}.")
-    if config.input in {"gaussian", "tokens"}:
+    if config.input in {"", "gaussian", "tokens"}:
         raise UsageError(
             "sppkit invariance needs labelled pictures: --input FOLDER, with a folder per class in it, or --input "
             "FILE.npz of the arrays inputs and labels."

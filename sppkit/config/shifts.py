@@ -69,6 +69,15 @@ def one_shift(name: str, value: object) -> str:
     return parse_shift(parsers.text(name, value)).text
 
 
+def parse_nuisance(text: str) -> ChosenShift:
+    """Read one nuisance: any shift, in messages by this name."""
+    try:
+        return parse_shift(text)
+    except UsageError as error:
+        told = str(error).replace("--shift", "--nuisance").replace("unknown shift", "unknown nuisance")
+        raise UsageError(told) from None
+
+
 def shift_options(name: str, value: object) -> tuple[str, ...]:
     """Take one shift, or several as a list, each in one spelling."""
     items = value if isinstance(value, (list, tuple)) else [value]

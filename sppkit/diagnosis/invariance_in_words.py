@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# Confidences further apart than this are not alike: at a mean largest probability of 0.9 a classifier has moved its
-# logits about twice as far apart as at 0.7 (of two classes, 2.2 and 0.85).
+# Confidences further apart than this are not alike: of two classes, probabilities of 0.85 and 0.7 have logits that are
+# 1.7 and 0.85 apart, one twice the other.
 _APART = 0.15
 _FEWEST = 3
 # Without any relation, Spearman's correlation of n classes has the standard deviation 1 / sqrt(n - 1); 95 % of chance

@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 
 # A style shift that is so much smaller, or larger, at the end than where it enters has been absorbed, or has grown.
 ABSORBED, GROWN = 0.1, 2.0
+# More than so many sentences of the same form are not read.
+MOST_DESCRIBED = 4
 # A style shift below this is nothing to absorb: a tenth of a deviation, squared.
 FAINT = 0.01
 
 
 def iter_sentences(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
-    """Yield what each shift does to each network, and then where networks differ."""
+    """Yield what each shift does to each network, and then where networks differ.
+
+    Of many only what differs is said, and what has no number: the rest stands in the table.
+    """
     read = {label: read_shifts(table) for label, table in tables.items()}
+    several = len(read) > 1
+    described = sum(map(len, read.values())) <= MOST_DESCRIBED
     for label, shifts in read.items():
         for curves in shifts:
-            before = f"{label}, {curves.shift}" if len(read) > 1 else curves.shift
-            yield f"{before}: {describe(curves)}"
-    if len(read) > 1:
+            if described:
+                yield f"{f'{label}, ' * several}{curves.shift}: {describe(curves)}"
+        gone = list(dict.fromkeys(name for curves in shifts for name in curves.without_style))
+        if gone and not described:
+            yield f"{label}: no style is left at {_listed(gone)}, so there is no number there."
+    if several:
         yield from _iter_comparisons(read)
 
 
@@ -54,12 +64,12 @@ def _describe_style(curves: ShiftCurves) -> str:
 
 
 def _verdict(start: float, end: float) -> str:
-    if start < FAINT and end < FAINT:
-        return "hardly any, anywhere"
+    if start < FAINT:
+        return "hardly any, anywhere" if end < FAINT else "hardly any enters, it arises inside"
     if end <= ABSORBED * start:
         return "absorbed to a tenth or less"
     if end >= GROWN * start:
-        return f"it grows {end / start:.2g}-fold" if start > 0 else "it arises inside"
+        return f"it grows {end / start:.3g}-fold"
     return f"it falls to {end / start:.0%}" if end <= start / GROWN else "it stays of that size"
 
 

@@ -75,6 +75,8 @@ def picture_tensor(pictures: object) -> Tensor:
         raise UsageError(f"pictures must have the shape (N, C, H, W) or (N, H, W), not {tuple(tensor.shape)}.")
     if tensor.dtype == torch.uint8:
         tensor = tensor.float() / _LARGEST_LEVEL
+    if tensor.dtype in {torch.float16, torch.bfloat16}:  # too coarse for what is done to a picture
+        tensor = tensor.float()
     if not tensor.is_floating_point():
         raise UsageError(f"pictures must be floating-point numbers in [0, 1] or uint8, not {tensor.dtype}.")
     if not bool(torch.isfinite(tensor).all()):

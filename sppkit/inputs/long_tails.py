@@ -43,7 +43,7 @@ class LongTail:
     """A long-tailed set.
 
     Attributes:
-        images: Shape (M, C, H, W), in [0, 1], class by class, the largest first.
+        images: Shape (M, C, H, W), float32, in [0, 1], class by class, the largest first.
         labels: Their classes, shape (M,), int64.
         positions: Which of the given pictures each was made of, shape (M,).
         held_out: Positions of the given pictures that were set aside for validation.
@@ -145,7 +145,7 @@ def long_tailed(
         "random_stream": STREAM_NAME,
     }
     return LongTail(
-        torch.cat(list(_iter_parts(given, positions, chosen, seed, streams))),
+        torch.cat(list(_iter_parts(given, positions, chosen, seed, streams))).float(),
         torch.tensor([label for label, _ in made]),
         torch.tensor(positions),
         torch.from_numpy(held_out),
@@ -177,7 +177,18 @@ class _Settings(NamedTuple):
 
 
 def _base_pictures(given: Labelled, settings: _Settings) -> tuple[Positions, dict[int, list[int]]]:
-    """Return the positions that are held out, and those of each class that it is made of, the largest class first."""
+    """Draw what each class is made of.
+
+    Args:
+        given: All pictures.
+        settings: Seed, order and shares.
+
+    Returns:
+        The positions that are held out, and those of each class, the largest class first.
+
+    Raises:
+        UsageError: If nothing of a class is left.
+    """
     drawn = keyed_generator(settings.seed, "long-tail/validation").permutation(len(given))
     held_out = np.sort(drawn[: math.ceil(len(given) * settings.validation)])
     is_left = np.ones(len(given), bool)

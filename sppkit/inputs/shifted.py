@@ -101,9 +101,9 @@ def describe_shift(chosen: ChosenShift, seed: int) -> dict[str, object]:
 def _shifter(inputs: Inputs, chosen: ChosenShift, seed: int) -> tuple[Samples, _Shifter]:
     samples = inputs.samples
     if samples is None or len(inputs.shape) != len(("samples", "channels", "height", "width")):
+        taken = "several, tokens, or what a function makes" if samples is None else "x".join(map(str, inputs.shape[1:]))
         raise UsageError(
-            f"--shift {chosen.text} is for a network of one input, which is a picture; this one takes "
-            f"{'several inputs, or tokens' if samples is None else 'x'.join(map(str, inputs.shape[1:]))}."
+            f"--shift {chosen.text} is for a network of one input, which is a picture; this one takes {taken}."
         )
     size = cast("list[int]", inputs.description["batch_shape"])[0]
     if not samples.are_pictures and not chosen.entry.any_values:

@@ -67,6 +67,8 @@ class Join:
         branch: The end of the branch before its scale (alpha, skip gain, layer scale, stochastic depth); None for a
             module and where the branch is never in memory by itself.
         scaled_branch: The branch as it enters the join.
+        beside: Branches of the same input that are added before this one, as they enter their sums; the block's branch
+            is then the sum of all, as they enter.
         reason: Why it was taken for one.
     """
 
@@ -79,6 +81,7 @@ class Join:
     skip: Value | None = None
     branch: Value | None = None
     scaled_branch: Value | None = None
+    beside: tuple[Value, ...] = ()
     reason: str = ""
 
     @property
@@ -87,6 +90,7 @@ class Join:
         if self.skip is None:
             return self.output.described
         branch = self.branch.place if self.branch is not None else "nowhere by itself"
+        branch = " + ".join([*(value.place for value in self.beside), branch])
         return f"{self.output.described}; branch: {branch}; skip: {self.skip.place}; {self.reason}"
 
 
@@ -134,6 +138,11 @@ class Findings:
 
     def _repr_html_(self) -> str:  # what a notebook shows
         return f"<pre>{escape(str(self))}</pre>"
+
+    @property
+    def places(self) -> dict[str, tuple[Key, Key | None]]:
+        """Where each join and its branch are made; a join that has another branch is another one."""
+        return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in self.joins}
 
     @property
     def summary(self) -> str:

@@ -87,6 +87,14 @@ def _join(candidate: Candidate, name: str) -> Join:
         for role, node in parts.items()
     }
     output = candidate.output
+    beside = tuple(place(node, output.axis) for node in candidate.beside)
     return Join(
-        name, output.frame.path, candidate.kind, place(output), output.number, reason=candidate.reason, **places
+        name,
+        output.frame.path,
+        candidate.kind,
+        place(output),
+        output.number,
+        beside=beside,
+        reason=candidate.reason,
+        **places,
     )

@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.joins.aliases import Memory, check_observable, is_whole
+from sppkit.joins.beside import gather_beside
 from sppkit.joins.candidate import Candidate
 from sppkit.joins.channel_axis import channel_axis
 from sppkit.joins.graph import Frame, Key, Node, way_between
 from sppkit.joins.judge import (
+    BESIDE,
     COMPLEX,
     DETAIL,
     DIFFERENCE,
@@ -117,8 +119,11 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for candidate in settle_equal(self.candidates):
             if candidate.accepted:
                 self.joins[candidate.output] = candidate
-        for join in off_stream(self.joins, [node for node in found if node is not None]):
+        outputs = [node for node in found if node is not None]
+        for join in off_stream(self.joins, outputs):
             self._drop(join, DETAIL)
+        for join in gather_beside(self.joins, outputs):
+            self._drop(join, BESIDE)
 
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""

@@ -25,18 +25,23 @@ class Plan:
         keys: Where each site's signal is made.
         at: The sites of every place.
         identities: Blocks whose skip is the value of the row before, from which alone their branch is computed.
+        terms: Of branches that are a sum of several signals, how many.
     """
 
     sites: list[Site] = field(default_factory=list)
     keys: dict[Site, Key] = field(default_factory=dict)
     at: dict[Key, list[Site]] = field(default_factory=dict)
     identities: set[int] = field(default_factory=set)
+    terms: dict[Site, int] = field(default_factory=dict)
 
-    def add(self, site: Site, value: Value) -> None:
-        """Add a site."""
+    def add(self, site: Site, value: Value, beside: Sequence[Value] = ()) -> None:
+        """Add a site, whose signal is the sum of a value and of those beside it."""
         self.sites.append(site)
         self.keys[site] = value.key
-        self.at.setdefault(value.key, []).append(site)
+        for term in (value, *beside):
+            self.at.setdefault(term.key, []).append(site)
+        if beside:
+            self.terms[site] = 1 + len(beside)
 
 
 def plan_sites(findings: Findings) -> Plan:
@@ -56,7 +61,7 @@ def plan_sites(findings: Findings) -> Plan:
         plan.add(_site(0, 0, name, "block_output", first), first)
     for block, (stage, join) in enumerate(_iter_stages(findings.joins), 1):
         if join.branch is not None:
-            plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch)
+            plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch, join.beside)
         plan.add(_site(block, stage, join.name, "block_output", join.output), join.output)
         if join.reason == IDENTITY and join.skip is not None and first is not None and join.skip.key == first.key:
             plan.identities.add(block)

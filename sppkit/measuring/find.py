@@ -21,6 +21,7 @@ from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
 from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.preserve import preserved
+from sppkit.measuring.sums import Sums
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Finder(Collector[T]):
     _granted: bool = False
     # How many times the samples that were looked at it has.
     _times: float = 1.0
+    _sums: Sums = field(default_factory=Sums)
 
     def __enter__(self) -> Self:
         if self._open:
@@ -164,6 +166,7 @@ class Finder(Collector[T]):
                 self._discover(args, kwargs)
                 self._fresh = True
         self._number += 1
+        self._sums = Sums()  # a pass that raised may have left a part
         observer = Observer(self._hear)
         if self.gradients is not None:
             self.gradients.begin_pass()
@@ -209,7 +212,7 @@ class Finder(Collector[T]):
         if self.training:
             # Layers that training skips at random are all there in an evaluation.
             whole, corrected = self._look(args, kwargs, skipping=False)
-            first, all_of_them = _places(self._first), _places(whole)
+            first, all_of_them = self._first.places, whole.places
             if first.items() < all_of_them.items() or (self._first.kind == "module") > (whole.kind == "module"):
                 self._first, found = whole, corrected
         if not found.joins:
@@ -249,7 +252,9 @@ class Finder(Collector[T]):
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):
-            self._hear_at(site, tensor)
+            signal = self._sums.add(site, tensor, self._plan.terms.get(site, 1))
+            if signal is not None:
+                self._hear_at(site, signal)
 
     def _check_granted(self, found: Findings) -> None:
         self._granted = False
@@ -281,7 +286,7 @@ class Finder(Collector[T]):
     def _allow_skipped(self, found: Findings) -> None:
         # A training is never stopped; what can't be told apart is not recorded.
         all_skipped = found.kind == "module" != self._first.kind
-        expected, seen = _places(self._first), {} if all_skipped else _places(found)
+        expected, seen = self._first.places, {} if all_skipped else found.places
         other = next((name for name, place in seen.items() if expected.get(name) != place), None)
         if other is not None:
             self.spoiled = (
@@ -306,11 +311,6 @@ class Finder(Collector[T]):
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
-
-
-def _places(findings: Findings) -> dict[str, tuple[Key, Key | None]]:
-    """Return where each join and its branch are made; a join that has another branch is another one."""
-    return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in findings.joins}
 
 
 def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:

@@ -59,8 +59,9 @@ def measure(
 
     Args:
         model: A network. Where it declares no sites, its residual joins are found in a forward pass on the first batch.
-        inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
-            or a list or other iterable of batches; statistics are those of their union.
+        inputs: One batch (a tensor, a mapping that is passed as keywords, a tuple whose first element is passed, or a
+            ``Call``, which says how the model is called), or a list or other iterable of batches; statistics are those
+            of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
         batches: Take at most this many batches; all of them where it is None.
         stats: Statistics to take, or the name of one or of a group (``spp``, ``gradient``, ``all``); the three of a

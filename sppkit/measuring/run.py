@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 import torch
+from torch.utils._pytree import tree_map_only
 
 from sppkit.errors import MeasurementError, UsageError
+from sppkit.inputs.call import Call
 from sppkit.joins.corrections import load_corrections
 from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.backward.notices import iter_gradient_notices
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from sppkit.config.options import RunConfig
     from sppkit.config.resolve import Resolved
-    from sppkit.inputs.batches import Batch, Inputs
+    from sppkit.inputs.batches import Inputs
     from sppkit.joins.joins import Findings
     from sppkit.measuring.forward.run_model import Mode
     from sppkit.measuring.source import Source
@@ -214,11 +216,12 @@ def _reason(probe: Probe) -> str | None:
     return None if probe.gradients is None else probe.gradients.reason
 
 
-def cast_batch(batch: Batch, dtype: torch.dtype) -> Batch:
+def cast_batch(batch: Any, dtype: torch.dtype) -> Any:
     """Return a batch in a run's type."""
-    if isinstance(batch, Mapping):
-        return {name: _cast_tensor(value, dtype) for name, value in batch.items()}
-    return _cast_tensor(batch, dtype)
+    cast_one = partial(_cast_tensor, dtype=dtype)
+    if isinstance(batch, Call):
+        return batch.mapped(cast_one)
+    return tree_map_only(torch.Tensor, cast_one, dict(batch) if isinstance(batch, Mapping) else batch)
 
 
 def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -241,7 +244,7 @@ def _iter_warnings(source: Source, config: RunConfig, seed: _Measured, table: pd
     yield from _iter_crop_notes(config, table)
     inputs = seed.inputs
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
-    if used < asked:
+    if used < asked and inputs.description["samples_available"] is not None:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
 
 

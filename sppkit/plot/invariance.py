@@ -52,6 +52,8 @@ def plot_invariance(
     """
     _check(classes, ("class", "ekld", "ekld_se", "consistency", "consistency_se"), "invariance")
     _check(blocks, ("block", "name", "class", "signal_to_shift"), "invariance_by_block")
+    if classes.empty:
+        raise UsageError("the table of invariance has no rows: there is nothing to plot.")
     with styled():
         figure = build_figure(title, subtitle)
         left, middle, right = figure.subplots(1, 3)
@@ -67,8 +69,6 @@ def _check(table: pd.DataFrame, columns: Sequence[str], made_by: str) -> None:
     missing = [column for column in columns if column not in table]
     if missing:
         raise UsageError(f"this is not a table of {made_by}: it has no column {missing[0]!r}.")
-    if table.empty:
-        raise UsageError(f"the table of {made_by} has no rows: there is nothing to plot.")
 
 
 def _draw_classes(axes: Axes, classes: pd.DataFrame, column: str, title: str) -> None:

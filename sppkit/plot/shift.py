@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sppkit.plot.comparison import Look
 
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 # Of the eight figures, those that several shifts of several networks have room for: a row for each shift.
 MAIN = ("log2_variance_ratio", "squared_mean_change", "style_shift", "signal_kept")
@@ -44,14 +44,20 @@ TITLES = {
 UNCHANGED = {"log2_variance_ratio": 0.0, "log2_residual_variance_ratio": 0.0, "squared_mean_change": 0.0,
              "correlation": 1.0, "signal_kept": 1.0}  # fmt: skip
 LOGARITHMIC = {"style_shift", "deviation_shift"}
-# A logarithmic axis goes down by so much from the largest value: what is below is nothing.
-DECADES = 4
+# A logarithmic axis goes down by no more from the largest value: what is below is nothing.
+DECADES = 6
+# On a shorter one, powers of ten alone are too few ticks.
+MANY = 60.0
 # A signal twice as far as another picture's is not told from one that is farther.
 LOWEST_KEPT = -1.0
 MOST = 32
 LONGEST = 60
 # With more blocks, the tick of the input would lie on that of block 0.
 TICKED = 30
+# Where the input stands on a relative axis.
+BEFORE = -0.06
+# With fewer, both have room.
+APART = 8
 
 
 def plot_shift(
@@ -127,11 +133,12 @@ def _draw_panel(axes: Axes, lines: Mapping[str, pd.DataFrame], name: str) -> Non
     if all(table[name].isna().all() for table in lines.values()):
         text = "no residual branch" if name == "log2_residual_variance_ratio" else "no style left"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
+        axes.set_yticks([])
 
 
 def _draw_line(axes: Axes, table: pd.DataFrame, name: str, look: Look, scale: float) -> None:
     curve = build_curve(table, name, geometric=name in LOGARITHMIC and bool((table[name].dropna() > 0).all()))
-    blocks = curve.blocks * scale
+    blocks = np.where(curve.blocks == INPUT, BEFORE if scale < 1 else INPUT, curve.blocks * scale)
     every = max(1, len(blocks) // 6)
     mark: dict[str, Any] = {"marker": look.marker, "markersize": 3.5, "markevery": (int(look.offset * every), every)}
     axes.plot(blocks, curve.centre, **look.line(), **mark)
@@ -141,29 +148,35 @@ def _draw_line(axes: Axes, table: pd.DataFrame, name: str, look: Look, scale: fl
 
 def _scale_x(axes: Axes, last: int, *, relative: bool) -> None:
     if relative:
-        axes.set_xlim(-0.1, 1.02)
+        axes.set_xlim(BEFORE - 0.04, 1.02)
         axes.set_xlabel("fraction of the depth", fontsize=8.5)
         return
     axes.set_xlim(INPUT - max(0.5, 0.02 * last), last + max(0.5, 0.02 * last))
     ticks = [int(tick) for tick in MaxNLocator(nbins=5, integer=True).tick_values(0, last) if 0 <= tick <= last]
     labels = list(map(str, ticks))
     if last <= TICKED:
-        ticks, labels = [INPUT, *ticks[1:]], ["in", *labels[1:]]
+        kept = 0 if last <= APART else 1
+        ticks, labels = [INPUT, *ticks[kept:]], ["in", *labels[kept:]]
     axes.set_xticks(ticks, labels)
     axes.set_xlabel("block index", fontsize=8.5)
 
 
 def _scale_y(axes: Axes, name: str) -> None:
+    # As many ticks wherever the figure is saved: matplotlib's own number of them depends on the style then.
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     finite = values[np.isfinite(values)]
     if not len(finite):
         return
     if name in LOGARITHMIC:
-        positive = finite[finite > 0]
+        positive = finite[finite > 10.0**-DECADES * max(0.0, float(finite.max()))]
         if len(positive):
+            low, high = float(positive.min()) / 1.5, float(positive.max()) * 2
             axes.set_yscale("log")
-            top = float(positive.max())
-            axes.set_ylim(max(float(positive.min()) / 1.5, top * 10.0**-DECADES), top * 2)
+            axes.set_ylim(low, high)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high > MANY * low else (1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
     elif name == "signal_kept":
         axes.set_ylim(max(LOWEST_KEPT, float(finite.min()) - 0.05), 1.05)
     elif name == "style_share":

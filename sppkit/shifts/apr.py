@@ -57,7 +57,7 @@ def amplitude_of_own_form(axes: Axes = "chw", overflow: Literal["clip", "wrap"] 
     Args:
         axes: As for ``amplitude_of_partner``.
         overflow: ``clip`` to [0, 1]; or ``wrap`` around 256 grey levels, as the released code does by casting to bytes,
-            to reproduce it: on photographs one value in twenty, by 43 levels in the root mean square over all.
+            to reproduce it: on photographs 3 to 5 % of the values, by 43 to 52 levels in the root mean square of all.
 
     Returns:
         The shift.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sppkit.config.shifts import parse_shift
+from sppkit.config.shifts import parse_nuisance
 from sppkit.errors import UsageError
 from sppkit.shifts.shift import apply, load_shift
 from sppkit.streams import keyed_generator
@@ -28,7 +28,8 @@ class Nuisance:
         name: In the streams of its draws: all settings of one nuisance draw the same numbers.
         shift: Transforms pictures by their generators.
         pairs: Whether a picture is transformed by means of another one.
-        registered: Whether it is one of sppkit's, whose pictures are in [0, 1].
+        registered: Whether it is one of sppkit's.
+        any_values: Whether it takes numbers beyond [0, 1], too.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Nuisance:
     shift: Any
     pairs: bool = False
     registered: bool = False
+    any_values: bool = True
 
     def draw(self, pictures: Tensor, seed: int, streams: Iterable[str], partners: Tensor | None = None) -> Tensor:
         """Return T x of each picture, T drawn from the picture's own stream."""
@@ -57,11 +59,10 @@ class Nuisance:
 def choose_nuisance(given: object) -> Nuisance:
     """Return the nuisance of a name with its settings, as ``rotate:degrees=30``, or of a function."""
     if isinstance(given, str):
-        try:
-            chosen = parse_shift(given)
-        except UsageError as error:
-            raise UsageError(str(error).replace("--shift", "--nuisance").replace("shift", "nuisance")) from None
-        return Nuisance(chosen.text, chosen.name, load_shift(chosen), chosen.entry.pairs, chosen.file is None)
+        chosen = parse_nuisance(given)
+        entry, registered = chosen.entry, chosen.file is None
+        takes_any = entry.any_values or not registered
+        return Nuisance(chosen.text, chosen.name, load_shift(chosen), entry.pairs, registered, takes_any)
     if not callable(given):
         raise UsageError(f"nuisance must be {_FORM}, not {given!r:.60}.")
     name = getattr(given, "__name__", type(given).__name__)

@@ -26,7 +26,7 @@ _CHUNK = 2**22
 # has no logarithm.
 _FLOOR = 1e-5
 # Of the variance, the share between samples that is only the rounding of float32 numbers: behind instance normalization
-# it is 1e-14, and 1e-3 where a block has mixed positions since.
+# it is 1e-14, and 1e-3 where a block has mixed positions since. Types with fewer digits round by more.
 NO_STYLE = 1e-8
 
 
@@ -63,6 +63,7 @@ class PairMoments:
         maps: Spread of the whole signals.
         pooled: Spread of the means over space.
         nonfinite: Number of values of both that are nan or infinite.
+        rounding: By how much of itself a value of the signal's type is rounded.
     """
 
     clean: InstanceMoments
@@ -72,6 +73,7 @@ class PairMoments:
     maps: Spread
     pooled: Spread
     nonfinite: int
+    rounding: float
 
 
 def pair_moments(x: Tensor, y: Tensor) -> PairMoments:
@@ -84,7 +86,8 @@ def pair_moments(x: Tensor, y: Tensor) -> PairMoments:
     Returns:
         What is kept of both.
     """
-    return reduce(_beside, (_moments_of(a, b) for a, b in _iter_channels(x, y)))
+    rounding = torch.finfo(x.dtype).eps
+    return reduce(_beside, (_moments_of(a, b, rounding) for a, b in _iter_channels(x, y)))
 
 
 def merge_pairs(a: PairMoments, b: PairMoments) -> PairMoments:
@@ -106,6 +109,7 @@ def merge_pairs(a: PairMoments, b: PairMoments) -> PairMoments:
         _merge_spreads(a.maps, b.maps),
         _merge_spreads(a.pooled, b.pooled),
         a.nonfinite + b.nonfinite,
+        max(a.rounding, b.rounding),
     )
 
 
@@ -172,7 +176,7 @@ def has_style(moments: PairMoments) -> bool:
     Returns:
         Whether a style shift, and a correlation of means, is more than noise.
     """
-    return not bool(instance_style_share(moments.clean) < NO_STYLE)
+    return not bool(instance_style_share(moments.clean) < max(NO_STYLE, moments.rounding**2))
 
 
 def _iter_channels(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -184,7 +188,7 @@ def _iter_channels(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield a, b
 
 
-def _moments_of(x: Tensor, y: Tensor) -> PairMoments:
+def _moments_of(x: Tensor, y: Tensor, rounding: float) -> PairMoments:
     clean, shifted = (torch.var_mean(part, dim=2, correction=0) for part in (x, y))
     length = x.shape[2]
     return PairMoments(
@@ -195,6 +199,7 @@ def _moments_of(x: Tensor, y: Tensor) -> PairMoments:
         _spread(x, y),
         _spread(clean[1], shifted[1]),
         int((~torch.isfinite(x)).sum() + (~torch.isfinite(y)).sum()),
+        rounding,
     )
 
 
@@ -237,7 +242,7 @@ def _beside(a: PairMoments, b: PairMoments) -> PairMoments:
     )
     means = torch.cat((a.means, b.means))
     clean, shifted = joined(a.clean, b.clean), joined(a.shifted, b.shifted)
-    return PairMoments(clean, shifted, means, deviations, maps, pooled, a.nonfinite + b.nonfinite)
+    return PairMoments(clean, shifted, means, deviations, maps, pooled, a.nonfinite + b.nonfinite, a.rounding)
 
 
 def _parts(moments: InstanceMoments) -> tuple[Tensor, Tensor, Tensor]:

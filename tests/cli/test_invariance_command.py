@@ -133,6 +133,16 @@ def test_folders_with_names_of_classes() -> None:
     assert record["input"]["normalized"] == {"mean": [0.449], "std": [0.226]}  # of grey pictures, unless told
 
 
+def test_pictures_and_labels_in_two_files() -> None:
+    stored = given()
+    np.savez("imgs.npz", (stored["inputs"] * 255).round().astype(np.uint8))
+    np.savez("labels.npz", stored["labels"].astype(np.uint8))
+    options = ("--input", "imgs.npz", "--labels", "labels.npz", "--nuisance", "dilate", "--name", "x", "--per-class", 5)
+    code, _, err = run(*OWN, *options)
+    assert (code, err) == (0, "")
+    assert [row["samples"] for row in rows("spp/x.csv")] == ["5"] * 4
+
+
 def test_normalization_is_what_python_does() -> None:
     run(*ASKED, "--normalize", "0.5/0.25", "--name", "x")
     stored = given()
@@ -148,6 +158,38 @@ def test_a_nuisance_of_the_users_own() -> None:
     assert "wrote spp/nets-Net-weights-nets-upside_down.csv\n" in out
 
 
+def test_pictures_from_a_function() -> None:
+    Path("data.py").write_text(
+        """
+import numpy as np
+import torch
+
+def test():
+    with np.load("test.npz") as stored:
+        return torch.from_numpy(stored["inputs"]), stored["labels"]
+
+def nothing():
+    return None
+
+def broken():
+    raise KeyError("x")
+""",
+        encoding="utf-8",
+    )
+    options = (*OWN, "--nuisance", "rotate:degrees=90", "--draws", 2)
+    assert run(*options, "--input", "test.npz", "--name", "a")[0] == 0
+    assert run(*options, "--input", "data.py:test", "--name", "b")[0] == 0
+    assert Path("spp/a.csv").read_bytes() == Path("spp/b.csv").read_bytes()
+    for function, text in (
+        ("nothing", "returned a value of type NoneType; it must return pictures and their labels, a tuple of two."),
+        ("broken", "--input data.py:broken failed: KeyError"),
+    ):
+        code, _, err = run(*options, "--input", f"data.py:{function}")
+        assert code == 2
+        assert text in err
+    assert "--labels means nothing beside" in run(*options, "--input", "data.py:test", "--labels", "x.npz")[2]
+
+
 def test_options_from_a_file() -> None:
     Path("run.toml").write_text(
         'model = "nets.py:Net"\ncheckpoint = "weights.pt"\ninput = "test.npz"\nnuisance = "rotate"\ndraws = 1\n',
@@ -157,6 +199,37 @@ def test_options_from_a_file() -> None:
     assert (code, err) == (0, "")
     record = json.loads(Path("spp/x.json").read_text(encoding="utf-8"))
     assert record["options"]["draws"] == {"value": 1, "source": "run.toml"}
+    assert record["mode"] == "eval"
+    assert "mode" not in record["options"]
+    Path("run.toml").write_text('model = "nets.py:Net"\nseeds = 3\n', encoding="utf-8")
+    code, _, err = run("--config", "run.toml")
+    assert code == 2
+    assert err.startswith("error: run.toml: seeds means nothing for sppkit invariance.\nIt takes model, kw, checkpoint")
+
+
+def test_a_network_that_takes_other_ways_has_classes_but_no_blocks() -> None:
+    Path("nets.py").write_text(
+        NETWORK
+        + """
+class Routed(Net):
+    def forward(self, x):
+        h = self.stem(x).relu()
+        return self.head((h + self.branch(h) if x.mean() > 0.5 else h).mean(dim=(2, 3)))
+
+def half(pictures, generators):
+    return pictures / 4
+""",
+        encoding="utf-8",
+    )
+    options = ("--model", "nets.py:Routed", "--input", "bright.npz", "--nuisance", "nets.py:half", "--name", "x")
+    np.savez("bright.npz", inputs=np.full((8, 10, 10), 0.75, np.float32), labels=np.arange(8) % 4)
+    code, out, err = run(*options)
+    assert code == 0, err
+    assert "the blocks have no numbers: " in err
+    assert "took another way than the first" in err
+    assert len(rows("spp/x.csv")) == 4
+    assert rows("spp/x-blocks.csv") == []
+    assert "signal-to-shift" not in out
 
 
 def test_an_untrained_network_is_warned_of() -> None:

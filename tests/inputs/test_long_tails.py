@@ -51,7 +51,7 @@ def test_digits() -> None:
     tail = sppkit.long_tailed(bunch.images / 16, bunch.target, largest=100)
     assert tail.labels.bincount().sort(descending=True).values.tolist() == [100, 25, 11, 6, 5, 5, 5, 5, 5, 5]
     assert tail.images.shape == (172, 1, 8, 8)
-    given = torch.tensor(bunch.images[:, None] / 16)
+    given = torch.tensor(bunch.images[:, None] / 16, dtype=torch.float32)
     assert torch.equal(tail.images, given[tail.positions])
     assert tail.labels.tolist() == bunch.target[tail.positions].tolist()
     assert len(set(tail.positions.tolist())) == 172

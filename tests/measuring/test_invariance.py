@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import sppkit
-from sppkit import MeasurementError, SppkitError, UsageError
+from sppkit import MeasurementError, Site, SppkitError, UsageError
 from sppkit.streams import keyed_generator
 from traces import ACTS, Net, batch, state, with_gradients
 
@@ -155,6 +155,24 @@ def test_the_nuisance_comes_before_the_normalization() -> None:
     assert seen[-1][0, :, 0, 0].tolist() == [-0.5, 0.0, 0.25]
 
 
+def test_pictures_are_cast_to_what_the_network_computes_in() -> None:
+    shown, labels = pictures()
+    ask = {"nuisance": "rotate", "draws": 2}
+    single = sppkit.invariance(Brightness(4.0), shown, labels, **ask)
+    pd.testing.assert_frame_equal(sppkit.invariance(Brightness(4.0), shown.double().numpy(), labels, **ask), single)
+    double = sppkit.invariance(Brightness(4.0).double(), shown, labels, **ask)
+    assert double["ekld"].tolist() == pytest.approx(single["ekld"].tolist(), rel=1e-4)
+    half = sppkit.invariance(Brightness(4.0).bfloat16(), shown.bfloat16(), labels, **ask)
+    assert half["ekld"].tolist() == pytest.approx(single["ekld"].tolist(), rel=0.2)  # 8 bits of mantissa
+
+
+def test_other_values_are_for_shifts_that_take_any() -> None:
+    _, labels = pictures()
+    wide = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert min(sppkit.invariance(Brightness(), wide, labels, nuisance="apr-p")["ekld"]) > 0
+    refuse("the nuisance rotate is for pictures in [0, 1]", Brightness(), inputs=wide)
+
+
 def test_partners_are_drawn_among_all_pictures() -> None:
     shown, labels = pictures(samples=8)
     one, many = (
@@ -229,9 +247,21 @@ def test_what_is_no_classifier() -> None:
     refuse("here (2, K), not shape (1, 2), torch.float32", Returns(lambda x: torch.zeros(1, 2)))
     refuse("not shape (2, 3), torch.int64", Returns(lambda x: torch.zeros(len(x), 3, dtype=torch.int64)))
     refuse("returns one number per picture; a classifier of two classes needs two", Returns(lambda x: x[:, 0, 0, :1]))
+    softmax = Returns(lambda x: Brightness()(x).softmax(dim=1))
+    refuse("Returns returns probabilities, which sum to 1; logits are needed, or the logarithm of these.", softmax)
     with pytest.raises(MeasurementError, match="returned logits that are nan or infinite"):
         sppkit.invariance(Returns(lambda x: torch.full((len(x), 2), torch.nan)), *pictures(), nuisance="rotate")
     refuse("must be a torch.nn.Module; this is", "resnet50")
+
+
+def test_logarithms_of_probabilities_are_logits() -> None:
+    shown, labels = pictures()
+    plain, logarithms = (
+        sppkit.invariance(model, shown, labels, nuisance="rotate")
+        for model in (Brightness(), Returns(lambda x: Brightness()(x).log_softmax(dim=1)))
+    )
+    # float32 rounds them twice: 1e-7, of which a divergence of 1e-3 sees the root.
+    pd.testing.assert_frame_equal(plain, logarithms, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -367,6 +397,30 @@ def test_a_row_that_is_no_picture_has_no_number() -> None:
     shown, labels = pictures()
     table = sppkit.invariance_by_block(Folded(), shown, labels, nuisance=darker)
     assert table.loc[table["name"] == "project", "signal_to_shift"].isna().all()
+
+
+def test_a_site_that_a_pass_does_not_reach_has_no_number() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.always, self.bright = nn.Conv2d(1, 2, 1), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.always(x)
+            h = h if x.mean() < 0.2 else self.bright(h)
+            return h.mean(dim=(2, 3))
+
+        def signal_sites(self) -> list[Site]:
+            return [
+                Site(0, 0, name, "block_output", name) if name == "always" else Site(1, 1, name, "block_output", name)
+                for name in ("always", "bright")
+            ]
+
+    shown, labels = pictures()
+    table = sppkit.invariance_by_block(Gated(), shown, labels, nuisance=lambda x, _: x / 10, draws=1)
+    by_name = table[table["class"].isna()].set_index("name")["signal_to_shift"]
+    assert math.isnan(by_name["bright"])
+    assert math.isfinite(by_name["always"])
 
 
 # Amplitudes and phases.

@@ -80,8 +80,13 @@ def test_a_class_without_training_examples_is_drawn() -> None:
 def test_what_is_no_table_of_invariance() -> None:
     with pytest.raises(UsageError, match=r"^this is not a table of invariance: it has no column 'ekld_se'\.$"):
         plot_invariance(classes().drop(columns="ekld_se"), blocks())
-    with pytest.raises(UsageError, match="table of invariance_by_block has no rows"):
-        plot_invariance(classes(), blocks()[:0])
+    with pytest.raises(UsageError, match="the table of invariance has no rows: there is nothing to plot"):
+        plot_invariance(classes()[:0], blocks())
+
+
+def test_without_blocks_there_is_nothing_to_compare() -> None:
+    right = plot_invariance(classes(), blocks()[:0]).axes[2]
+    assert [text.get_text() for text in right.texts] == ["nothing to compare"]
 
 
 def test_the_tables_of_python_are_drawn_as_they_are() -> None:

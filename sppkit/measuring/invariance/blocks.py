@@ -32,7 +32,7 @@ class BlockDistances:
         spread: Mean and scatter of the pooled features of the pictures as they are.
         power: Mean square of the signal, summed over pictures.
         floor: Share of the power below which features do not tell pictures apart.
-        usable: Whether the signal is one row per picture.
+        usable: Whether the signal is one row per picture, in every pass.
         apart: Mean ‖h(x') - h(x)‖² over the other pictures x', shape (n,) per batch.
         moved: ‖h(Tx) - h(x)‖², averaged over draws, shape (n,) per batch.
     """
@@ -60,10 +60,12 @@ class BlockMeter:
     def __init__(self, model: nn.Module, sites: str | Path | Mapping[str, Any] | None) -> None:
         self.listener = block_listener(model, sites)
         self.distances: dict[Site, BlockDistances] = {}
+        self.surveyed = 0
         self._clean: dict[Site, Features] = {}
 
     def survey(self, pictures: int) -> None:
         """Take the spread of the pictures of a clean pass."""
+        self.surveyed += pictures
         for site, heard in block_features(self.listener).items():
             usable = len(heard.pooled) == pictures
             new = BlockDistances(
@@ -73,6 +75,9 @@ class BlockMeter:
             if known is not new:
                 known.spread, known.power = known.spread.merge(new.spread), known.power + new.power
                 known.usable &= usable
+
+        for known in self.distances.values():
+            known.usable &= known.spread.samples == self.surveyed
 
     def begin_batch(self) -> None:
         """Keep the features of a clean pass, which those of the next passes are compared with."""
@@ -86,6 +91,9 @@ class BlockMeter:
         """Add what one of ``draws`` transformations of the batch moved."""
         moved = block_features(self.listener)
         for site, clean in self._clean.items():
+            if site not in moved:  # this picture took another way
+                self.distances[site].usable = False
+                continue
             step = (moved[site].pooled - clean.pooled).square().sum(dim=1)
             self.distances[site].moved[-1] += step / draws
 

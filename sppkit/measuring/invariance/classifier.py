@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
 _COARSE = 0.1
 _FEWEST = 2
+# Half precision rounds a sum of probabilities by so much.
+_SUM_OF_PROBABILITIES = 5e-3
 
 
 def classify(model: nn.Module, pictures: Tensor, device: torch.device) -> Tensor:
@@ -51,7 +53,8 @@ def check_classifier(model: nn.Module, answer: Answer, pictures: Tensor, largest
     beside_itself = answer(pictures[:1].repeat(2, 1, 1, 1))[0]
     both = torch.isfinite(beside_another) & torch.isfinite(beside_itself)
     moved = float((beside_another - beside_itself)[both].abs().max()) if both.any() else 0.0
-    if moved > _TOLERANCE.get(pictures.dtype, _COARSE):
+    scale = max(1.0, float(beside_itself[both].abs().max())) if both.any() else 1.0
+    if moved > _TOLERANCE.get(pictures.dtype, _COARSE) * scale:
         raise UsageError(
             f"{type(model).__name__} answers differently to the same picture in another batch, in eval mode: its "
             f"log-probabilities move by {moved:.2g}.\nIt normalizes by the batch (track_running_stats=False?) or is "
@@ -73,6 +76,11 @@ def _logits(output: object, pictures: int, name: str) -> Tensor:
         )
     if bool(logits.isnan().any()) or bool((logits == torch.inf).any()):
         raise MeasurementError(f"{name} returned logits that are nan or infinite; there is no distribution to compare.")
+    if bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < _SUM_OF_PROBABILITIES).all()):
+        raise UsageError(
+            f"{name} returns probabilities, which sum to 1; logits are needed, or the logarithm of these.\n"
+            "Take the softmax out of it: one number per class, before the softmax."
+        )
     return logits
 
 

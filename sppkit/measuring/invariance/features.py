@@ -43,9 +43,11 @@ def block_listener(model: nn.Module, sites: str | Path | Mapping[str, Any] | Non
 
 
 def block_features(listener: Heard) -> dict[Site, Features]:
-    """Return what was heard in the last pass, in the order of the blocks."""
+    """Return what was heard in the last pass; a site that it did not reach still holds an earlier one's."""
     listener.check_complete()
-    return {site: heard.value for site, heard in listener.heard.items() if heard.value is not None}
+    latest = max(heard.number for heard in listener.heard.values())
+    fresh = {site: heard.value for site, heard in listener.heard.items() if heard.number == latest}
+    return {site: value for site, value in fresh.items() if value is not None}
 
 
 def _pool(site: Site, signal: Tensor) -> Features | None:

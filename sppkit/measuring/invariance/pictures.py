@@ -13,7 +13,7 @@ from sppkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from sppkit.inputs.labelled import Labelled
 
@@ -31,6 +31,11 @@ class Normalization:
             torch.tensor(values, dtype=pictures.dtype).reshape(-1, 1, 1) for values in (self.mean, self.deviation)
         )
         return (pictures - mean) / deviation
+
+
+def computed_in(model: nn.Module) -> torch.dtype | None:
+    """Return the type that a model computes in, that of its first weight; None where it has none."""
+    return next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
 
 
 def read_normalization(given: object, channels: int) -> Normalization:
@@ -61,7 +66,7 @@ class Pictures:
         labelled: The pictures, in [0, 1].
         normalization: What happens to them last.
         batch_size: So many at a time.
-        dtype: What the network computes in; that of the pictures if None.
+        dtype: What pictures are cast to last; their own type if None.
     """
 
     labelled: Labelled

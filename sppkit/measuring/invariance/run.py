@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from sppkit.config.invariance import InvarianceConfig, split_normalization
-from sppkit.errors import UsageError
+from sppkit.config.invariance import INVARIANCE_OPTIONS, split_normalization
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.decode import mean_and_std
 from sppkit.inputs.labelled import choose_per_class
 from sppkit.inputs.labelled_files import class_sizes, load_labelled
 from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.invariance.blocks import BlockMeter
-from sppkit.measuring.invariance.invariance import measure_invariance, tabulate_blocks, tabulate_classes
+from sppkit.measuring.invariance.own_pictures import call_for_pictures
 from sppkit.measuring.invariance.pictures import Pictures, read_normalization
+from sppkit.measuring.invariance.tabulate import measure_invariance, tabulate_blocks, tabulate_classes
+from sppkit.measuring.own_input import is_function
 from sppkit.measuring.own_network import OwnNetwork
 from sppkit.measuring.run import choose_device
 from sppkit.record.write import versions
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from sppkit.config.invariance import InvarianceConfig
     from sppkit.config.resolve import Resolved
     from sppkit.inputs.labelled import Labelled
     from sppkit.measuring.run import Progress
@@ -59,29 +63,33 @@ def run_invariance(resolved: Resolved, progress: Progress | None = None) -> Inva
         shape = inputs.shape[1:]
         if len(shape) != _PICTURE_AXES:
             raise UsageError(f"{config.model} takes {'x'.join(map(str, shape))}; invariance is measured on pictures.")
-        labelled = choose_per_class(
-            load_labelled(config.input, config.labels, shape=shape), config.per_class, config.seed
-        )
+        labelled = choose_per_class(_labelled(config, shape), config.per_class, config.seed)
         pictures = _pictures(config, labelled)
         sizes = None if config.train_labels is None else class_sizes(config.train_labels, labelled.names)
-        meter = BlockMeter(model, config.sites)
-        responses, nuisance = measure_invariance(
+        warnings = list(_iter_warnings(source, config, model))
+        measure = partial(
+            measure_invariance,
             model,
             pictures,
             nuisance=cast("str", config.nuisance),
             draws=config.draws,
             seed=config.seed,
-            meter=meter,
-            on_pass=None if progress is None else lambda done, total: progress("measuring", done, total),
+            on_pass=None if progress is None else partial(progress, "measuring"),
         )
-        warnings = tuple(_iter_warnings(source, config, model))
+        meter = BlockMeter(model, config.sites)
+        try:
+            responses, nuisance = measure(meter=meter)
+        except MeasurementError as error:  # of the network itself, which the next try repeats, or of listening to it
+            meter.distances = {}
+            responses, nuisance = measure()
+            warnings.append(f"the blocks have no numbers: {str(error).splitlines()[0]}")
     classes = tabulate_classes(responses, labelled.labels, sizes)
     blocks = tabulate_blocks(meter, labelled.labels)
     if labelled.names:
         classes["class_name"] = [labelled.names[label] for label in classes["class"]]
     record = _describe(resolved, source, pictures, nuisance, str(device)) | {"result": summarize(classes)}
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
-    return InvarianceRun(classes, blocks, record, warnings)
+    return InvarianceRun(classes, blocks, record, tuple(warnings))
 
 
 def summarize(classes: pd.DataFrame) -> dict[str, float | None]:
@@ -99,6 +107,14 @@ def summarize(classes: pd.DataFrame) -> dict[str, float | None]:
         sizes = classes["train_size"].astype(float)
         result["rank_correlation_with_train_size"] = _finite(sizes.rank().corr(classes["ekld"].rank()))
     return result
+
+
+def _labelled(config: InvarianceConfig, shape: tuple[int, ...]) -> Labelled:
+    if not is_function(config.input):
+        return load_labelled(config.input, config.labels, shape=shape)
+    if config.labels is not None:
+        raise UsageError(f"--labels means nothing beside --input {config.input}, which returns pictures and labels.")
+    return call_for_pictures(config.input, config.seed)
 
 
 def _pictures(config: InvarianceConfig, labelled: Labelled) -> Pictures:
@@ -151,7 +167,7 @@ def _describe(
         "threads": torch.get_num_threads(),
         "random_stream": STREAM_NAME,
         "versions": versions(),
-        "options": resolved.described(),
+        "options": {name: entry for name, entry in resolved.described().items() if name in INVARIANCE_OPTIONS},
     }
 
 

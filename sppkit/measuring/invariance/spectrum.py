@@ -11,7 +11,7 @@ from sppkit.errors import UsageError
 from sppkit.inputs.labelled import picture_tensor
 from sppkit.measuring.declared_sites import as_network
 from sppkit.measuring.invariance.estimate import answering
-from sppkit.measuring.invariance.pictures import read_normalization
+from sppkit.measuring.invariance.pictures import computed_in, read_normalization
 from sppkit.shifts.apr import recombine
 from sppkit.streams import keyed_generator
 
@@ -78,6 +78,7 @@ def spectrum_shares(
         MeasurementError: If its forward pass fails.
     """
     pictures = picture_tensor(inputs)
+    dtype = computed_in(as_network(model)) or pictures.dtype
     normalization = read_normalization(normalize, pictures.shape[1])
     one_of("chw", "hw")("axes", axes)
     size = whole_number(1)("batch_size", batch_size)
@@ -89,7 +90,8 @@ def spectrum_shares(
 
         def decide(shown: Callable[[slice], Tensor]) -> Tensor:
             parts = [slice(first, first + size) for first in range(0, len(pictures), size)]
-            return torch.cat([answer(normalization.apply(shown(part))).argmax(dim=1) for part in parts])
+            batches = (normalization.apply(shown(part)).to(dtype) for part in parts)
+            return torch.cat([answer(batch).argmax(dim=1) for batch in batches])
 
         clean = decide(pictures.__getitem__)
         mixed = torch.stack([decide(_mixer(pictures, order, axes)) for order in orders], dim=1)

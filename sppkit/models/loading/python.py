@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from sppkit.models.loading.factory import call_factory
 from sppkit.models.loading.reference import LIBRARIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
     from sppkit.models.loading.reference import Reference
@@ -28,16 +30,34 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
     Modules are found as ``python -m`` finds them, from the current folder on; a file finds its neighbours as a script
     does.
     """
-    folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
-    with importable(folder, alone=reference.is_file):
-        module = import_file(Path(reference.place), "--model") if reference.is_file else _import_module(reference.place)
-    factory = _find(module, reference)
+    factory = _find(_import(reference, "--model"), reference)
+    if isinstance(factory, nn.Module):
+        raise UsageError(
+            f"{reference.text} is a network; a function that makes one is needed, so that each seed has its own.\n"
+            f"Write, for instance: def build(): return {type(factory).__name__}(...)"
+        )
 
     def make() -> nn.Module:
-        with importable(folder, alone=reference.is_file):  # the factory may import more
+        with _importable(reference):  # the factory may import more
             return call_factory(factory, kw, reference.text)
 
     return make
+
+
+def own_function(reference: Reference, option: str) -> Callable[..., object]:
+    """Import the user's code and return a function of it, for what an option names."""
+    function = _find(_import(reference, option), reference)
+
+    def call(*arguments: object, **keywords: object) -> object:
+        with _importable(reference):
+            return function(*arguments, **keywords)
+
+    return functools.wraps(function)(call)
+
+
+def _import(reference: Reference, option: str) -> ModuleType:
+    with _importable(reference):
+        return import_file(Path(reference.place), option) if reference.is_file else _import_module(reference.place)
 
 
 def _import_module(name: str) -> ModuleType:
@@ -61,12 +81,14 @@ def _find(module: ModuleType, reference: Reference) -> Callable[..., object]:
         if not hasattr(found, part):
             registry.check_name(f"factory in {reference.place}:", part, callables(found))
         found = getattr(found, part)
-    if isinstance(found, nn.Module):
-        raise UsageError(
-            f"{reference.text} is a network; a function that makes one is needed, so that each seed has its own.\n"
-            f"Write, for instance: def build(): return {type(found).__name__}(...)"
-        )
     if not callable(found):
         raise UsageError(f"{reference.text} is of type {type(found).__name__}; a function or class is needed.")
     factory: Callable[..., object] = found
     return factory
+
+
+@contextmanager
+def _importable(reference: Reference) -> Iterator[None]:
+    folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
+    with importable(folder, alone=reference.is_file):
+        yield
