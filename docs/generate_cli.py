@@ -61,8 +61,8 @@ def page() -> str:
         )
     parts.append("")
     parts.append(
-        "`--config FILE.toml` takes any of these from a file, but those of `sppkit git train`; `--quiet` and `--debug` are "
-        "for the terminal only.\n"
+        "`--config FILE.toml` takes any of these from a file, but those of `sppkit git train`; `--quiet` and `--debug` "
+        "are for the terminal only.\n"
     )
     for kind, title in (
         ("activation", "Activations"),
