@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.git.train import METHODS, SETS, THRESHOLD, generator_file, long_tail, results
+from benchmarks.git.train import METHODS, ORDERS, THRESHOLD, generator_file, long_tail, results
 from sppkit.plot.save import save_figure, styled
 from sppkit.plot.transformed import plot_transformed
 from sppkit.shifts.generative.generator import Generator
@@ -33,7 +33,7 @@ _ROWS, _STYLES = 5, 8
 def values(nuisance: str, method: str, column: str) -> np.ndarray[Any, Any]:
     """Return what was measured, shape (sets, ranks)."""
     found = {item["order"]: item for item in results() if (item["nuisance"], item["method"]) == (nuisance, method)}
-    return np.array([found[order][column] for order in range(SETS[nuisance])])
+    return np.array([found[order][column] for order in ORDERS])
 
 
 def groups(nuisance: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

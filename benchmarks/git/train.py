@@ -42,8 +42,8 @@ METHODS = {
     "dilate:dilation=2,erosion=2": _FEW,
     "rotate:degrees=60": _FEW,
 }
-# How many sets, each with an order of the classes of its own.
-SETS = dict.fromkeys(METHODS, 5) | {"rotate:degrees=60": 3}
+# Of the classes, a set for each.
+ORDERS = range(5)
 LARGEST, TEST, THRESHOLD = 1000, 60, 100
 EPOCHS, DELAY, BATCH = 40, 24, 64
 RATE, MOMENTUM, DECAY, DROPS = 0.05, 0.9, 2e-4, (24, 32)
@@ -165,7 +165,7 @@ def train(folder: str) -> None:
     torch.set_num_threads(1)
     done = {_key(found) for found in results()}
     for nuisance, methods in METHODS.items():
-        for order in range(SETS[nuisance]):
+        for order in ORDERS:
             left = [method for method in methods if (nuisance, method, order) not in done]
             if left and (
                 (nuisance, "generator", order) not in done or not generator_file(folder, nuisance, order).exists()
