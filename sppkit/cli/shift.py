@@ -44,6 +44,10 @@ Shifts = Annotated[
     ),
 ]
 DEFAULT_NAME = "shift"
+_LEGEND = (
+    "style shift where it enters, at most, and behind the last block; there, variance as a multiple of the unshifted "
+    "one, and how much of the signal is kept"
+)
 # What this command decides itself, or does not measure.
 _OWN = {"shift", "mode", "stats", "theory"}
 _OPTIONS = tuple(name for name in run_options() if name not in _OWN)
@@ -68,7 +72,7 @@ def shift(
 
       sppkit shift --arch bn-relu-conv --depth 50 --input photos/ --shift contrast --shift apr-p:axes=hw
 
-      sppkit shift bn-relu-conv bn-relu-conv:norm=in nf-resnet --depth 50 --input photos/ --shift corruption:fog:3
+      sppkit shift bn-relu-conv bn-relu-conv:norm=in nf-resnet --depth 50 --input photos/ --shift corruption:snow:3
 
       sppkit shift --model timm:resnet50 --checkpoint r50.safetensors --input photos/ --shift augmix
     """
@@ -112,6 +116,8 @@ def _write(runs: Sequence[Measured], folder: Path, pictures: Sequence[str]) -> N
 
 
 def _summarize(runs: Sequence[Measured], written: Sequence[str]) -> None:
+    from rich.text import Text
+
     from sppkit.comparison.summary import common_subtitle, common_title
     from sppkit.diagnosis.shift_in_words import iter_sentences
     from sppkit.measuring.titles import title
@@ -119,7 +125,8 @@ def _summarize(runs: Sequence[Measured], written: Sequence[str]) -> None:
     records = [run.record for run in runs]
     heading = [title(records[0]) if len(runs) == 1 else common_title(records), common_subtitle(records)]
     tables = {run.label: run.table for run in runs}
-    console.show(*filter(None, heading), "", _render(runs), "", *iter_sentences(tables), "")
+    legend = Text(_LEGEND, style="dim")
+    console.show(*filter(None, heading), "", _render(runs), legend, "", *iter_sentences(tables), "")
     console.show(*written)
 
 
@@ -132,8 +139,8 @@ def _render(runs: Sequence[Measured]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ["network"] * (len(runs) > 1) + ["shift"]:
         table.add_column(heading, overflow="fold")
-    for heading in ("style shift: enters", "at most", "last block", "variance ×", "signal kept"):
-        table.add_column(heading, justify="right")
+    for heading in ("enters", "largest", "end", "variance", "kept"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         for curves in read_shifts(run.table):
             name = [Text(run.label)] * (len(runs) > 1)

@@ -76,7 +76,9 @@ def _verdict(start: float, end: float) -> str:
 def _describe_kept(curves: ShiftCurves) -> str:
     kept = curves.figures["signal_kept"]
     if np.isnan(kept[-1]):
-        return "how much of the signal is kept can't be said where no style is left"
+        gone = curves.names[-1] in curves.without_style
+        why = "where no style is left" if gone else "where all pictures are alike"
+        return f"how much of the signal is kept can't be said {why}"
     below = np.flatnonzero(kept < 0)
     if not len(below):
         return f"{kept[-1]:.2g} of the signal is kept behind the last block"

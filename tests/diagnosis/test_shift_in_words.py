@@ -72,6 +72,8 @@ def test_how_much_is_kept() -> None:
     assert "from stem on, here and there, a picture is farther" in sentence
     [sentence] = said(table([0.5, 0.5, 0.5, None], [0.9, 0.8, 0.7, None]))
     assert sentence.endswith("how much of the signal is kept can't be said where no style is left.")
+    [sentence] = said(table([0.5, 0.5, 0.5, 0.2], [0.9, 0.8, 0.7, None]))
+    assert sentence.endswith("how much of the signal is kept can't be said where all pictures are alike.")
 
 
 def test_networks_are_told_apart() -> None:

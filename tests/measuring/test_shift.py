@@ -239,3 +239,13 @@ def test_lost_values_are_told() -> None:
     table = sppkit.measure_shift(model, smooth_pictures().float(), "contrast")
     assert table["nonfinite"].tolist() == [0, 0, 2 * 3 * 3 * 256, 0]
     assert math.isnan(row(table, "1")["channel_variance"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_numbers() -> None:
+    model = sppkit.build_model("bn-relu-conv", stages=(1, 1), width=0.1)
+    x = smooth_pictures(4).float()
+    on_cpu, on_gpu = (sppkit.measure_shift(model, x, "contrast", device=device) for device in ("cpu", "cuda"))
+    # Sums of another order in convolutions, over six layers.
+    pd.testing.assert_frame_equal(on_gpu, on_cpu, rtol=1e-3, atol=1e-5)

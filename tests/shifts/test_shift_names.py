@@ -9,6 +9,8 @@ import pytest
 
 from sppkit.config.shifts import parse_shift, shift_options
 from sppkit.errors import UsageError
+from sppkit.registry import SHIFTS
+from sppkit.registry.entries import Real, ShiftEntry, Text
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,35 @@ def test_a_function_of_a_file() -> None:
 def test_what_is_no_shift(typed: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_shift(typed)
+
+
+@pytest.fixture
+def _from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ShiftEntry("nowhere:make", "", arguments={"file": Text("safetensors file")}, settings={"scale": Real(0, 2)})
+    monkeypatch.setitem(SHIFTS, "learnt", entry)
+
+
+@pytest.mark.usefixtures("_from_a_file")
+@pytest.mark.parametrize(
+    ("typed", "file", "scale"),
+    [
+        ("learnt:runs/a.safetensors", "runs/a.safetensors", None),
+        ("learnt:runs/a.safetensors:scale=0.5", "runs/a.safetensors", 0.5),
+        (r"learnt:C:\runs\a.safetensors:scale=1", r"C:\runs\a.safetensors", 1.0),
+        ("learnt:runs/seed=1/a.safetensors", "runs/seed=1/a.safetensors", None),
+    ],
+)
+def test_a_shift_that_is_read_from_a_file(typed: str, file: str, scale: float | None) -> None:
+    chosen = parse_shift(typed)
+    assert chosen.values == {"file": file} | ({} if scale is None else {"scale": scale})
+    assert parse_shift(chosen.text) == chosen
+
+
+@pytest.mark.usefixtures("_from_a_file")
+def test_a_file_that_is_missing() -> None:
+    message = "--shift learnt must be learnt:FILE[:key=value,...]. file is a safetensors file."
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_shift("learnt")
 
 
 def test_several_shifts_are_told_apart() -> None:

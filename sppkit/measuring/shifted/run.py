@@ -14,8 +14,8 @@ from sppkit.errors import MeasurementError
 from sppkit.inputs.shifted import beside
 from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.choose_source import choose_source
-from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.forward.calibrate import batches_needed
+from sppkit.measuring.other_way import OtherWayError
 from sppkit.measuring.run import Run, cast_batch, choose_device, counter, describe_run, seeds_of, task_name
 from sppkit.measuring.shifted.paired_probe import PairedProbe
 from sppkit.measuring.shifted.run_paired import run_paired, twice_if_needed

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from sppkit.errors import UsageError
 from sppkit.joins.operands import iter_tensors
-from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.forward.calibrate import averaging
 from sppkit.measuring.forward.feed import feed, warm_up
 from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, explain_failure, set_mode
+from sppkit.measuring.other_way import OtherWayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
