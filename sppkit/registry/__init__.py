@@ -23,6 +23,7 @@ from sppkit.registry.statistics import GRADIENT_STATISTICS as GRADIENT_STATISTIC
 from sppkit.registry.statistics import HEALTH_STATISTICS as HEALTH_STATISTICS
 from sppkit.registry.statistics import STATISTIC_GROUPS as STATISTIC_GROUPS
 from sppkit.registry.statistics import STATISTICS as STATISTICS
+from sppkit.registry.statistics import TRAINING_STATISTICS as TRAINING_STATISTICS
 from sppkit.registry.weights import WEIGHTS as WEIGHTS
 
 if TYPE_CHECKING:
