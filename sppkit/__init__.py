@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
     from sppkit.shifts.apply_shift import apply_shift as apply_shift
+    from sppkit.shifts.generative.train import train_git as train_git
+    from sppkit.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.sites import Site as Site
 
     __version__: str
@@ -54,6 +56,7 @@ _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
+    "GenerativeTransform": "shifts.generative.transform",
     "LongTail": "inputs.long_tails",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
@@ -85,6 +88,7 @@ _HOME = {
     "read_csv": "record.table",
     "replace_normalizers": "models.replace",
     "spectrum_shares": "measuring.invariance.spectrum",
+    "train_git": "shifts.generative.train",
     "weight_noise": "models.noise",
     "write_csv": "record.table",
 }

@@ -14,6 +14,7 @@ from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
+from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
 from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
@@ -101,5 +102,6 @@ app.command()(suggest)
 app.command()(shift)
 app.command()(invariance)
 app.command()(gain)
+app.add_typer(git, name="git")
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

@@ -30,9 +30,7 @@ ConfigFile = Annotated[
 
 
 def with_options(
-    names: tuple[str, ...],
-    defaults: Mapping[str, object] | None = None,
-    of: type[config.RunConfig] = config.RunConfig,
+    names: tuple[str, ...], defaults: Mapping[str, object] | None = None, of: type = config.RunConfig
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command the named options of a dataclass.
 
@@ -76,11 +74,11 @@ def found_options() -> tuple[str, ...]:
     return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
 
 
-def _parameter(name: str, defaults: Mapping[str, object], of: type[config.RunConfig]) -> inspect.Parameter:
+def _parameter(name: str, defaults: Mapping[str, object], of: type) -> inspect.Parameter:
     option = config.options(of)[name]
     flag = flag_of(name)
-    default = defaults.get(name, of.__dataclass_fields__[name].default)
-    is_flag = isinstance(default, bool)
+    default = defaults.get(name, getattr(of, name))  # a dataclass keeps the defaults of its fields
+    is_flag = not option.metavar
     kind: Any = bool | None if is_flag else list[str] | None if option.repeatable else str | None
     annotation = Annotated[
         kind,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sppkit.registry.entries import Real, ShiftEntry, Whole, Words
+from sppkit.registry.entries import Real, ShiftEntry, Text, Whole, Words
 
 _HOME = "sppkit.shifts"
 _SETS = Words(("cifar", "imagenet"))
@@ -85,6 +85,12 @@ SHIFTS: dict[str, ShiftEntry] = {
         "bright strokes grow by boxes of 2 to dilation (4) pixels, or shrink by 1 to erosion (2)",
         settings={"probability": Real(0, 1), "dilation": Whole(2, 64), "erosion": Whole(1, 64)},
         moves=True,
+        nuisance=True,
+    ),
+    "git": ShiftEntry(
+        f"{_HOME}.generative.generator:generative",
+        "FILE of sppkit git train: what its generator has learned, in drawn styles (Zhou et al. 2022)",
+        arguments={"file": Text("FILE")},
         nuisance=True,
     ),
 }
