@@ -15,12 +15,15 @@ from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
+from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
+from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
 from sppkit.cli.options import ALL_OPTIONS
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
 from sppkit.cli.report import report
+from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -117,6 +120,9 @@ app.command(epilog=ALL_OPTIONS)(compare)
 app.command()(report)
 app.command(epilog=ALL_OPTIONS)(predict)
 app.command(epilog=ALL_OPTIONS)(suggest)
+app.command(epilog=ALL_OPTIONS)(shift)
+app.command(epilog=ALL_OPTIONS)(invariance)
 app.command()(gain)
+app.add_typer(git, name="git")
 app.command(name="inspect", epilog=ALL_OPTIONS)(inspect)
 app.command(name="list")(list_)

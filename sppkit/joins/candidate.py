@@ -31,6 +31,7 @@ class Candidate:
         root: The skip without its scales.
         sides: Both operands, in the order of the code.
         branch_axis: Axis of the branch's channels.
+        beside: Branches that are added in the same block before this one, as they enter their sums.
     """
 
     output: Node
@@ -49,3 +50,4 @@ class Candidate:
     root: Node | None = None
     sides: tuple[Node, ...] = ()
     branch_axis: int | None = None
+    beside: tuple[Node, ...] = ()

@@ -15,7 +15,7 @@ from sppkit.joins.name import place
 from sppkit.machine.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sppkit.joins.joins import Findings, Join, Rejected, Value
     from sppkit.joins.observe import Observer
@@ -76,20 +76,28 @@ def _combined(
     findings: Findings, joins: Mapping[str, Join], kept: Mapping[str, Join], rejected: Sequence[Rejected]
 ) -> Findings:
     # A sum that is a join after all makes the modules' rows, or the concatenations', superfluous.
-    found = list(joins.values()) if findings.kind == "addition" or not kept else []
+    found = [_parted(join, kept.values()) for join in joins.values()] if findings.kind == "addition" or not kept else []
     rows = tuple(sorted([*found, *kept.values()], key=lambda join: join.order))
     if not rows:
         raise UsageError("the corrections leave no join to measure.")
     return replace(findings, joins=rows, kind=rows[0].kind, rejected=tuple(rejected))
 
 
+def _parted(join: Join, kept: Iterable[Join]) -> Join:
+    """Return a join without the branches that a sum before it, a row of its own again, adds."""
+    for earlier in kept:
+        if earlier.scaled_branch in join.beside:
+            after = join.beside[join.beside.index(earlier.scaled_branch) + 1 :]
+            join = replace(join, beside=after, skip=earlier.output, input=earlier.output)
+    return join
+
+
 def _corrected(join: Join, correction: Correction, observer: Observer) -> Join:
     if correction.swap:
-        join = replace(
-            join, skip=join.scaled_branch, input=join.scaled_branch, branch=join.skip, scaled_branch=join.skip
-        )
+        other, swapped = join.scaled_branch, join.skip
+        join = replace(join, skip=other, input=other, branch=swapped, scaled_branch=swapped, beside=())
     if correction.branch is not None:
-        join = replace(join, branch=_output_of(correction.branch, join, observer))
+        join = replace(join, branch=_output_of(correction.branch, join, observer), beside=())
     if correction.channel_axis is not None:
         join = _with_axis(join, correction.channel_axis)
     return join
@@ -115,7 +123,8 @@ def _with_axis(join: Join, axis: int) -> Join:
             f"output has the shape {join.output.shape}."
         )
     parts = {name: getattr(join, name) for name in ("output", "input", "skip", "branch", "scaled_branch")}
-    return replace(join, **{
+    beside = tuple(replace(value, channel_axis=axis) for value in join.beside)
+    return replace(join, beside=beside, **{
         name: replace(value, channel_axis=axis)
         for name, value in parts.items()
         if value is not None and len(value.shape) == rank

@@ -22,12 +22,14 @@ class Value:
         channel_axis: Axis of its channels; None where that could not be told, which stands for axis 1, and for the last
             axis of three.
         operation: What makes it, for instance ``convolution``; ``input`` for an input of the model.
+        order: Later values have larger numbers.
     """
 
     key: Key
     shape: tuple[int, ...]
     channel_axis: int | None
     operation: str
+    order: int = 0
 
     @property
     def place(self) -> str:
@@ -67,7 +69,10 @@ class Join:
         branch: The end of the branch before its scale (alpha, skip gain, layer scale, stochastic depth); None for a
             module and where the branch is never in memory by itself.
         scaled_branch: The branch as it enters the join.
+        beside: Branches of the same input that are added before this one, as they enter their sums; the block's branch
+            is then the sum of all, as they enter.
         reason: Why it was taken for one.
+        layer: Path of the last module inside its own that the branch went through; empty where there was none.
     """
 
     name: str
@@ -79,7 +84,9 @@ class Join:
     skip: Value | None = None
     branch: Value | None = None
     scaled_branch: Value | None = None
+    beside: tuple[Value, ...] = ()
     reason: str = ""
+    layer: str = ""
 
     @property
     def described(self) -> str:
@@ -87,6 +94,7 @@ class Join:
         if self.skip is None:
             return self.output.described
         branch = self.branch.place if self.branch is not None else "nowhere by itself"
+        branch = " + ".join([*(value.place for value in self.beside), branch])
         return f"{self.output.described}; branch: {branch}; skip: {self.skip.place}; {self.reason}"
 
 
@@ -116,6 +124,10 @@ class Findings:
         rejected: Sums that are no joins.
         concatenations: How many concatenations go unused because there are additions.
         skipped: Leaf modules that have no row, and why.
+        unregistered: Parameters that the pass used and the model does not know: the path of the module that used each,
+            and its number of values. Empty where the pass ran without gradients.
+        parameters: The names of those that it knows, and the order of the value that each was first used for; likewise
+            empty.
     """
 
     model: str
@@ -124,6 +136,8 @@ class Findings:
     rejected: tuple[Rejected, ...] = ()
     concatenations: int = 0
     skipped: tuple[str, ...] = ()
+    unregistered: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         """Return what was found in words, one line per join."""
@@ -134,6 +148,11 @@ class Findings:
 
     def _repr_html_(self) -> str:  # what a notebook shows
         return f"<pre>{escape(str(self))}</pre>"
+
+    @property
+    def places(self) -> dict[str, tuple[Key, Key | None]]:
+        """Where each join and its branch are made; a join that has another branch is another one."""
+        return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in self.joins}
 
     @property
     def summary(self) -> str:

@@ -7,14 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.joins.aliases import Memory, check_observable, is_whole
+from sppkit.joins.beside import gather_beside
 from sppkit.joins.candidate import Candidate
 from sppkit.joins.channel_axis import channel_axis
-from sppkit.joins.graph import Frame, Key, Node, way_between
+from sppkit.joins.graph import Frame, Key, Node, largest, way_between
 from sppkit.joins.judge import (
+    BESIDE,
     COMPLEX,
     DETAIL,
     DIFFERENCE,
@@ -61,6 +63,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: The last signal that each module returned, by path.
         leaves: The calls of modules that called no other, and the signal that they returned.
         signals: How many signals were made.
+        parameters: Every parameter that a gradient would reach, with the path of the module that used it first and how
+            many signals had been made by then.
     """
 
     def __init__(self, take: Take) -> None:
@@ -73,6 +77,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outputs: dict[str, list[Node]] = {}
         self.leaves: list[tuple[Frame, Node | None, str]] = []
         self.signals = 0
+        self.parameters: dict[nn.Parameter, tuple[str, int]] = {}
         self.calls: Counter[str] = Counter()
         self._memory = Memory(self._view_of, self._state_of)
 
@@ -117,8 +122,11 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for candidate in settle_equal(self.candidates):
             if candidate.accepted:
                 self.joins[candidate.output] = candidate
-        for join in off_stream(self.joins, [node for node in found if node is not None]):
+        outputs = [node for node in found if node is not None]
+        for join in off_stream(self.joins, outputs):
             self._drop(join, DETAIL)
+        for join in gather_beside(self.joins, outputs):
+            self._drop(join, BESIDE)
 
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""
@@ -135,12 +143,20 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         tensors = [tensor for tensor in iter_arguments(args, kwargs) if is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
+        self._note_parameters(tensors, before)
         if self.before_each is not None:
             self.before_each()
         result = func(*args, **kwargs)
         if any(node is not None for node in before):
             self._record(operation, args, kwargs, list(zip(tensors, before, strict=True)), result)
         return result
+
+    def _note_parameters(self, tensors: Sequence[Tensor], before: Sequence[Node | None]) -> None:
+        if torch.is_grad_enabled():  # what the user's own code runs without gradients is not meant to be trained
+            for tensor, node in zip(tensors, before, strict=True):
+                # The metaclass's own check takes as long as an operation.
+                if node is None and type(tensor) is nn.Parameter and tensor.requires_grad:
+                    self.parameters.setdefault(tensor, (self.frames[-1].path, self.signals))
 
     def _record(
         self,
@@ -268,7 +284,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         a, b = operands[:2]
         if operation.name in {"addcmul", "addcdiv"}:
-            b = _largest(operands[1:3])
+            b = largest(operands[1:3])
         elif operation.name in {"addmm", "baddbmm"} and a is not None:
             factors = tuple(item for item in operands[1:3] if item is not None)
             # The product is nowhere in memory by itself.
@@ -320,11 +336,6 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
             self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
-
-
-def _largest(nodes: Sequence[Node | None]) -> Node | None:
-    signals = [node for node in nodes if node is not None]
-    return max(signals, key=lambda node: torch.Size(node.shape).numel(), default=None)
 
 
 def _describe(tensors: Sequence[Tensor]) -> str:

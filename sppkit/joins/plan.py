@@ -7,10 +7,10 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from sppkit.joins.judge import IDENTITY
-from sppkit.sites import Site
+from sppkit.sites import Role, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sppkit.joins.graph import Key
     from sppkit.joins.joins import Findings, Join, Value
@@ -25,18 +25,33 @@ class Plan:
         keys: Where each site's signal is made.
         at: The sites of every place.
         identities: Blocks whose skip is the value of the row before, from which alone their branch is computed.
+        terms: Of branches that are a sum of several signals, how many.
     """
 
     sites: list[Site] = field(default_factory=list)
     keys: dict[Site, Key] = field(default_factory=dict)
     at: dict[Key, list[Site]] = field(default_factory=dict)
     identities: set[int] = field(default_factory=set)
+    terms: dict[Site, int] = field(default_factory=dict)
 
-    def add(self, site: Site, value: Value) -> None:
-        """Add a site."""
+    def add(self, site: Site, value: Value, beside: Sequence[Value] = ()) -> None:
+        """Add a site, whose signal is the sum of a value and of those beside it."""
         self.sites.append(site)
         self.keys[site] = value.key
-        self.at.setdefault(value.key, []).append(site)
+        for term in (value, *beside):
+            self.at.setdefault(term.key, []).append(site)
+        if beside:
+            self.terms[site] = 1 + len(beside)
+
+    def renumbered(self, blocks: Sequence[int], sites: Mapping[tuple[int, Role], Site]) -> Plan:
+        """Return the same places with the sites of another plan: its block for each of these."""
+        plan = Plan(identities={blocks[block] for block in self.identities})
+        new = {site: sites[blocks[site.block], site.role] for site in self.sites}
+        plan.sites = list(new.values())
+        plan.keys = {new[site]: key for site, key in self.keys.items()}
+        plan.at = {key: [new[site] for site in those] for key, those in self.at.items()}
+        plan.terms = {new[site]: terms for site, terms in self.terms.items()}
+        return plan
 
 
 def plan_sites(findings: Findings) -> Plan:
@@ -56,7 +71,7 @@ def plan_sites(findings: Findings) -> Plan:
         plan.add(_site(0, 0, name, "block_output", first), first)
     for block, (stage, join) in enumerate(_iter_stages(findings.joins), 1):
         if join.branch is not None:
-            plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch)
+            plan.add(_site(block, stage, join.name, "residual_branch", join.branch), join.branch, join.beside)
         plan.add(_site(block, stage, join.name, "block_output", join.output), join.output)
         if join.reason == IDENTITY and join.skip is not None and first is not None and join.skip.key == first.key:
             plan.identities.add(block)

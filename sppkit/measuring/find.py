@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
@@ -18,9 +19,11 @@ from sppkit.joins.operands import iter_tensors
 from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
-from sppkit.measuring.forward.compiled import run_uncompiled
 from sppkit.measuring.forward.device import check_values
+from sppkit.measuring.forward.in_parts import check_capture, seen_in_parts
 from sppkit.measuring.forward.preserve import preserved
+from sppkit.measuring.other_way import OtherWayError, WaysDifferError
+from sppkit.measuring.sums import Sums
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -31,12 +34,9 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from sppkit.joins.graph import Key
+    from sppkit.joins.union import Ways
 
 T = TypeVar("T")
-
-
-class OtherWayError(MeasurementError):
-    """The first pass had other joins than were taken for granted, and could not be listened to."""
 
 
 _WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
@@ -63,6 +63,7 @@ class Finder(Collector[T]):
         correct: Changes what was found; the user's own corrections.
         trusts: Whether whoever runs the model can run it again.
         known: What an earlier pass had, not corrected.
+        ways: What each pass will have, where that is known from passes with the same states.
         findings: What was found; None before the first pass.
         spoiled: Why what was heard can't be told apart, where training skips layers.
     """
@@ -70,6 +71,7 @@ class Finder(Collector[T]):
     correct: Callable[[Findings, Observer], Findings] | None = None
     trusts: bool = False
     known: Findings | None = None
+    ways: Ways | None = None
     findings: Findings | None = None
     spoiled: str | None = None
     _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
@@ -84,6 +86,7 @@ class Finder(Collector[T]):
     _granted: bool = False
     # How many times the samples that were looked at it has.
     _times: float = 1.0
+    _sums: Sums = field(default_factory=Sums)
 
     def __enter__(self) -> Self:
         if self._open:
@@ -99,7 +102,7 @@ class Finder(Collector[T]):
         self._open = True
         with ExitStack() as stack:
             stack.callback(self._close)
-            stack.enter_context(_seen_in_parts())
+            stack.enter_context(seen_in_parts())
             for handle in self._iter_hooks():
                 stack.callback(handle.remove)
             self._stack = stack.pop_all()
@@ -157,13 +160,10 @@ class Finder(Collector[T]):
         self._counts = self._is_counted()
         if not self._counts:
             return
-        _check_capture()
-        if self.findings is None:
-            self._granted = self.trusts and self._find_quickly(args, kwargs)
-            if not self._granted:
-                self._discover(args, kwargs)
-                self._fresh = True
+        check_capture()
+        self._prepare(args, kwargs)
         self._number += 1
+        self._sums = Sums()  # a pass that raised may have left a part
         observer = Observer(self._hear)
         if self.gradients is not None:
             self.gradients.begin_pass()
@@ -171,6 +171,18 @@ class Finder(Collector[T]):
         observer.start((args, kwargs))
         self._observer = observer
         observer.__enter__()  # type: ignore[no-untyped-call]
+
+    def _prepare(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Find out where to listen in the pass that begins."""
+        if self.ways is not None:
+            self._first, self._plan = self.ways.passes[self._number], self.ways.plans[self._number]
+            self.sites, self.findings = self.ways.plan.sites, self.ways.whole
+            self._grant_identities()
+        elif self.findings is None:
+            self._granted = self.trusts and self._find_quickly(args, kwargs)
+            if not self._granted:
+                self._discover(args, kwargs)
+                self._fresh = True
 
     def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)
@@ -183,7 +195,10 @@ class Finder(Collector[T]):
         observer.finish(output)
         if self.gradients is not None:
             self.gradients.end_pass(iter_tensors(output))
-        self._check_same(tell(observer, self._name))
+        self._conclude(observer)
+
+    def _conclude(self, observer: Observer) -> None:
+        self._check_same(tell(observer, self._name, self.model))
 
     @property
     def _name(self) -> str:
@@ -209,7 +224,7 @@ class Finder(Collector[T]):
         if self.training:
             # Layers that training skips at random are all there in an evaluation.
             whole, corrected = self._look(args, kwargs, skipping=False)
-            first, all_of_them = _places(self._first), _places(whole)
+            first, all_of_them = self._first.places, whole.places
             if first.items() < all_of_them.items() or (self._first.kind == "module") > (whole.kind == "module"):
                 self._first, found = whole, corrected
         if not found.joins:
@@ -238,18 +253,23 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            first = tell(observer, self._name)
+            first = tell(observer, self._name, self.model)
             return first, first if self.correct is None else self.correct(first, observer)
 
     def _listen_at(self, found: Findings) -> None:
         self._plan = plan_sites(found)
         self.sites, self.findings = self._plan.sites, found
+        self._grant_identities()
+
+    def _grant_identities(self) -> None:
         if self.gradients is not None:
             self.gradients.identities = self._plan.identities
 
     def _hear(self, key: Key, tensor: Tensor) -> None:
         for site in self._plan.at.get(key, ()):
-            self._hear_at(site, tensor)
+            signal = self._sums.add(site, tensor, self._plan.terms.get(site, 1))
+            if signal is not None:
+                self._hear_at(site, signal)
 
     def _check_granted(self, found: Findings) -> None:
         self._granted = False
@@ -266,22 +286,22 @@ class Finder(Collector[T]):
         if fresh:
             self._check_shapes(found)
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
-        if expected == seen and all(self._has_fired(site) for site in self.sites):
+        if expected == seen and all(self._has_fired(site) for site in self._plan.sites):
             return
         if self.training:
             self._allow_skipped(found)
             return
-        other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
-        raise MeasurementError(
+        other = next((a for a, b in zip_longest(expected, seen) if a != b and a), ("the last one",))[0]
+        raise WaysDifferError(
             f"this forward pass took another way than the first: it has {len(seen)} rows where the first has "
             f"{len(expected)}, and they differ from {other!r} on.\n"
-            "Measure in eval mode if layers are skipped at random, or batches of one shape."
+            "Give sppkit.measure all batches in a list, or measure in eval mode if layers are skipped at random."
         )
 
     def _allow_skipped(self, found: Findings) -> None:
         # A training is never stopped; what can't be told apart is not recorded.
         all_skipped = found.kind == "module" != self._first.kind
-        expected, seen = _places(self._first), {} if all_skipped else _places(found)
+        expected, seen = self._first.places, {} if all_skipped else found.places
         other = next((name for name, place in seen.items() if expected.get(name) != place), None)
         if other is not None:
             self.spoiled = (
@@ -308,11 +328,6 @@ class Finder(Collector[T]):
             self._observer.leave(self._paths[module], output)
 
 
-def _places(findings: Findings) -> dict[str, tuple[Key, Key | None]]:
-    """Return where each join and its branch are made; a join that has another branch is another one."""
-    return {join.name: (join.output.key, None if join.branch is None else join.branch.key) for join in findings.joins}
-
-
 def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """Yield every module but the model itself, and but what compiles another, with its name."""
     for name, module in model.named_modules():
@@ -324,23 +339,6 @@ def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 def _is_internal(module: nn.Module) -> bool:
     home = type(module).__module__
     return home.startswith("torch.nn.modules.") and home not in _OPEN
-
-
-@contextmanager
-def _seen_in_parts() -> Iterator[None]:
-    """Run compiled code and fused transformer layers operation by operation while the context is open."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with run_uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _check_capture() -> None:
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-        raise UsageError("a CUDA graph is being captured: measure the model outside of it.")
 
 
 def _last_seen(observer: Observer, name: str) -> Site | None:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
 from sppkit.config.parsers import parse_seed, statistics
 from sppkit.errors import UsageError
-from sppkit.joins.corrections import correct, load_corrections
 from sppkit.measuring.backward.cotangent import why_undifferentiable
 from sppkit.measuring.backward.gradients import Gradients
 from sppkit.measuring.backward.scale import read_scale
-from sppkit.measuring.declared_sites import as_network, declared_sites
+from sppkit.measuring.choose_listener import choose_listener
 from sppkit.measuring.find import Finder
 from sppkit.measuring.layers import LayerListener
-from sppkit.measuring.listen import Listener
 from sppkit.measuring.nonfinite import find_nonfinite
 from sppkit.measuring.reduce import Reducer, merge_kept
+from sppkit.measuring.survey import Survey
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
 from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS, STATISTICS
-from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,20 +82,12 @@ class Probe:
         Raises:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
-        corrections = None if sites is None else load_corrections(sites)
-        declares = isinstance(as_network(model), DeclaresSites)
-        finds = corrections is not None or not declares
-        self._corrected = bool(corrections)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         self._reducer = Reducer(self._stats)
         callback = _check_callback(on_site)
         reduce = self._summarize_site if single else self._reduce_site
-        self._listener: Listener[Kept] | Finder[Kept] = (
-            Finder(model, [], reduce, merge_kept, callback, correct=partial(correct, corrections=corrections or ()))
-            if finds
-            else Listener(model, declared_sites(model), reduce, merge_kept, callback)
-        )
+        self._listener, self._corrected = choose_listener(model, reduce, merge_kept, callback, sites)
         if set(self._stats) & set(GRADIENT_STATISTICS):
             self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed, scale=read_scale(loss_scale))
         self._layers, self._junctions = self._build_layers(model)
@@ -110,8 +99,9 @@ class Probe:
             Whether there is anything to do so for: a statistic of the gradient, and a model that has one.
         """
         gradients = self.gradients
-        if gradients is None:
-            return False
+        if gradients is None:  # what only looks ahead takes the same way
+            asked = bool(set(self._stats) & set(GRADIENT_STATISTICS))
+            return asked and why_undifferentiable(model) is None
         gradients.own_backward, gradients.reason = False, why_undifferentiable(model)
         # Weights that are nowhere come block by block, and so do gradients.
         gradients.one_at_a_time = any(parameter.is_meta for parameter in model.parameters())
@@ -201,6 +191,18 @@ class Probe:
         """
         if isinstance(self._listener, Finder) and not self._corrected:
             self._listener.trusts, self._listener.known = True, found
+
+    def look_ahead(self) -> None:
+        """Look at the passes to come, and hear nothing."""
+        listener = self._listener
+        if isinstance(listener, Finder):
+            self._listener = Survey(listener.model, [], listener.reduce, listener.merge, correct=listener.correct)
+            self._layers = None
+
+    def follow(self, other: Probe) -> None:
+        """Listen to the very passes that another probe has looked at."""
+        if isinstance(self._listener, Finder) and isinstance(other._listener, Survey):
+            self._listener.ways = other._listener.united()
 
     @property
     def gradients(self) -> Gradients | None:

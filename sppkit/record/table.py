@@ -35,8 +35,14 @@ STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_varia
 # A table of several training steps begins with this column.
 STEP = "step"
 INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
+# What a network returned: in a record, and among the attributes of a table that measure returned.
+OUTPUT = "output"
+# What parameters a network used that it does not know, kept in the same two places.
+UNREGISTERED = "unregistered"
+# How many forward passes had the row, where not all did.
+PASSES = "passes"
 # And those that only such a table has.
-_WHOLE = (*INTEGER_COLUMNS, "passes", STEP)
+_WHOLE = (*INTEGER_COLUMNS, PASSES, STEP)
 # What tells one row from another; a table without them says nothing.
 _KEY_COLUMNS = ("seed", "block", "name")
 # Integer columns are 64 bits wide.
@@ -73,8 +79,20 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         table: As made by ``build_table``.
         path: The file to create or replace.
     """
-    with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        _write_rows(table, file)
+    with replacing(Path(path)) as temporary:
+        write_rows(temporary, table.columns, iter_cells(table))
+
+
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write texts as a CSV file.
+
+    Args:
+        path: The file to create or replace.
+        header: Names of the columns.
+        rows: The cells of each row.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        _write_texts(file, header, rows)
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -87,7 +105,7 @@ def csv_text(table: pd.DataFrame) -> str:
         The file's text.
     """
     file = io.StringIO(newline="")
-    _write_rows(table, file)
+    _write_texts(file, table.columns, iter_cells(table))
     return file.getvalue()
 
 
@@ -207,10 +225,10 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     return build_table(parsed)
 
 
-def _write_rows(table: pd.DataFrame, file: TextIO) -> None:
+def _write_texts(file: TextIO, header: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(iter_cells(table))
+    writer.writerow(header)
+    writer.writerows(rows)
 
 
 def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:

@@ -17,7 +17,7 @@ import sppkit
 from sppkit.joins.render import render_joins
 from zoo.case import image
 from zoo.convolutional import DenseNet, Highway, RepVGG, ResNetV1Basic
-from zoo.sequences import Mixer, ParallelBranches, Vgg
+from zoo.sequences import Mixer, Vgg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,10 +88,10 @@ def test_the_channel_axis_is_another_one() -> None:
 
 def test_corrections_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "sites.toml"
-    file.write_text('[[join]]\nname = "ParallelBranches#1"\nkeep = false\n')
-    net = ParallelBranches()
+    file.write_text('[[join]]\nname = "Mixer#1"\nkeep = false\n')
+    net = Mixer()
     for source in (file, str(file)):
-        assert sppkit.measure(net, net.example(), sites=source)["name"].tolist() == ["stem", "ParallelBranches#2"]
+        assert sppkit.measure(net, net.example(), sites=source)["name"].tolist() == ["stem", "Mixer#2"]
     assert len(sppkit.find_joins(net, net.example(), sites=file).joins) == 1
 
 

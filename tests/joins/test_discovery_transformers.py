@@ -52,6 +52,7 @@ MODELS: dict[str, tuple[str, dict[str, Any], dict[str, torch.Tensor], int]] = {
     "GPTNeoX": ("Model", LAYERS, WORDS, 2),
     "Falcon": ("Model", {**SIZE, "vocab_size": 100}, WORDS, 2),
     "Phi": ("Model", LAYERS, WORDS, 2),
+    "Cohere": ("Model", {**LAYERS, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}, WORDS, 2),
     # The state space's own skip, D x, is a detail of the branch.
     "Mamba": ("Model", {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 100, "state_size": 4}, WORDS, 2),
     "T5": (

@@ -119,7 +119,7 @@ def test_a_share_is_shown_where_the_skip_is_the_row_before_and_nothing_else_read
     assert rows_with_a_share("ResNetV1Basic") == [1]  # or have a ReLU there, or a projection
     assert rows_with_a_share("ResNetV2Bottleneck") == [2]
     assert rows_with_a_share("Nested") == []  # the long skip reads the stem too; its branch ends in the row before
-    assert rows_with_a_share("ParallelBranches") == []  # the second branch reads what the first one does
+    assert rows_with_a_share("ParallelBranches") == [1]  # both branches are one
     assert rows_with_a_share("RevNet") == []  # the branch is computed from the other half
     assert rows_with_a_share("Auxiliary") == []
 

@@ -170,9 +170,10 @@ class Mixer(Zoo):
 
 @zoo
 class ParallelBranches(Zoo):
-    """x + attention + mlp: both branches were computed from x, so both are joined to it."""
+    """x + attention + mlp: both branches were computed from x, and their sum is what the block adds to it."""
 
     example = staticmethod(tokens)
+    rejected = ("ParallelBranches~1",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,9 +185,8 @@ class ParallelBranches(Zoo):
 
     def rows(self, x: Tensor) -> list[Row]:
         y = self.norm(x)
-        a, b = self.attn(y), self.mlp(y)
-        y = x + a
-        return [("input", None, x, 2), ("ParallelBranches#1", a, y, 2), ("ParallelBranches#2", b, y + b, 2)]
+        branch = self.attn(y) + self.mlp(y)
+        return [("input", None, x, 2), (type(self).__name__, branch, x + branch, 2)]
 
 
 @zoo
@@ -198,11 +198,6 @@ class SummedBranches(ParallelBranches):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x)
         return self.attn(y) + self.mlp(y) + x
-
-    def rows(self, x: Tensor) -> list[Row]:
-        y = self.norm(x)
-        branch = self.attn(y) + self.mlp(y)
-        return [("input", None, x, 2), ("SummedBranches", branch, x + branch, 2)]
 
 
 @dataclass

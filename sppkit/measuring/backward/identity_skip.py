@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -27,16 +28,32 @@ def joined_by_identity(values: Sequence[GradientEdge | None], ends: Collection[G
 
 
 def _adds(before: GradientEdge, after: GradientEdge) -> bool:
-    """Return whether a value is the sum of the one before it, with the factor 1, and something else."""
-    node, name = after.node, after.node.name()
-    summands = node.next_functions
+    """Return whether a value is the sum of the one before it, once and with the factor 1, and of something else."""
+    first, found = before.node._sequence_nr(), 0  # noqa: SLF001 - torch's name
+    # A sum may be one of sums, where several branches are added one after the other: the latest of them first, so that
+    # how many times it counts is known when it is its turn.
+    times = {after.node: 1}
+    waiting = [(-after.node._sequence_nr(), id(after.node), after.node)]  # noqa: SLF001
+    while waiting:
+        node = heapq.heappop(waiting)[2]
+        for summand, number in _iter_summands(node):
+            if (summand, number) == (before.node, before.output_nr):
+                found += times[node]
+            elif summand is not None and summand._sequence_nr() > first:  # noqa: SLF001
+                if summand not in times:
+                    heapq.heappush(waiting, (-summand._sequence_nr(), id(summand), summand))  # noqa: SLF001
+                times[summand] = times.get(summand, 0) + times[node]
+    return found == 1
+
+
+def _iter_summands(node: Node) -> Iterator[tuple[Node | None, int]]:
+    """Yield what a value adds with the factor 1; nothing of what is no sum."""
+    name, summands = node.name(), node.next_functions
     if name.startswith(("AddcmulBackward", "AddcdivBackward")):
-        summands = summands[:1]  # the other two are factors
-    elif not name.startswith("AddBackward"):
-        return False
-    elif getattr(node, "_saved_alpha", 1) not in {1, None}:
-        summands = summands[:1]  # the second one is scaled
-    return summands.count((before.node, before.output_nr)) == 1
+        yield summands[0]  # the other two are factors
+    elif name.startswith("AddBackward"):
+        # The second one may be scaled.
+        yield from summands if getattr(node, "_saved_alpha", 1) in {1, None} else summands[:1]
 
 
 class _Graph:
