@@ -37,6 +37,7 @@ def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = 
       sppkit list nuisances
     """
     with console.reporting_errors(debug=debug):
+        from sppkit.cli.pages import refuse_page
         from sppkit.config.invariance import check_asked
         from sppkit.config.resolve import resolve_config
         from sppkit.machine.files import prepared
@@ -44,6 +45,7 @@ def invariance(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = 
         resolved = resolve_config(flags, config, of=InvarianceConfig)
         chosen = cast("InvarianceConfig", resolved.config)
         check_asked(resolved)
+        refuse_page(chosen.format, "invariance")
         folder, names = Path(chosen.out), _names(chosen)
         with prepared(folder, names):  # before minutes of work, not after them
             from sppkit.measuring.invariance.run import run_invariance

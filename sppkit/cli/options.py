@@ -93,7 +93,8 @@ def _parameter(name: str, defaults: Mapping[str, object], of: type) -> inspect.P
             # Typer would put a default of ours in brackets of its own; \\[ is a bracket that is no markup.
             help=option.help + (f" [dim]\\[default: {_shown(default)}][/dim]" if _shown(default) else ""),
             show_default=False,
-            hidden=name not in COMMON,
+            # What only one command has is what it is used for.
+            hidden=name not in COMMON and name in config.options(config.RunConfig),
             rich_help_panel=option.panel,
             autocompletion=None if not option.choices else lambda: list(option.choices),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -18,6 +18,14 @@ def heading_of(records: Sequence[Mapping[str, Any]], title: str | None = None) -
     if len(records) == 1 or not all(records):
         return title, None
     return title or common_title(records) or None, common_subtitle(records)
+
+
+def refuse_page(formats: Iterable[str], command: str) -> None:
+    """Refuse a page of what has none, before anything is measured."""
+    from sppkit.errors import UsageError
+
+    if any(name.endswith("html") for name in formats):
+        raise UsageError(f"--format html: {command} has no interactive page; take png, svg or pdf.")
 
 
 def write_page(

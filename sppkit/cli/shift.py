@@ -77,6 +77,7 @@ def shift(
       sppkit shift --model timm:resnet50 --checkpoint r50.safetensors --input photos/ --shift augmix
     """
     with console.reporting_errors(debug=debug):
+        from sppkit.cli.pages import refuse_page
         from sppkit.cli.pictures import choose_pictures, list_written, warn_once
         from sppkit.comparison.shifts import iter_shifted, plan_shifts
         from sppkit.machine.files import prepared
@@ -85,6 +86,7 @@ def shift(
         for note in plan.lineup.notes:
             console.warn(note)
         folder, pictures = choose_pictures(flags, config, DEFAULT_NAME)
+        refuse_page(pictures, "shift")
         names = [f"{member.stem}-shift.{suffix}" for member in plan.lineup.members for suffix in ("csv", "json")]
         with prepared(folder, [*names, *pictures]):  # before minutes of work, not after them
             with console.progress(quiet=quiet) as progress:

@@ -300,3 +300,11 @@ def test_a_failed_check_leads_to_the_blocks_and_shows_the_baseline(
     page = (tmp_path / "bad.html").read_text(encoding="utf-8")
     assert re.search(r'<li class="error">.*<a href="#run-0-block-1">block 1 \(b1\): ', page)
     assert [one["label"] for one in payload(page)["runs"]] == ["bad", "baseline good"]
+
+
+def test_a_command_without_a_page_says_so_before_it_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = run("shift", "nf-resnet", *SMALL, "--shift", "contrast", "--format", "html")
+    assert code == 2
+    assert "--format html: shift has no interactive page; take png, svg or pdf." in said
+    assert list(tmp_path.iterdir()) == []
