@@ -304,7 +304,7 @@ def test_a_failed_check_leads_to_the_blocks_and_shows_the_baseline(
 
 def test_a_command_without_a_page_says_so_before_it_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    code, said = run("shift", "nf-resnet", *SMALL, "--shift", "contrast", "--format", "html")
+    code, said = run("shift", "nf-resnet", *SMALL, "--shift", "apr-p", "--format", "html")
     assert code == 2
     assert "--format html: shift has no interactive page; take png, svg or pdf." in said
     assert list(tmp_path.iterdir()) == []
