@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
     from sppkit.inputs.call import Call as Call
+    from sppkit.measuring.expect import predict as predict
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
-    from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
     from sppkit.sites import Site as Site
@@ -62,7 +62,7 @@ _HOME = {
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",
-    "predict": "prediction.predict",
+    "predict": "measuring.expect",
     "read_csv": "record.table",
     "replace_normalizers": "models.replace",
     "weight_noise": "models.noise",

@@ -163,9 +163,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_layers_that_nothing_tells_apart_are_refused() -> None:
-    with pytest.raises(
-        sppkit.MeasurementError, match=r"of the model itself can't be told apart.*\nGive each"
-    ):
+    with pytest.raises(sppkit.MeasurementError, match=r"of the model itself can't be told apart.*\nGive each"):
         sppkit.measure(Reuses(), batches(), mode="train")
 
 
