@@ -1,4 +1,4 @@
-"""The networks, by name: each step of theory in company, at a width where the limit of many channels means something."""
+"""The networks, by name: each step of theory in company, at a width where many channels mean something."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from benchmarks.theory_any.layers import (
 )
 
 WIDTH, HEADS, VOCABULARY = 256, 8, 500
+ATTENTION, FEED_FORWARD = partial(Attention, WIDTH, HEADS), partial(FeedForward, WIDTH)
 
 
 class Block(nn.Module):
@@ -33,8 +34,8 @@ class Block(nn.Module):
         self,
         norm: Norm = nn.LayerNorm,
         place: str = "pre",
-        mixer: Callable[[], nn.Module] = partial(Attention, WIDTH, HEADS),
-        mlp: Callable[[], nn.Module] = partial(FeedForward, WIDTH),
+        mixer: Callable[[], nn.Module] = ATTENTION,
+        mlp: Callable[[], nn.Module] = FEED_FORWARD,
         scale: float | None = None,
         drop: float = 0.0,
     ) -> None:

@@ -103,8 +103,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         _, spoiled = self._spoiled.get(_address(tensor), (None, None))
         if tensor not in self._values:
             return spoiled
-        value, version = self._values[tensor]
-        if version != tensor._version and not isinstance(value, Given):  # noqa: SLF001 - torch has no other name
+        value, versions = self._values[tensor]
+        if tensor._version not in versions and not isinstance(value, Given):  # noqa: SLF001
             return Unknown(self.builder.batch.module(), "a signal that was changed in place through another view")
         return spoiled or value
 
@@ -144,8 +144,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._note(output, value, changed=changed)
 
     def _note(self, tensor: Tensor, value: Value, *, changed: bool = False) -> None:
-        # The counter of changes goes up when the operation that is followed has returned.
-        self._values[tensor] = value, tensor._version + changed  # noqa: SLF001
+        # The counter of changes goes up when the operation that is followed has returned; of one that runs beneath
+        # autograd it does not.
+        now = tensor._version  # noqa: SLF001 - torch has no other name for it
+        self._values[tensor] = value, {now, now + changed}
 
     def _make(self, operation: Operation, values: list[Value], outputs: int) -> list[Value]:
         for value in values:

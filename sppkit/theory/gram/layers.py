@@ -15,6 +15,7 @@ from sppkit.theory.gram.gram import (
     over_batch,
     squared_mean_and_variance,
 )
+from sppkit.theory.gram.shifted import activate_shifted
 from sppkit.theory.hermite import Smooth
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class _AllPairs:
 def activate(gram: Gram, activation: Nonlinearity) -> Gram:
     """Apply an elementwise function: E phi(u) phi(v) of every two positions, by its Hermite series or closed form.
 
-    A mean that all positions have in common, such as a bias, is put into the function.
+    A mean that all positions have in common, such as a bias, is put into the function; one that differs costs more.
 
     Args:
         gram: The input.
@@ -84,14 +85,14 @@ def activate(gram: Gram, activation: Nonlinearity) -> Gram:
         The output.
 
     Raises:
-        OutOfReachError: If the mean over channels differs from position to position.
+        OutOfReachError: If the signal is no longer finite.
     """
     offset = float(gram.mean.mean())
     power = gram.power
     if not np.isfinite(power):
         raise OutOfReachError("the signal is no longer finite")
-    if np.ptp(gram.mean) > 0.1 * np.sqrt(power):
-        raise OutOfReachError("an activation of a signal whose mean over channels differs between positions")
+    if np.ptp(gram.mean) > 0.02 * np.sqrt(power):
+        return activate_shifted(gram, activation)
     if abs(offset) > 1e-3 * np.sqrt(power):
         gram, activation = gram.shifted(-offset), Smooth(_Shifted(activation, offset))
     second = gram.second
