@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from sppkit.curves.network import NetworkFacts, read_network
+from sppkit.curves.output import Output, read_output
 from sppkit.curves.seed_spread import log_spread
 from sppkit.record.read import mapping_at, text_at
 from sppkit.record.table import COLUMNS, PASSES, STATISTIC_COLUMNS
@@ -49,6 +50,11 @@ class Curves:
     def network(self) -> NetworkFacts:
         """What the record says of the network."""
         return read_network(self.record, int((self.blocks > 0).sum()))
+
+    @cached_property
+    def output(self) -> Output | None:
+        """What the network returned, if that is known."""
+        return read_output(self.record, self.table)
 
     @cached_property
     def seeds(self) -> list[int]:

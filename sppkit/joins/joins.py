@@ -122,6 +122,8 @@ class Findings:
         rejected: Sums that are no joins.
         concatenations: How many concatenations go unused because there are additions.
         skipped: Leaf modules that have no row, and why.
+        unregistered: Parameters that the pass used and the model does not know: the path of the module that used each,
+            and its number of values. Empty where the pass ran without gradients.
     """
 
     model: str
@@ -130,6 +132,7 @@ class Findings:
     rejected: tuple[Rejected, ...] = ()
     concatenations: int = 0
     skipped: tuple[str, ...] = ()
+    unregistered: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         """Return what was found in words, one line per join."""

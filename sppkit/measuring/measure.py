@@ -19,8 +19,10 @@ from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
 from sppkit.measuring.other_way import OtherWayError, WaysDifferError
+from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.measuring.remember import Once, recall, remember
+from sppkit.record.table import OUTPUT, UNREGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,9 +90,13 @@ def measure(
     most = None if batches is None else whole_number(1)("batches", batches)
     warms = not (isinstance(warmup, tuple) and not warmup)
 
+    output = Output()
+
     def run(probe: Probe, chosen: Iterable[object]) -> Probe:
+        nonlocal output
+        output = Output()  # of this try
         warm_up = iter_batches(warmup, "warmup") if warms else ()
-        _measure_module(probe, model, chosen, device, mode, int(seed), warm_up)
+        _measure_module(probe, model, chosen, device, mode, int(seed), warm_up, output.add)
         return probe
 
     try:
@@ -106,7 +112,11 @@ def measure(
         run(probe, islice(iter_batches(inputs), most))
     remember(model, probe.found)
     probe.check_gradient()
-    return probe.table()
+    table = probe.table()
+    table.attrs[OUTPUT] = output.described()  # what no row shows
+    if probe.findings is not None and probe.findings.unregistered:
+        table.attrs[UNREGISTERED] = [list(each) for each in probe.findings.unregistered]
+    return table
 
 
 def _run_cheaply(
@@ -178,6 +188,7 @@ def _measure_module(
     mode: Mode | None,
     seed: int,
     warmup: Iterable[object],
+    on_output: Callable[[object], None] | None = None,
 ) -> None:
     check_values(model)
     target = find_target(model, device)
@@ -185,7 +196,7 @@ def _measure_module(
     with preserved(model, attributes=True):
         if device is not None:  # else it stays where it is, be it on several
             move(model, target)
-        _run(probe, model, batches, target, mode, seed, warmup)
+        _run(probe, model, batches, target, mode, seed, warmup, on_output)
 
 
 def run_probe(

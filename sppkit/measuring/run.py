@@ -29,7 +29,7 @@ from sppkit.models.addons.crossnorm import can_crop
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
-from sppkit.record.table import further_statistics, is_measured, why_empty
+from sppkit.record.table import OUTPUT, UNREGISTERED, further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
 from sppkit.registry import GRADIENT_STATISTICS
 from sppkit.streams import STREAM_NAME
@@ -65,19 +65,18 @@ class Run:
 class _Measured(NamedTuple):
     table: pd.DataFrame
     inputs: Inputs
-    # What was found in a network that does not declare its blocks, in a sentence.
-    found: str | None
-    # All of it, where nothing was corrected.
+    # What was found in a network that does not declare its blocks.
     findings: Findings | None
+    # The same, where nothing was corrected.
+    uncorrected: Findings | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
     # Why there is no gradient where one was asked for.
     no_gradient: str | None
-    # Of a network of the user's: squared mean and variance of what it returns.
-    output: dict[str, float]
-    output_shape: list[int]
+    # Of a network of the user's: what it returns, as numbers.
+    output: dict[str, Any]
 
 
 def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment | None = None) -> Run:
@@ -92,22 +91,29 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         seeds: list[_Measured] = []
         for seed in _seeds(resolved.config):
             once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
-            seeds.append(_measure_seed(once, seeds[-1].findings if seeds else None))
-    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
-    record = _describe_run(resolved, source, inputs, device) | {"found": found}
+            seeds.append(_measure_seed(once, seeds[-1].uncorrected if seeds else None))
+    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].findings
+    record = _describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
         record["gradient"] = {"cotangent": "N(0, 1), stream cotangent/<batch>", "absent": seeds[-1].no_gradient}
+    if found is not None and found.unregistered:
+        record[UNREGISTERED] = [list(each) for each in found.unregistered]
     weights = merge_digests([seed.weights for seed in seeds])
     if weights:
         record["weights"] = weights
     if all(seed.output for seed in seeds):
-        numbers = {name: [seed.output[name] for seed in seeds] for name in seeds[0].output}
-        record["output"] = numbers | {"shape": seeds[-1].output_shape}
+        record[OUTPUT] = _merge_outputs([seed.output for seed in seeds])
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, seeds[-1], table)))
+
+
+def _merge_outputs(outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the numbers of every seed in lists, and what all have in common."""
+    numbers = [name for name, value in outputs[0].items() if isinstance(value, float)]
+    return outputs[-1] | {name: [output[name] for output in outputs] for name in numbers}
 
 
 def find(resolved: Resolved) -> Findings:
@@ -196,38 +202,45 @@ def _measure_network(
         # A block is done when its output is there; its branch was reached before.
         count(site.role == "block_output")
 
-    def feed() -> dict[str, Any]:
-        cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
-        return {
-            "batches": map(cast_one, inputs.batches()),
-            "warmup": map(cast_one, inputs.warmup(config.warmup)),
-            "device": device,
-            "mode": cast("Mode", config.mode),
-            "seed": seed,
-        }
-
     probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
     output = Output()
     try:
-        if look.trusts:
-            probe.trust(look.known)
-        if look.ahead:
-            ahead = Probe(model, stats=config.stats, sites=config.sites)
-            look_ahead(ahead, model, **feed())
-            probe.follow(ahead)
-        table = run_probe(probe, model, **feed(), on_output=None if config.model is None else output.add)
+        table = _listen(probe, model, config, inputs, seed, device, look, None if config.model is None else output.add)
     except (OtherWayError, WaysDifferError):
         raise
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
-    found = None if probe.findings is None else probe.findings.summary
     # Every seed has the same classes, and a named architecture none of the user's.
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
-    return _Measured(
-        table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
-    )
+    return _Measured(table, inputs, probe.findings, probe.found, sources, weights, _reason(probe), output.described())
+
+
+def _listen(
+    probe: Probe,
+    model: nn.Module,
+    config: RunConfig,
+    inputs: Inputs,
+    seed: int,
+    device: torch.device,
+    look: _Look,
+    on_output: Callable[[object], None] | None,
+) -> pd.DataFrame:
+    cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
+
+    def feed() -> dict[str, Any]:
+        batches, warmup = map(cast_one, inputs.batches()), map(cast_one, inputs.warmup(config.warmup))
+        fixed = {"device": device, "mode": config.mode, "seed": seed}
+        return {"batches": batches, "warmup": warmup} | fixed
+
+    if look.trusts:
+        probe.trust(look.known)
+    if look.ahead:
+        ahead = Probe(model, stats=config.stats, sites=config.sites)
+        look_ahead(ahead, model, **feed())
+        probe.follow(ahead)
+    return run_probe(probe, model, **feed(), on_output=on_output)
 
 
 def _reason(probe: Probe) -> str | None:
