@@ -14,6 +14,7 @@ from sppkit.joins.corrections import correct, load_corrections
 from sppkit.joins.operands import iter_tensors
 from sppkit.lowering.build import Builder
 from sppkit.lowering.curves import COLUMNS, Kept, follow, keep
+from sppkit.lowering.explain import explain
 from sppkit.lowering.trace import Tracer
 from sppkit.lowering.values import Batch, TooManyPositionsError
 from sppkit.machine.printable import printable
@@ -52,6 +53,7 @@ def predict_network(
     seed: int = 0,
     device: str | torch.device | None = None,
     sites: str | Path | Mapping[str, Any] | None = None,
+    explains: bool = False,
 ) -> pd.DataFrame:
     """Predict the curves of a network; see ``predict`` of ``sppkit.measuring.expect``."""
     check_mode(mode)
@@ -62,7 +64,7 @@ def predict_network(
     while True:
         state = Batch(held, samples, _QUICK if held > 2 else _LARGEST)
         try:
-            return _predict(model, _first(batch, held, samples), state, mode, seed, device, sites)
+            return _predict(model, _first(batch, held, samples), state, mode, seed, device, sites, explains=explains)
         except TooManyPositionsError as error:
             fewer = max(2, held * _QUICK // error.positions)
             if held <= 2 or fewer >= held:
@@ -109,6 +111,8 @@ def _predict(
     seed: int,
     device: str | torch.device | None,
     sites: object,
+    *,
+    explains: bool,
 ) -> pd.DataFrame:
     where: list[str] = [type(model).__name__]
     state.module = lambda: where[-1]
@@ -129,7 +133,11 @@ def _predict(
         stack.enter_context(listener)
         _call(model, batch, target, tracer, listener)
     listener.check_complete()
-    return _tabulate(model, tracer, listener, seed)
+    table = _tabulate(model, tracer, listener, seed)
+    if explains:
+        kept = {site: heard.value for site, heard in listener.heard.items()}
+        table.attrs["parts"] = explain(tracer.builder.program, kept)
+    return table
 
 
 def _call(model: nn.Module, batch: Call, target: torch.device, tracer: Tracer, listener: Listener[Kept]) -> None:

@@ -121,7 +121,7 @@ def find(resolved: Resolved) -> Findings:
     config = resolved.config
     source, device = choose_source(resolved), choose_device(config.device)
     with source.prepared(config.seed, device, None) as (model, inputs):
-        batch = _cast(next(iter(inputs.batches())), getattr(torch, config.dtype))
+        batch = cast_batch(next(iter(inputs.batches())), getattr(torch, config.dtype))
         mode = cast("Mode", config.mode)
         return find_joins(model, [batch], mode=mode, seed=config.seed, sites=config.sites or "found")
 
@@ -227,7 +227,7 @@ def _listen(
     look: _Look,
     on_output: Callable[[object], None] | None,
 ) -> pd.DataFrame:
-    cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
+    cast_one = partial(cast_batch, dtype=getattr(torch, config.dtype))
 
     def feed() -> dict[str, Any]:
         batches, warmup = map(cast_one, inputs.batches()), map(cast_one, inputs.warmup(config.warmup))
@@ -247,7 +247,8 @@ def _reason(probe: Probe) -> str | None:
     return None if probe.gradients is None else probe.gradients.reason
 
 
-def _cast(batch: Any, dtype: torch.dtype) -> Any:
+def cast_batch(batch: Any, dtype: torch.dtype) -> Any:
+    """Return a batch with its floating-point tensors in a type."""
     cast_one = partial(_cast_tensor, dtype=dtype)
     if isinstance(batch, Call):
         return batch.mapped(cast_one)
