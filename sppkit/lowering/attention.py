@@ -138,7 +138,8 @@ def _flattened(signal: Signal, heads: int) -> Signal:
 
 def _attended(builder: Builder, scores: Scores, value: Signal) -> Signal:
     query, key = scores.query, scores.key
-    check_independent(query, key)
+    for one, other in ((query, key), (query, value), (key, value)):
+        check_independent(one, replace(other, labels=other.labels[:, :1], places=other.places[:, :1]))
     places = [side.places[:, :, 0] for side in (query, key, value)]
     if not bool((value.places == value.places[..., :1]).all()) or not _match(key, value):
         raise NotKnownError("of values that have no keys")

@@ -71,8 +71,20 @@ class Builder:
             return signal
         found = self._done.get(signal)
         if found is None:
-            found = self._done[signal] = self.mapped(signal, applied(signal.function), function=None)
+            whole = replace(signal, step=self._alike(signal)) if signal.mixed else signal
+            found = self._done[signal] = self.mapped(whole, applied(signal.function), function=None)
         return found
+
+    def _alike(self, signal: Signal) -> int:
+        """Add the check that channels which were put beside each other are alike."""
+
+        def check(gram: Gram, *parts: Gram) -> Gram:
+            powers = [part.power for part in parts]
+            if max(powers) > (1 + LARGEST_MIXTURE) * min(powers):
+                raise OutOfReachError("an activation of channels of different scales")
+            return gram
+
+        return self.step(check, signal.step, *signal.mixed)
 
     def settled(self, signal: Signal) -> Signal:
         """Return a signal of which every position is there, as often as every other, and nothing lies outside."""

@@ -69,8 +69,9 @@ def _unscaled(operation: Operation) -> bool:
 
 def identify(weight: Tensor) -> object:
     """Return what tells weights from others: their values, so that copies of a layer are the same weights."""
-    flat = weight.detach().reshape(-1)
-    return flat.numel(), float(flat.double().sum()), float(flat.abs().double().sum()), float(flat[0])
+    flat = weight.detach().reshape(-1).double()
+    # The order of a transposed matrix's sum is another one.
+    return flat.numel(), f"{float(flat.sum()):.9e}", f"{float(flat.abs().sum()):.9e}", float(flat[0])
 
 
 def _applied(builder: Builder, layer: Layer, signal: Signal, axis: int) -> Signal:
@@ -114,6 +115,7 @@ def _named(signal: Signal, layer: Layer, places: Tensor, axis: int, weights: Wei
         weights=signal.weights | {layer.identity},
         fan_in=weights.fan_in,
         parts=(),
+        mixed=(),
         function=None,
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from sppkit.lowering.build import as_indices
 from sppkit.lowering.rows import place_rows, single
 from sppkit.lowering.values import NotKnownError, Signal
 from sppkit.theory.gram.layers import normalize_batch, normalize_channels, normalize_samples
+from sppkit.theory.gram.together import normalize_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +35,24 @@ def over_channels(operation: Operation, builder: Builder) -> Signal:
         raise NotKnownError("over positions instead of channels")
     if single(rows) is not None:
         step = builder.step(lambda gram: normalize_channels(gram, epsilon, centred=centred), signal.step)
-    elif centred and _are_samples(builder, signal, rows):
-        step = builder.step(lambda gram: normalize_samples(gram, epsilon, groups=1), signal.step)
+    elif centred:
+        groups = as_indices(_groups(signal, rows))
+        step = builder.step(lambda gram: normalize_together(gram, groups, epsilon), signal.step)
     else:
         raise NotKnownError("over several positions")
-    return builder.affine(_whole(signal, step), weight, bias)
+    return builder.affine(signal.whole(step), weight, bias)
 
 
-def _whole(signal: Signal, step: int) -> Signal:
-    """Return a signal after a step that takes all its channels together."""
-    return replace(signal, step=step, parts=())
+def _groups(signal: Signal, rows: Tensor) -> Tensor:
+    """Return the row that each position is in, where each is in one alone and has the same share of it."""
+    which = torch.full((signal.count,), -1)
+    which[rows] = torch.arange(len(rows))[:, None].expand(rows.shape)
+    counts = torch.bincount(rows.reshape(-1), minlength=signal.count)
+    if int(rows.min()) < 0 or not bool((which[rows] == torch.arange(len(rows))[:, None]).all()):
+        raise NotKnownError("over several positions")
+    if not bool((counts == counts[0]).all()) or int(counts[0]) == 0:
+        raise NotKnownError("over several positions")
+    return which
 
 
 def _are_samples(builder: Builder, signal: Signal, rows: Tensor) -> bool:
@@ -123,4 +132,4 @@ def over_groups(operation: Operation, builder: Builder) -> Signal:
         return normalize_samples(gram, epsilon, groups=None if own else groups)
 
     step = builder.step(normalize, signal.step)
-    return builder.affine(_whole(signal, step), weight, bias)
+    return builder.affine(signal.whole(step), weight, bias)

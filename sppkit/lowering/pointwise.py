@@ -65,12 +65,30 @@ def combine(operation: Operation, builder: Builder) -> Value:
     """Add, subtract, multiply or divide."""
     name = operation.name
     if name == "addcmul":
-        raise NotKnownError("of signals")
+        return _sum_with_product(builder, operation)
     if name == "rsub":
         return _sum(builder, operation, 1, 0)
     if name in {"add", "sub", "subtract"}:
         return _sum(builder, operation, 0, 1)
     return _product(builder, operation)
+
+
+def _sum_with_product(builder: Builder, operation: Operation) -> Value:
+    """Add a product of two: a product, and then a sum with what it would have made."""
+    whole, first, second = operation.args[:3]
+    factor = operation.argument(3, "value", 1)
+    made = (
+        None
+        if operation.plain(1) and operation.plain(2)
+        else _product(builder, replace(operation, name="mul", args=(first, second)))
+    )
+    product = first * second if made is None else torch.empty(0)
+
+    def find(tensor: Tensor) -> Value | None:
+        return made if tensor is product else operation.find(tensor)
+
+    summed = replace(operation, name="add", args=(whole, product, factor), kwargs={}, find=find)
+    return _sum(builder, summed, 0, 1)
 
 
 def _sum(builder: Builder, operation: Operation, first: int, second: int) -> Value:
@@ -113,9 +131,9 @@ def sum_of(builder: Builder, a: Signal, b: Signal) -> Signal:
     same = bool((labels[0] == labels[1]).all())
     theirs = {name: replace(source, aligned=source.aligned and same) for name, source in b.sources.items()}
     step = builder.step(add, a.step, b.step)
-    return replace(
-        a, step=step, labels=labels[0], sources={**a.sources, **theirs}, weights=a.weights | b.weights, parts=()
-    )
+    mixed = (*b.mixed, *(part.step for part in b.parts))
+    total = replace(a.whole(step), labels=labels[0], sources={**a.sources, **theirs}, weights=a.weights | b.weights)
+    return replace(total, mixed=(*total.mixed, *mixed))
 
 
 def _product_of(builder: Builder, a: Signal, b: Signal) -> Signal:
@@ -124,7 +142,8 @@ def _product_of(builder: Builder, a: Signal, b: Signal) -> Signal:
     step = builder.step(multiply, a.step, b.step)
     sources = {name: Source(aligned=False) for name in {*a.sources, *b.sources}}
     labels = together(a.labels, b.labels)[0]
-    return replace(a, step=step, labels=labels, sources=sources, weights=a.weights | b.weights, parts=())
+    total = replace(a.whole(step), labels=labels, sources=sources, weights=a.weights | b.weights)
+    return replace(total, mixed=(*total.mixed, *b.mixed, *(part.step for part in b.parts)))
 
 
 def _aligned(builder: Builder, a: Signal, b: Signal) -> tuple[Signal, Signal]:
@@ -202,7 +221,7 @@ def _less_mean(builder: Builder, signal: Signal, numbers: Numbers, factor: float
         products = gram.products + crossed + crossed.T + np.multiply.outer(shift, shift)
         return replace(gram, products=products, mean=gram.mean + shift)
 
-    return replace(signal, step=builder.step(apply, signal.step, numbers.step), parts=())
+    return signal.whole(builder.step(apply, signal.step, numbers.step))
 
 
 def _product(builder: Builder, operation: Operation) -> Value:
@@ -259,7 +278,7 @@ def _times_numbers(builder: Builder, signal: Signal, numbers: Numbers, *, divide
     def apply(gram: Gram, factors: Floats) -> Gram:
         return replace(gram.times(1 / factors if divides else factors), drift=0.0)
 
-    return replace(signal, step=builder.step(apply, signal.step, numbers.step), parts=())
+    return signal.whole(builder.step(apply, signal.step, numbers.step))
 
 
 def _dropped(builder: Builder, value: Signal | Scores, mask: Mask, zeros: Tensor) -> Value:

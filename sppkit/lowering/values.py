@@ -7,7 +7,7 @@ are those that it has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Signal:
         fan_in: Channels that the last weights read.
         function: Applied to each element; None for nothing.
         parts: Where channels of different statistics lie beside each other, these.
+        mixed: Where they were taken together since, the steps that made them: functions of them are those of one signal
+            only if they are alike.
     """
 
     step: int
@@ -69,6 +71,11 @@ class Signal:
     fan_in: int
     function: Callable[[Floats], Floats] | None = None
     parts: tuple[Part, ...] = ()
+    mixed: tuple[int, ...] = ()
+
+    def whole(self, step: int) -> Signal:
+        """Return the signal after a step that takes all of its channels together."""
+        return replace(self, step=step, parts=(), mixed=(*self.mixed, *(part.step for part in self.parts)))
 
 
 @dataclass(frozen=True, eq=False)

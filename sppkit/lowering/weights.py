@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # what a small matrix of independent draws shows.
 _NEAR = 0.15
 _STANDARD_ERRORS = 8.0
+# Mean square of the rows' sums, over that of independent draws, below which they are 0 but for rounding.
+_CENTRED = 1e-6
 # Rows of which the products are looked at.
 _ROWS = 512
 
@@ -38,14 +40,29 @@ def read_weights(weight: Tensor, bias: Tensor | None, channels: int) -> Weights:
     square = float(weight.square().mean())
     if not torch.isfinite(weight).all():
         raise NotKnownError("with weights that are not finite")
+    centred = False
     if square > 0:
         _check_mean(weight, square)
         _check_rows(weight, square)
-        _check_products(weight, square)
+        centred = _are_centred(weight, square)
+        _check_products(weight, square, centred=centred)
     if bias is None:
-        return Weights(square, weight.shape[1], channels)
+        return Weights(square, weight.shape[1], channels, centred=centred)
     numbers = bias.detach().to("cpu", torch.float64)
-    return Weights(square, weight.shape[1], channels, float(numbers.mean()), float(numbers.square().mean()))
+    return Weights(
+        square, weight.shape[1], channels, float(numbers.mean()), float(numbers.square().mean()), centred=centred
+    )
+
+
+def _are_centred(weight: Tensor, square: float) -> bool:
+    """Say whether every row sums up to 0, as standardized weights do; else check that the sums are those of draws."""
+    outputs, inputs = weight.shape
+    ratio = float(weight.sum(dim=1).square().mean()) / (inputs * square)
+    if ratio < _CENTRED:
+        return True
+    if abs(ratio - 1) > _NEAR + _STANDARD_ERRORS * (2 / outputs) ** 0.5:
+        raise NotKnownError("with weights whose rows' sums are not those of independent draws")
+    return False
 
 
 def _check_mean(weight: Tensor, square: float) -> None:
@@ -67,7 +84,7 @@ def _check_rows(weight: Tensor, square: float) -> None:
         raise NotKnownError("with weights of different scales in different rows")
 
 
-def _check_products(weight: Tensor, square: float) -> None:
+def _check_products(weight: Tensor, square: float, *, centred: bool) -> None:
     """Check E (w_i . w_j)² = n E(w²)² of two different rows of n weights, or of two columns where they are longer.
 
     Orthogonal rows have 0, equal ones n times as much. A number that is near chance for the shorter side says little of
@@ -79,7 +96,9 @@ def _check_products(weight: Tensor, square: float) -> None:
         return
     products = rows[:_ROWS] @ rows[:_ROWS].T
     off = float(products.square().sum() - products.diagonal().square().sum()) / (count * (count - 1))
-    ratio = off / (length * square**2)
+    # Rows that sum up to 0 let each column be that of the others, by one of their number less one.
+    shared = length / (len(rows) - 1) if centred and rows is not weight else 0.0
+    ratio = off / ((length + shared**2) * square**2)
     if abs(ratio - 1) > _NEAR + _STANDARD_ERRORS / count:
         raise NotKnownError(
             f"with weights that are no independent draws (the products of two rows are {ratio:.2f} times as large)"

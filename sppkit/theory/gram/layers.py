@@ -33,6 +33,7 @@ class Weights:
         channels: Channels of the output.
         bias: Mean of the bias.
         bias_square: Mean of its square.
+        centred: Whether the weights of every channel sum up to 0, as standardized ones do.
     """
 
     square: float
@@ -40,10 +41,13 @@ class Weights:
     channels: int
     bias: float = 0.0
     bias_square: float = 0.0
+    centred: bool = False
 
 
 def apply_weights(gram: Gram, weights: Weights) -> Gram:
     """Multiply with a random matrix, E y y' = fan_in * square * E x x' + E b².
+
+    Centred weights see nothing of what all of their inputs have in common: (E x x' - m m') in place of E x x'.
 
     From seed to seed the variance of the C channels varies by 2/C times the mean square correlation; E x x' itself,
     over finitely many inputs, by 2/fan_in of that again.
@@ -56,7 +60,8 @@ def apply_weights(gram: Gram, weights: Weights) -> Gram:
         The output.
     """
     factor = weights.fan_in * weights.square
-    products = factor * gram.products + weights.bias_square
+    seen = gram.products - np.multiply.outer(gram.mean, gram.mean) if weights.centred else gram.products
+    products = factor * seen + weights.bias_square
     output = replace(gram, products=products, mean=np.full_like(gram.mean, weights.bias), channels=weights.channels)
     own = 2 * (mean_square_correlation(output) + 1 / weights.fan_in) / weights.channels
     return replace(output, drift=gram.drift + own)
