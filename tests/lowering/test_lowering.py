@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import sppkit
-from lowering.networks import PlainConv, ResidualConv, ResidualMlp, drawn
+from lowering.networks import WIDTH, PlainConv, ResidualConv, ResidualMlp, drawn
 from traces import state
 
 Make = Callable[[], nn.Module]
@@ -212,3 +212,92 @@ def test_bad_calls_are_refused_in_a_line() -> None:
         sppkit.predict("nf-resnet", FEATURES(0))
     with pytest.raises(sppkit.UsageError, match=r"up to 4,300 fit\. Take smaller inputs"):
         sppkit.predict(ResidualConv(nn.BatchNorm2d, nn.ReLU()), torch.randn(4, 3, 64, 64))
+
+
+class Merging(nn.Module):
+    """Windows of a shifted map, and patches merged into channels, as Swin has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(3, WIDTH, 1), nn.Linear(WIDTH, WIDTH)
+        self.norm, self.merge = nn.LayerNorm(4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+        self.last = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).permute(0, 2, 3, 1)
+        samples, height, width, channels = x.shape
+        y = torch.roll(x, (-1, -1), (1, 2)).view(samples, height // 4, 4, width // 4, 4, channels).transpose(2, 3)
+        y = self.inner(functional.gelu(y.reshape(-1, 16, channels)))
+        y = y.view(samples, height // 4, width // 4, 4, 4, channels).transpose(2, 3).reshape(x.shape)
+        x = x + torch.roll(y, (1, 1), (1, 2))
+        x = torch.cat([x[:, row::2, column::2] for row in range(2) for column in range(2)], dim=-1)
+        x = self.merge(self.norm(x))
+        return torch.addcmul(x, self.last(functional.silu(x)), torch.full((WIDTH,), 0.5))
+
+
+def test_values_that_are_put_elsewhere_are_followed() -> None:
+    assert_predicted(Merging, PICTURES)
+
+
+class Beside(nn.Module):
+    """Channels of two scales beside each other."""
+
+    def __init__(self, scale: float, norm: nn.Module) -> None:
+        super().__init__()
+        self.one, self.two, self.scale, self.norm = nn.Linear(64, WIDTH), nn.Linear(64, WIDTH), scale, norm
+        self.inner, self.last = nn.Linear(2 * WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(functional.relu(self.norm(torch.cat([self.one(x), self.scale * self.two(x)], dim=1))))
+        return x + self.last(functional.relu(x))
+
+
+def test_channels_beside_each_other_are_predicted_where_they_are_of_one_scale() -> None:
+    assert_predicted(lambda: Beside(4.0, nn.BatchNorm1d(2 * WIDTH)), FEATURES)
+    assert_predicted(lambda: Beside(1.0, nn.LayerNorm(2 * WIDTH)), FEATURES)
+    with pytest.raises(sppkit.UsageError, match="inner: an activation of channels of different scales"):
+        sppkit.predict(Beside(4.0, nn.LayerNorm(2 * WIDTH)), FEATURES(0))
+
+
+def test_weights_and_their_transpose_are_the_same_weights() -> None:
+    class Tied(ResidualMlp):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            for first in self.first:
+                x = x + functional.linear(functional.relu(first(x)), first.weight.t())
+            return x
+
+    with pytest.raises(sppkit.UsageError, match="mm with weights that are those of an earlier layer"):
+        sppkit.predict(Tied(nn.LayerNorm, nn.ReLU()), FEATURES(0))
+
+
+def standardized(inputs: int) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, inputs))
+    with torch.no_grad():
+        rows = torch.randn(WIDTH, inputs)
+        rows -= rows.mean(dim=1, keepdim=True)
+        model[0].weight.copy_(rows / rows.norm(dim=1, keepdim=True))
+        nn.init.zeros_(model[0].bias)
+    return model
+
+
+def test_standardized_weights_see_no_common_mean() -> None:
+    batch = drawn(16, 4096)(0)
+    table = sppkit.predict(standardized(4096), batch + 3)
+    found = sppkit.measure(standardized(4096), batch + 3)
+    assert table["predicted_channel_variance"][0] == pytest.approx(found["channel_variance"][0], rel=0.1)
+    assert table["predicted_channel_squared_mean"][0] < 0.1  # of E x² = 10 in front of them
+    with pytest.raises(sppkit.UsageError, match="0: addmm with standardized weights over 256 inputs"):
+        sppkit.predict(standardized(256), drawn(16, 256)(0))
+
+
+def test_named_architectures_agree_with_their_own_recursion() -> None:
+    # Of small maps, so that all samples are held; the recursion's own approximations and one draw's input remain.
+    model = sppkit.build_model("bn-relu-conv", stages=(1, 1), width=0.5, stem="no-pool").train()
+    found = sppkit.predict(model, drawn(8, 3, 16, 16)(0))
+    expected = sppkit.predict("bn-relu-conv", stages=(1, 1), width=0.5, stem="no-pool", image_size=16)
+    assert list(found["name"]) == list(expected["name"])
+    for statistic in ("channel_variance", "residual_variance"):
+        column = f"predicted_{statistic}"
+        assert found[column][1:].to_numpy(float) == pytest.approx(expected[column][1:].to_numpy(float), rel=0.03)
