@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sppkit.lowering.build import as_indices, check_independent
 from sppkit.lowering.rows import by_sample
-from sppkit.lowering.values import Given, NotKnownError, Scores, Signal, Source
+from sppkit.lowering.values import Given, NotKnownError, Scores, Signal
 from sppkit.theory.gram.attention import Attention, Pattern, attend
 from sppkit.theory.gram.gather import pick
 
@@ -27,14 +27,25 @@ _NOTHING = 1e-12
 
 def scores_of(operation: Operation, builder: Builder) -> Scores:
     """Multiply queries with keys: (batch and heads, queries, channels) with (batch and heads, channels, keys)."""
-    query, key = builder.settled(operation.signal(0)), builder.settled(operation.signal(1))
+    shift = 1 if operation.name == "baddbmm" else 0
+    query, key = builder.settled(operation.signal(shift)), builder.settled(operation.signal(shift + 1))
     if query.places.ndim != 3:
         raise NotKnownError("of two signals")
     key = replace(key, places=key.places.mT, labels=key.labels.mT)
     for side in (query, key):
         if not bool((side.places == side.places[..., :1]).all()):
             raise NotKnownError("of two signals")
-    return _scores(query, key)
+    scores = _scores(query, key)
+    return _with_logits(operation, scores) if shift else scores
+
+
+def _with_logits(operation: Operation, scores: Scores) -> Scores:
+    """Add what a product of queries and keys was added to, such as the distances between them."""
+    if not operation.plain(0):
+        raise NotKnownError("of two signals")
+    beta, alpha = (float(operation.kwargs.get(name, 1)) for name in ("beta", "alpha"))
+    logits = beta * operation.args[0].double().broadcast_to(scores.cells.shape) if beta else None
+    return replace(scores, scale=alpha, logits=logits)
 
 
 def _scores(query: Signal, key: Signal) -> Scores:
@@ -173,7 +184,7 @@ def _attended(builder: Builder, scores: Scores, value: Signal) -> Signal:
         len(split[0]),
         rank[which][:, :, None].to(torch.int32).expand(shape),
         value.labels[:, :1].expand(shape),
-        {name: Source(source.aligned) for name, source in value.sources.items()},
+        {name: replace(source, values=None) for name, source in value.sources.items()},
         query.weights | key.weights | value.weights,
         value.fan_in,
     )

@@ -190,12 +190,19 @@ def as_indices(positions: Tensor) -> Indices:
 def check_independent(first: Signal, second: Signal) -> None:
     """Check that two signals have no weights in common that make the same channels of both."""
     shared = first.sources.keys() & second.sources.keys()
-    if shared:
-        aligned = all(side.sources[name].aligned for side in (first, second) for name in shared)
-        labels = together(first.labels, second.labels)
-        if not aligned or bool((labels[0] == labels[1]).any()):
-            raise NotKnownError("of two signals that depend on each other")
+    if shared and not all(_differ(first, second, name) for name in shared):
+        raise NotKnownError("of two signals that depend on each other")
     _check_apart(first.sources, second.sources)
+
+
+def _differ(first: Signal, second: Signal, name: object) -> bool:
+    """Say whether two signals have other channels of the same weights."""
+    sources = first.sources[name], second.sources[name]
+    if all(source.aligned for source in sources):
+        labels = together(first.labels, second.labels)
+        return not bool((labels[0] == labels[1]).any())
+    mine, other = (source.moved(side.labels).channels for source, side in zip(sources, (first, second), strict=True))
+    return mine is not None and other is not None and not bool(torch.isin(mine, other).any())
 
 
 def _check_apart(first: Mapping[object, Source], second: Mapping[object, Source]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Share of the second moment below which a variance is a small difference of large numbers, of which theory's small
 # errors make large ones.
 SMALLEST_SHARE = 0.05
+ALIKE = "the signal is nearly the same at all positions, and its variance a small difference of large numbers"
 
 
 # What theory says of each row.
@@ -103,6 +104,9 @@ def follow(tracer: Tracer, kept: Mapping[Site, Kept]) -> tuple[dict[Site, dict[s
     end: str | None = None
     for site, item in kept.items():
         value = item.numbers or (grams[item.step] if item.step is not None else item.end)
+        if isinstance(value, End) and value.why == ALIKE and site.role == "residual_branch":
+            cells[site] = {}  # of a stream that is not, it ends nothing
+            continue
         if not isinstance(value, Expected):
             end = end or f"{value.where}: {value.why}"  # type: ignore[union-attr]
         cells[site] = _cells(site, value) if isinstance(value, Expected) and end is None else {}
@@ -114,7 +118,7 @@ def _expected(gram: Gram, where: str) -> Expected | End:
     if not math.isfinite(squared_mean + variance):
         return End(where, "the signal is no longer finite")
     if variance < SMALLEST_SHARE * (variance + squared_mean):
-        return End(where, "the signal is nearly the same at all positions, and its variance a small difference")
+        return End(where, ALIKE)
     # Of the C channels' means, normal numbers, the squares vary by 2/C.
     mean_drift = 2 / gram.channels + gram.drift
     return Expected(

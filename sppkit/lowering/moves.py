@@ -171,7 +171,7 @@ def _labelled(signals: list[Signal], sizes: list[int]) -> tuple[list[Tensor], di
     # Channel c is no longer the weights' channel c.
     sources: dict[object, Source] = {}
     for signal in signals:
-        sources |= {name: replace(source, aligned=False) for name, source in signal.sources.items()}
+        sources |= {name: source.moved(signal.labels) for name, source in signal.sources.items()}
     return labels, sources
 
 

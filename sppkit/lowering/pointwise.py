@@ -129,11 +129,22 @@ def sum_of(builder: Builder, a: Signal, b: Signal) -> Signal:
     check_independent(a, b)
     labels = together(a.labels, b.labels)
     same = bool((labels[0] == labels[1]).all())
-    theirs = {name: replace(source, aligned=source.aligned and same) for name, source in b.sources.items()}
+    theirs = {name: source if same else _of_both(source.moved(b.labels), a, name) for name, source in b.sources.items()}
     step = builder.step(add, a.step, b.step)
     mixed = (*b.mixed, *(part.step for part in b.parts))
     total = replace(a.whole(step), labels=labels[0], sources={**a.sources, **theirs}, weights=a.weights | b.weights)
     return replace(total, mixed=(*total.mixed, *mixed))
+
+
+def _of_both(source: Source, other: Signal, name: object) -> Source:
+    """Return what two signals have of the same weights, of which the channels are not the same."""
+    theirs = other.sources.get(name)
+    if theirs is None:
+        return source
+    channels = (source.channels, theirs.moved(other.labels).channels)
+    if channels[0] is None or channels[1] is None:
+        return replace(source, channels=None)
+    return replace(source, channels=torch.unique(torch.cat((channels[0], channels[1]))))
 
 
 def _product_of(builder: Builder, a: Signal, b: Signal) -> Signal:

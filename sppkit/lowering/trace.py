@@ -122,7 +122,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         values = [value for value in found.values() if value is not None]
         if facts.name == "bernoulli" and len(args) > 1:
             values = [Mask(1.0)]
-        if facts.name in _SHAPES or not values:
+        if facts.name in _SHAPES or not values or not any(True for _ in iter_outputs(result)):
             return result
         written = [args[at] if isinstance(at, int) else kwargs.get(at) for at in facts.written]
         self._record(operation, values, [item for item in written if isinstance(item, Tensor)])
@@ -184,10 +184,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [handler(operation, self.builder)]
 
     def _product(self, operation: Operation) -> Value:
-        left, right = (operation.value(len(operation.args) - 2), operation.value(len(operation.args) - 1))
+        shift = 0 if operation.name in {"mm", "bmm"} else 1
+        left, right = operation.value(shift), operation.value(shift + 1)
         if operation.name == "bmm" and isinstance(left, Scores):
             return weighted_values(operation, self.builder)
-        if operation.name == "bmm" and isinstance(left, Signal) and isinstance(right, Signal):
+        if operation.name in {"bmm", "baddbmm"} and isinstance(left, Signal) and isinstance(right, Signal):
             return scores_of(operation, self.builder)
         return matrix_product(operation, self.builder)
 
@@ -197,8 +198,8 @@ def _applies_weights(operation: Operation) -> bool:
     if operation.name == "convolution":
         return operation.value(1) is None
     if operation.name in _PRODUCTS:
-        left, right = len(operation.args) - 2, len(operation.args) - 1
-        return operation.value(left) is None or operation.value(right) is None
+        shift = 0 if operation.name in {"mm", "bmm"} else 1
+        return operation.value(shift) is None or operation.value(shift + 1) is None
     return False
 
 

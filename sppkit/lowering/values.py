@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -25,10 +27,20 @@ class Source:
     Attributes:
         aligned: Whether channel c of the signal is still their channel c.
         values: The numbers, of known ones.
+        channels: Where it is not, all of their channels that the signal has; None for any.
     """
 
     aligned: bool = True
     values: Tensor | None = None
+    channels: Tensor | None = None
+
+    def moved(self, labels: Tensor) -> Source:
+        """Return the source of a signal whose channels have other names now.
+
+        Args:
+            labels: The names that they had.
+        """
+        return replace(self, aligned=False, channels=torch.unique(labels)) if self.aligned else self
 
 
 @dataclass(frozen=True, eq=False)
