@@ -11,9 +11,10 @@ import torch
 
 from sppkit.lowering.rows import covers, together
 from sppkit.lowering.values import Batch, NotKnownError, Part, Signal, Source, TooManyPositionsError
+from sppkit.theory.gram.describe import describe_function
 from sppkit.theory.gram.gather import pick
 from sppkit.theory.gram.gram import Gram, OutOfReachError
-from sppkit.theory.gram.layers import activate, add_known, concatenate, describe_function, scale_channels
+from sppkit.theory.gram.layers import activate, add_known, concatenate, scale_channels
 from sppkit.theory.gram.program import Program
 from sppkit.theory.hermite import Smooth
 

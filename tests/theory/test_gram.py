@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.gram.attention import Attention, Pattern, attend, softmax_scatter
 from sppkit.theory.gram.convolution import Window, convolve
+from sppkit.theory.gram.describe import describe_function
 from sppkit.theory.gram.gather import gather, pick, weigh
 from sppkit.theory.gram.gram import (
     Gram,
@@ -26,7 +27,6 @@ from sppkit.theory.gram.layers import (
     add_known,
     apply_weights,
     concatenate,
-    describe_function,
     drop,
     multiply,
     multiply_known,
