@@ -67,7 +67,7 @@ def compare(make: Callable[[], nn.Module], batch: Callable[[int], Tensor], seeds
         theory = np.stack([table[f"predicted_{name}"].to_numpy(float) for table in expected]).mean(axis=0)
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(seeds)
         # Behind a normalizer over the batch a squared mean is 0.
-        there = ~np.isnan(theory) & (mean > 1e-9 * np.nanmax(values, initial=0.0))
+        there = ~np.isnan(theory) & (mean > 1e-6 * np.nanmax(values, initial=0.0))
         if there.any():
             off = np.abs(theory - mean)[there]
             deviations[name] = float((off / mean[there]).max())

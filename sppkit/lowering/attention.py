@@ -187,6 +187,7 @@ def _attended(builder: Builder, scores: Scores, value: Signal) -> Signal:
         {name: replace(source, values=None) for name, source in value.sources.items()},
         query.weights | key.weights | value.weights,
         value.fan_in,
+        bent=builder.step(lambda: 1.0),
     )
 
 

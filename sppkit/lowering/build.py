@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Of channels that are scaled differently a signal is a mixture of Gaussians: up to this variance of the factors over
 # their mean square, functions of it are those of one.
 LARGEST_MIXTURE = 0.05
+# Share of E x² that may come from an activation, in front of another one: of relu(relu(u) + v) the variance is then 3 %
+# too small.
+LARGEST_BENT = 0.2
 
 
 @dataclass
@@ -72,9 +75,20 @@ class Builder:
             return signal
         found = self._done.get(signal)
         if found is None:
-            whole = replace(signal, step=self._alike(signal)) if signal.mixed else signal
-            found = self._done[signal] = self.mapped(whole, applied(signal.function), function=None)
+            found = self._done[signal] = self._with_function_applied(signal, signal.function)
         return found
+
+    def _with_function_applied(self, signal: Signal, function: Callable[[Floats], Floats]) -> Signal:
+        if isinstance(describe_function(function), tuple):  # type: ignore[arg-type]
+            return self.mapped(signal, applied(function), function=None)
+        if signal.mixed:
+            signal = replace(signal, step=self._alike(signal))
+        if signal.bent is not None:
+            bent = signal.bent
+            checked = tuple(Part(self.step(_check_bent, part.step, bent), part.channels) for part in signal.parts)
+            step = self.joined(checked) if checked else self.step(_check_bent, signal.step, bent)
+            signal = replace(signal, step=step, parts=checked)
+        return self.mapped(signal, applied(function), function=None, bent=self.step(lambda: 1.0))
 
     def _alike(self, signal: Signal) -> int:
         """Add the check that channels which were put beside each other are alike."""
@@ -148,6 +162,8 @@ class Builder:
 
     def affine(self, signal: Signal, weight: Tensor | None, bias: Tensor | None) -> Signal:
         """Multiply with a layer's weight and add its bias, one number for each channel."""
+        if weight is not None and not bool(weight.any()) and (bias is None or not bool(bias.any())):
+            return replace(self.values(signal), function=nothing)
         if weight is not None and not bool((weight == 1).all()):
             signal = self.scale(signal, weight.detach().double().cpu().numpy().reshape(-1))
         if bias is None or not bool(bias.any()):
@@ -155,6 +171,11 @@ class Builder:
         numbers = bias.detach().double()
         square, average = float(numbers.square().mean()), float(numbers.mean())
         return self.mapped(signal, lambda gram: _shift(gram, square, average))
+
+
+def nothing(x: Floats) -> Floats:
+    """Return zeros, as a layer does whose weight is 0 at the start."""
+    return np.zeros_like(x)
 
 
 def applied(function: Nonlinearity | Callable[[Floats], Floats]) -> Callable[[Gram], Gram]:
@@ -170,6 +191,12 @@ def applied(function: Nonlinearity | Callable[[Floats], Floats]) -> Callable[[Gr
         return activate(gram, activation)
 
     return apply
+
+
+def _check_bent(gram: Gram, share: float) -> Gram:
+    if share > LARGEST_BENT:
+        raise OutOfReachError("an activation of a sum of which much is an activation's output, and so is not Gaussian")
+    return gram
 
 
 def _check_finite(gram: Gram) -> None:

@@ -116,6 +116,7 @@ def _named(signal: Signal, layer: Layer, places: Tensor, axis: int, weights: Wei
         fan_in=weights.fan_in,
         parts=(),
         mixed=(),
+        bent=None,
         function=None,
     )
 

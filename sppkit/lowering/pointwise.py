@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sppkit.lowering.build import Builder, check_independent
+from sppkit.lowering.build import Builder, check_independent, nothing
 from sppkit.lowering.rows import covers, together
 from sppkit.lowering.values import Given, Mask, NotKnownError, Numbers, Scores, Signal, Source
 from sppkit.theory.gram.layers import add, drop, multiply, multiply_known
@@ -109,6 +109,8 @@ def _sum(builder: Builder, operation: Operation, first: int, second: int) -> Val
     if _same(a, b):
         f, g = a.function or _identity, b.function or _identity
         return replace(a, function=lambda x: f(x) + factor * g(x))
+    if a.places.shape == b.places.shape and factor == 1 and nothing in {a.function, b.function}:
+        return b if a.function is nothing else a  # whatever was applied to it is known still
     return sum_of(builder, a, b if factor == 1 else _composed(b, lambda x: factor * x))
 
 
@@ -133,7 +135,21 @@ def sum_of(builder: Builder, a: Signal, b: Signal) -> Signal:
     step = builder.step(add, a.step, b.step)
     mixed = (*b.mixed, *(part.step for part in b.parts))
     total = replace(a.whole(step), labels=labels[0], sources={**a.sources, **theirs}, weights=a.weights | b.weights)
-    return replace(total, mixed=(*total.mixed, *mixed))
+    return replace(total, mixed=(*total.mixed, *mixed), bent=_bent_of_sum(builder, a, b))
+
+
+def _bent_of_sum(builder: Builder, a: Signal, b: Signal) -> int | None:
+    """Add the step that makes the share of a sum which is a function of a Gaussian process."""
+    sides = [side for side in (a, b) if side.bent is not None]
+
+    def share(*values: Any) -> float:
+        powers = [gram.power for gram in values[: len(sides)]]
+        total = values[-1].power + values[-2].power
+        bent = sum(power * part for power, part in zip(powers, values[len(sides) :], strict=False))
+        return float(bent / total) if total > 0 else 0.0
+
+    shares = [side.bent for side in sides if side.bent is not None]
+    return builder.step(share, *(side.step for side in sides), *shares, a.step, b.step) if sides else None
 
 
 def _of_both(source: Source, other: Signal, name: object) -> Source:
@@ -154,7 +170,9 @@ def _product_of(builder: Builder, a: Signal, b: Signal) -> Signal:
     sources = {name: Source(aligned=False) for name in {*a.sources, *b.sources}}
     labels = together(a.labels, b.labels)[0]
     total = replace(a.whole(step), labels=labels, sources=sources, weights=a.weights | b.weights)
-    return replace(total, mixed=(*total.mixed, *b.mixed, *(part.step for part in b.parts)))
+    return replace(
+        total, bent=builder.step(lambda: 1.0), mixed=(*total.mixed, *b.mixed, *(part.step for part in b.parts))
+    )
 
 
 def _aligned(builder: Builder, a: Signal, b: Signal) -> tuple[Signal, Signal]:

@@ -72,6 +72,7 @@ class Signal:
         parts: Where channels of different statistics lie beside each other, these.
         mixed: Where they were taken together since, the steps that made them: functions of them are those of one signal
             only if they are alike.
+        bent: The step that makes the share of E x² that is no Gaussian process but a function of one; None for none.
     """
 
     step: int
@@ -84,6 +85,7 @@ class Signal:
     function: Callable[[Floats], Floats] | None = None
     parts: tuple[Part, ...] = ()
     mixed: tuple[int, ...] = ()
+    bent: int | None = None
 
     def whole(self, step: int) -> Signal:
         """Return the signal after a step that takes all of its channels together."""

@@ -259,6 +259,32 @@ def test_channels_beside_each_other_are_predicted_where_they_are_of_one_scale() 
         sppkit.predict(Beside(4.0, nn.LayerNorm(2 * WIDTH)), FEATURES(0))
 
 
+class PostActivation(nn.Module):
+    """relu(x + f(x)), several times, with a normalizer at the end of f."""
+
+    def __init__(self, gamma: float, depth: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Linear(64, WIDTH)
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) for _ in range(depth))
+        for norm in self.norms:
+            nn.init.constant_(norm.weight, gamma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = functional.relu(x + norm(layer(x)))
+        return x
+
+
+def test_activations_of_activations_are_no_gaussian_processes() -> None:
+    # relu(relu(u)) is relu(u), of which a Gaussian of its moments would lose a third of the variance.
+    assert_predicted(lambda: PostActivation(0.0), FEATURES)
+    table = sppkit.predict(PostActivation(1.0), FEATURES(0))
+    assert table["predicted_channel_variance"].notna().tolist() == [True, True, True, False]
+    assert table.attrs["theory"]["reason"].startswith("layers.2: an activation of a sum of which much is")
+
+
 def test_weights_and_their_transpose_are_the_same_weights() -> None:
     class Tied(ResidualMlp):
         def forward(self, x: Tensor) -> Tensor:
