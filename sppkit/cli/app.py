@@ -14,10 +14,13 @@ from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
+from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
+from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
+from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
 
 _HELP = """Diagnose signal propagation in a network before training it.
@@ -96,6 +99,9 @@ app.command()(diff)
 app.command()(compare)
 app.command()(predict)
 app.command()(suggest)
+app.command()(shift)
+app.command()(invariance)
 app.command()(gain)
+app.add_typer(git, name="git")
 app.command(name="inspect")(inspect)
 app.command(name="list")(list_)

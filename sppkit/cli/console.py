@@ -107,13 +107,13 @@ def end_cleanly_on_signals() -> None:
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def progress(*, quiet: bool, unit: str = "blocks") -> Iterator[Callable[[str, int, int], None] | None]:
     """Show how far the work is and how long it will take; only in a terminal."""
     console = _console(sys.stderr)
     if quiet or sys.stderr is None or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), _Done(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _Done(unit), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -128,14 +128,18 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]
 
 
 class _Done(ProgressColumn):
-    """How much is done: blocks, or per cent of what is too much to count."""
+    """How much is done: blocks or another unit, or per cent of what is too much to count."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
 
     def render(self, task: Task) -> Text:
         if task.total is None:  # nobody knows yet
-            return Text(f"{task.completed:.0f} blocks")
+            return Text(f"{task.completed:.0f} {self._unit}")
         if task.total > _LARGEST_COUNT:
             return Text(f"{task.percentage:3.0f}%")
-        return Text(f"{task.completed:.0f}/{task.total:.0f} blocks")
+        return Text(f"{task.completed:.0f}/{task.total:.0f} {self._unit}")
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -30,9 +30,9 @@ ConfigFile = Annotated[
 
 
 def with_options(
-    names: tuple[str, ...], defaults: Mapping[str, object] | None = None
+    names: tuple[str, ...], defaults: Mapping[str, object] | None = None, of: type = config.RunConfig
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the named options.
+    """Return a decorator that gives a command the named options of a dataclass.
 
     The command's first parameter receives the options that were typed, as ``{name: value}``; its others stay as they
     are.
@@ -46,7 +46,7 @@ def with_options(
             command({name: value for name, value in flags.items() if value is not None and value != []}, **values)
 
         # Typer reads the signature, so the options can come from data instead of forty parameters per command.
-        parameters = [_keyword(item) for item in [*own, *[_parameter(name, defaults or {}) for name in names]]]
+        parameters = [_keyword(item) for item in [*own, *[_parameter(name, defaults or {}, of) for name in names]]]
         typed_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         typed_command.__annotations__ = {item.name: item.annotation for item in parameters}
         typed_command.__doc__ = command.__doc__
@@ -74,11 +74,11 @@ def found_options() -> tuple[str, ...]:
     return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
 
 
-def _parameter(name: str, defaults: Mapping[str, object]) -> inspect.Parameter:
-    option = config.options(config.RunConfig)[name]
+def _parameter(name: str, defaults: Mapping[str, object], of: type) -> inspect.Parameter:
+    option = config.options(of)[name]
     flag = flag_of(name)
-    default = defaults.get(name, config.RunConfig.__dataclass_fields__[name].default)
-    is_flag = isinstance(default, bool)
+    default = defaults.get(name, getattr(of, name))  # a dataclass keeps the defaults of its fields
+    is_flag = not option.metavar
     kind: Any = bool | None if is_flag else list[str] | None if option.repeatable else str | None
     annotation = Annotated[
         kind,

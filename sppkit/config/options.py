@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit import registry
 from sppkit.config import parsers
+from sppkit.config.shifts import one_shift
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -243,6 +244,14 @@ class RunConfig(ModelOptions):
     )
     batches: int = _option(
         1, parsers.whole_number(1, _MOST_BATCHES), "N", _INPUT, "Batches; the statistics are those of their union."
+    )
+    shift: str | None = _option(
+        None,
+        one_shift,
+        "NAME[:KEY=VALUE]",
+        _INPUT,
+        "Shift every picture of --input first (sppkit list shifts), or path/file.py:function, which runs that code.",
+        registry.SHIFTS,
     )
     seed: int = _option(0, parsers.parse_seed, "N", _RUN, "Seed of weights and input.")
     seeds: int = _option(1, parsers.whole_number(1, _MOST_SEEDS), "K", _RUN, "Measure K seeds: seed, seed+1, ...")

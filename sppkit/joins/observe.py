@@ -63,7 +63,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: The last signal that each module returned, by path.
         leaves: The calls of modules that called no other, and the signal that they returned.
         signals: How many signals were made.
-        parameters: Every parameter that a gradient would reach, and the path of the module that used it first.
+        parameters: Every parameter that a gradient would reach, with the path of the module that used it first and how
+            many signals had been made by then.
     """
 
     def __init__(self, take: Take) -> None:
@@ -76,7 +77,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outputs: dict[str, list[Node]] = {}
         self.leaves: list[tuple[Frame, Node | None, str]] = []
         self.signals = 0
-        self.parameters: dict[nn.Parameter, str] = {}
+        self.parameters: dict[nn.Parameter, tuple[str, int]] = {}
         self.calls: Counter[str] = Counter()
         self._memory = Memory(self._view_of, self._state_of)
 
@@ -127,11 +128,6 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for join in gather_beside(self.joins, outputs):
             self._drop(join, BESIDE)
 
-    def unknown_to(self, model: nn.Module) -> tuple[tuple[str, int], ...]:
-        """Return the module that used each parameter that a model does not know, and its number of values."""
-        own = set(model.parameters())
-        return tuple((path, each.numel()) for each, path in self.parameters.items() if each not in own)
-
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
@@ -160,7 +156,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor, node in zip(tensors, before, strict=True):
                 # The metaclass's own check takes as long as an operation.
                 if node is None and type(tensor) is nn.Parameter and tensor.requires_grad:
-                    self.parameters.setdefault(tensor, self.frames[-1].path)
+                    self.parameters.setdefault(tensor, (self.frames[-1].path, self.signals))
 
     def _record(
         self,

@@ -149,8 +149,7 @@ def _flattened(signal: Signal, heads: int) -> Signal:
 
 def _attended(builder: Builder, scores: Scores, value: Signal) -> Signal:
     query, key = scores.query, scores.key
-    for one, other in ((query, key), (query, value), (key, value)):
-        check_independent(one, replace(other, labels=other.labels[:, :1], places=other.places[:, :1]))
+    _check_apart(query, key, value)
     places = [side.places[:, :, 0] for side in (query, key, value)]
     if not bool((value.places == value.places[..., :1]).all()) or not _match(key, value):
         raise NotKnownError("of values that have no keys")
@@ -189,6 +188,12 @@ def _attended(builder: Builder, scores: Scores, value: Signal) -> Signal:
         value.fan_in,
         bent=builder.step(lambda: 1.0),
     )
+
+
+def _check_apart(query: Signal, key: Signal, value: Signal) -> None:
+    """Check that queries, keys and values have weights of their own."""
+    for one, other in ((query, key), (query, value), (key, value)):
+        check_independent(one, replace(other, labels=other.labels[:, :1], places=other.places[:, :1]))
 
 
 def _match(key: Signal, value: Signal) -> bool:

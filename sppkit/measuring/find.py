@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -198,10 +198,7 @@ class Finder(Collector[T]):
         self._conclude(observer)
 
     def _conclude(self, observer: Observer) -> None:
-        self._check_same(self._told(observer))
-
-    def _told(self, observer: Observer) -> Findings:
-        return replace(tell(observer, self._name), unregistered=observer.unknown_to(self.model))
+        self._check_same(tell(observer, self._name, self.model))
 
     @property
     def _name(self) -> str:
@@ -256,7 +253,7 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            first = self._told(observer)
+            first = tell(observer, self._name, self.model)
             return first, first if self.correct is None else self.correct(first, observer)
 
     def _listen_at(self, found: Findings) -> None:

@@ -89,11 +89,11 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
     with only_new_garbage():
         seeds: list[_Measured] = []
-        for seed in _seeds(resolved.config):
+        for seed in seeds_of(resolved.config):
             once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
             seeds.append(_measure_seed(once, seeds[-1].uncorrected if seeds else None))
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].findings
-    record = _describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
+    record = describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
@@ -174,7 +174,7 @@ def _measure_once(
     look: _Look,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
-    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    on_drawn = None if progress is None else partial(progress, task_name("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
@@ -196,7 +196,7 @@ def _measure_network(
 ) -> _Measured:
     weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
-    count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
+    count = counter(progress, task_name("measuring", config, seed), (source.blocks or 0) * batches)
 
     def on_site(site: Site) -> None:
         # A block is done when its output is there; its branch was reached before.
@@ -212,7 +212,7 @@ def _measure_network(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     # Every seed has the same classes, and a named architecture none of the user's.
-    users = config.model is not None and seed == _seeds(config)[-1]
+    users = config.model is not None and seed == seeds_of(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
     return _Measured(table, inputs, probe.findings, probe.found, sources, weights, _reason(probe), output.described())
 
@@ -248,7 +248,7 @@ def _reason(probe: Probe) -> str | None:
 
 
 def cast_batch(batch: Any, dtype: torch.dtype) -> Any:
-    """Return a batch with its floating-point tensors in a type."""
+    """Return a batch in a run's type."""
     cast_one = partial(_cast_tensor, dtype=dtype)
     if isinstance(batch, Call):
         return batch.mapped(cast_one)
@@ -260,7 +260,8 @@ def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _seeds(config: RunConfig) -> range:
+def seeds_of(config: RunConfig) -> range:
+    """Return the seeds of a run."""
     return range(config.seed, config.seed + config.seeds)
 
 
@@ -287,11 +288,13 @@ def _iter_crop_notes(config: RunConfig, table: pd.DataFrame) -> Iterator[str]:
         yield "CrossNorm swaps nothing on maps below 3×3, which can't be cropped; take a larger --image-size."
 
 
-def _task(name: str, config: RunConfig, seed: int) -> str:
+def task_name(name: str, config: RunConfig, seed: int) -> str:
+    """Return what is being done, as progress shows it."""
     return name if config.seeds == 1 else f"{name}, seed {seed}"
 
 
-def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+def counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+    """Return what counts the blocks that are done."""
     done = 0
 
     def count(more: int) -> None:
@@ -303,14 +306,15 @@ def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int]
     return count
 
 
-def _describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+def describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    """Return the record of a run, without what was measured."""
     config = resolved.config
     return {
         **source.describe(),
         "input": inputs.description,
         "mode": config.mode,
         "warmup": config.warmup,
-        "seeds": list(_seeds(config)),
+        "seeds": list(seeds_of(config)),
         "device": str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})",
         "dtype": config.dtype,
         "threads": torch.get_num_threads(),

@@ -130,7 +130,7 @@ def set_up_panel(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, 
     starts = [stage_starts(table) for table in tables]
     # One stage is none to tell apart.
     if len(starts[0]) > 1 and all(other == starts[0] for other in starts) and not relative:
-        _draw_stages(axes, starts[0])
+        draw_stages(axes, starts[0])
     if np.isnan(values).all() and not lost:
         text = _why_empty(tables, statistic)
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
@@ -158,7 +158,7 @@ def _scale_x(axes: Axes, last: int, *, whole: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
 
 
-def _draw_stages(axes: Axes, starts: dict[int, int]) -> None:
+def draw_stages(axes: Axes, starts: dict[int, int]) -> None:
     """Draw a light line before each stage and its number above the panel, as far as there is room."""
     left, right = axes.get_xlim()
     edges = [start - 0.5 for start in starts.values()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sppkit.machine.user_code import is_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,12 +28,6 @@ def locate_blocks(model: Any, names: Iterable[str], *, own: bool = False) -> dic
     known: dict[type, Place | None] = {}
     found = {name: _choose(_iter_places(modules, name, known), own=own) for name in names}
     return {name: place for name, place in found.items() if place is not None}
-
-
-def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user."""
-    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
-    return any(place in filename for place in places)
 
 
 def relative_to_here(file: str) -> str:

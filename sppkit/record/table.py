@@ -79,10 +79,22 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         table: As made by ``build_table``.
         path: The file to create or replace.
     """
-    with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(Path(path)) as temporary:
+        write_rows(temporary, table.columns, iter_cells(table))
+
+
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write texts as a CSV file.
+
+    Args:
+        path: The file to create or replace.
+        header: Names of the columns.
+        rows: The cells of each row.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(iter_cells(table))
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def iter_cells(table: pd.DataFrame) -> Iterator[list[str]]:
