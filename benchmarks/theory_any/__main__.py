@@ -12,9 +12,9 @@ def main() -> None:
     """Print one row for each network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of names; all networks where there are none")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=10)
     given = parser.parse_args()
-    print("| network | rows | | squared mean | variance | residual variance | seconds | the curve ends |")
+    print("| network | rows | verdict | squared mean | variance | residual variance | seconds | the curve ends |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (make, batch) in NETWORKS.items():
         if given.names and not any(part in name for part in given.names):
