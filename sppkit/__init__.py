@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sppkit.inputs.call import Call as Call
     from sppkit.inputs.long_tails import LongTail as LongTail
     from sppkit.inputs.long_tails import long_tailed as long_tailed
+    from sppkit.measuring.expect import predict as predict
     from sppkit.measuring.invariance.invariance import invariance as invariance
     from sppkit.measuring.invariance.invariance import invariance_by_block as invariance_by_block
     from sppkit.measuring.invariance.spectrum import SpectrumShares as SpectrumShares
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
-    from sppkit.prediction.predict import predict as predict
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
     from sppkit.shifts.apply_shift import apply_shift as apply_shift
@@ -95,7 +95,7 @@ _HOME = {
     "plot_spp": "plot.spp",
     "plot_training": "plot.training",
     "predict_from_weights": "prediction.from_weights",
-    "predict": "prediction.predict",
+    "predict": "measuring.expect",
     "read_csv": "record.table",
     "report": "page.report",
     "replace_normalizers": "models.replace",
