@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sppkit.inputs.call import Call as Call
     from sppkit.inputs.long_tails import LongTail as LongTail
     from sppkit.inputs.long_tails import long_tailed as long_tailed
+    from sppkit.inputs.shifts.apply_shift import apply_shift as apply_shift
+    from sppkit.inputs.shifts.generative.train import train_git as train_git
+    from sppkit.inputs.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.measuring.expect import predict as predict
     from sppkit.measuring.invariance.invariance import invariance as invariance
     from sppkit.measuring.invariance.invariance import invariance_by_block as invariance_by_block
@@ -40,19 +43,16 @@ if TYPE_CHECKING:
     from sppkit.models.enorm import equi_normalize as equi_normalize
     from sppkit.models.noise import weight_noise as weight_noise
     from sppkit.models.replace import replace_normalizers as replace_normalizers
-    from sppkit.page.report import Page as Page
-    from sppkit.page.report import report as report
     from sppkit.plot.comparison import plot_comparison as plot_comparison
     from sppkit.plot.invariance import plot_invariance as plot_invariance
+    from sppkit.plot.page.report import Page as Page
+    from sppkit.plot.page.report import report as report
     from sppkit.plot.shift import plot_shift as plot_shift
     from sppkit.plot.spp import plot_spp as plot_spp
     from sppkit.plot.training import plot_training as plot_training
     from sppkit.prediction.from_weights import predict_from_weights as predict_from_weights
     from sppkit.record.table import read_csv as read_csv
     from sppkit.record.table import write_csv as write_csv
-    from sppkit.shifts.apply_shift import apply_shift as apply_shift
-    from sppkit.shifts.generative.train import train_git as train_git
-    from sppkit.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.sites import Site as Site
 
     __version__: str
@@ -63,11 +63,11 @@ _HOME = {
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",
-    "GenerativeTransform": "shifts.generative.transform",
+    "GenerativeTransform": "inputs.shifts.generative.transform",
     "LongTail": "inputs.long_tails",
     "MeasurementError": "errors",
     "Monitor": "measuring.training.monitor",
-    "Page": "page.report",
+    "Page": "plot.page.report",
     "Probe": "measuring.probe",
     "Site": "sites",
     "Suggestion": "comparison.suggest",
@@ -76,7 +76,7 @@ _HOME = {
     "UsageError": "errors",
     "Verdict": "gate.verdict",
     "activation_gain": "models.activations",
-    "apply_shift": "shifts.apply_shift",
+    "apply_shift": "inputs.shifts.apply_shift",
     "build_model": "models.build",
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measuring.measure",
@@ -97,10 +97,10 @@ _HOME = {
     "predict_from_weights": "prediction.from_weights",
     "predict": "measuring.expect",
     "read_csv": "record.table",
-    "report": "page.report",
+    "report": "plot.page.report",
     "replace_normalizers": "models.replace",
     "spectrum_shares": "measuring.invariance.spectrum",
-    "train_git": "shifts.generative.train",
+    "train_git": "inputs.shifts.generative.train",
     "weight_noise": "models.noise",
     "write_csv": "record.table",
 }

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.git.train import METHODS, ORDERS, THRESHOLD, generator_file, long_tail, results
+from sppkit.inputs.shifts.generative.generator import Generator
+from sppkit.inputs.shifts.generative.quality import draw_grid
 from sppkit.plot.save import save_figure, styled
 from sppkit.plot.transformed import plot_transformed
-from sppkit.shifts.generative.generator import Generator
-from sppkit.shifts.generative.quality import draw_grid
 
 ROOT = Path(__file__).parents[2]
 PAGE, IMAGES = ROOT / "docs/git.md", ROOT / "docs/images"

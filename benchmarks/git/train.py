@@ -23,8 +23,8 @@ from torch.nn import functional
 
 import sppkit
 from benchmarks.invariance.network import DigitNetwork
-from sppkit.shifts.generative.quality import measure_quality
-from sppkit.shifts.nuisance import choose_nuisance
+from sppkit.inputs.shifts.generative.quality import measure_quality
+from sppkit.inputs.shifts.nuisance import choose_nuisance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

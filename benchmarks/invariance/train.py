@@ -24,7 +24,7 @@ from torch.nn import functional
 
 import sppkit
 from benchmarks.invariance.network import DigitNetwork
-from sppkit.shifts.nuisance import choose_nuisance
+from sppkit.inputs.shifts.nuisance import choose_nuisance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sppkit.inputs.labelled import Labelled
-    from sppkit.shifts.generative.generator import Generator
-    from sppkit.shifts.generative.quality import Quality
+    from sppkit.inputs.shifts.generative.generator import Generator
+    from sppkit.inputs.shifts.generative.quality import Quality
 
 # Rows and styles of the picture.
 _ROWS, _STYLES = 8, 8
@@ -79,7 +79,7 @@ def _read(chosen: GitOptions) -> tuple[Labelled, Tensor]:
 def _train(
     flags: dict[str, Any], given: Labelled, pictures: Tensor, file: Path, *, resume: bool, quiet: bool
 ) -> Generator:
-    from sppkit.shifts.generative.train import train_git
+    from sppkit.inputs.shifts.generative.train import train_git
 
     own = config.options(GeneratorOptions)
     options = {name: value for name, value in flags.items() if name in own}
@@ -95,12 +95,12 @@ def _train(
 def _write(generator: Generator, given: Labelled, pictures: Tensor, folder: Path, name: str) -> list[Path]:
     import pandas as pd
 
+    from sppkit.inputs.shifts.generative.file import read_losses
+    from sppkit.inputs.shifts.generative.quality import draw_grid
+    from sppkit.inputs.shifts.generative.training import COLUMNS
     from sppkit.machine.files import all_or_nothing
     from sppkit.plot.save import save_figure
     from sppkit.plot.transformed import plot_transformed
-    from sppkit.shifts.generative.file import read_losses
-    from sppkit.shifts.generative.quality import draw_grid
-    from sppkit.shifts.generative.training import COLUMNS
 
     names = [f"{name}.png", f"{name}-losses.csv"]
     grid = draw_grid(generator, pictures, given.labels, rows=_ROWS, styles=_STYLES)
@@ -114,9 +114,9 @@ def _write(generator: Generator, given: Labelled, pictures: Tensor, folder: Path
 
 
 def _summarize(generator: Generator, pictures: Tensor, file: Path, written: list[Path]) -> None:
-    from sppkit.shifts.generative.file import read_losses
-    from sppkit.shifts.generative.quality import measure_quality
-    from sppkit.shifts.generative.training import COLUMNS
+    from sppkit.inputs.shifts.generative.file import read_losses
+    from sppkit.inputs.shifts.generative.quality import measure_quality
+    from sppkit.inputs.shifts.generative.training import COLUMNS
 
     header = generator.header
     last = max(1, header.steps // _LAST)

@@ -32,8 +32,8 @@ def write_page(
     runs: Sequence[tuple[str, pd.DataFrame, Mapping[str, Any]]], path: Path, *, title: str | None = None
 ) -> None:
     """Write the page of runs, each what the legend calls it, its table and its record."""
-    from sppkit.page.report import build_page
-    from sppkit.page.shown_run import ShownRun
+    from sppkit.plot.page.report import build_page
+    from sppkit.plot.page.shown_run import ShownRun
 
     title, subtitle = heading_of([record for _, _, record in runs], title)
     build_page([ShownRun(*run) for run in runs], title=title, subtitle=subtitle).save(path)

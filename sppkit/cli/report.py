@@ -34,7 +34,7 @@ def report(
     with console.reporting_errors(debug=debug):
         from sppkit.cli.pages import heading_of
         from sppkit.errors import UsageError
-        from sppkit.page.report import MOST_RUNS, build_page, label_runs, load_shown
+        from sppkit.plot.page.report import MOST_RUNS, build_page, label_runs, load_shown
 
         if out.suffix.lower() not in {".html", ".htm"}:
             raise UsageError(f"--out: the page is a .html file, not {str(out)!r:.60}.\nTry --out {out.stem}.html")

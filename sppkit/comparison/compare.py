@@ -12,8 +12,8 @@ from rich.text import Text
 from sppkit.comparison.lineup import line_up
 from sppkit.comparison.runs import iter_measured
 from sppkit.comparison.summary import common_subtitle, common_title, render_comparison
-from sppkit.page.report import Page, build_page
-from sppkit.page.shown_run import ShownRun
+from sppkit.plot.page.report import Page, build_page
+from sppkit.plot.page.shown_run import ShownRun
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sppkit.gate.reports import wording
-from sppkit.page.report import build_page
-from sppkit.page.shown_run import ShownRun
-from sppkit.page.statements import Statement
-from sppkit.page.statements import Verdict as Told
+from sppkit.plot.page.report import build_page
+from sppkit.plot.page.shown_run import ShownRun
+from sppkit.plot.page.statements import Statement
+from sppkit.plot.page.statements import Verdict as Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sppkit.gate.baseline import Baseline
     from sppkit.gate.saved_run import SavedRun
     from sppkit.gate.verdict import Finding, Verdict
-    from sppkit.page.report import Page
+    from sppkit.plot.page.report import Page
 
 # Findings that have a line of their own, beside the first: what follows from it says less and less.
 _WORST = 7

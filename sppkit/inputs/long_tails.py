@@ -18,7 +18,7 @@ from sppkit.config.parsers import parse_seed, real_number, whole_number
 from sppkit.errors import UsageError
 from sppkit.inputs.labelled import from_tensors
 from sppkit.inputs.labelled_files import load_labelled
-from sppkit.shifts.nuisance import choose_nuisance
+from sppkit.inputs.shifts.nuisance import choose_nuisance
 from sppkit.streams import STREAM_NAME, keyed_generator
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sppkit.inputs.labelled import Labelled
-    from sppkit.shifts.nuisance import Nuisance
+    from sppkit.inputs.shifts.nuisance import Nuisance
 
     Positions = npt.NDArray[np.int64]
 

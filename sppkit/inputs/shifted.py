@@ -10,7 +10,7 @@ import torch
 from sppkit.config.shifts import check_input
 from sppkit.errors import UsageError
 from sppkit.inputs.batches import split
-from sppkit.shifts.shift import Shift, apply, generators_of, load_shift, partners_of
+from sppkit.inputs.shifts.shift import Shift, apply, generators_of, load_shift, partners_of
 from sppkit.streams import STREAM_NAME, keyed_generator
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sppkit.config.shifts import ChosenShift
     from sppkit.inputs.batches import Batch, Inputs, Samples
-    from sppkit.shifts.shift import PairShift
+    from sppkit.inputs.shifts.shift import PairShift
 
 
 @dataclass(frozen=True)

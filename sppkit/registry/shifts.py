@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sppkit.registry.entries import Real, ShiftEntry, Text, Whole, Words
 
-_HOME = "sppkit.shifts"
+_HOME = "sppkit.inputs.shifts"
 _SETS = Words(("cifar", "imagenet"))
 _AXES = Words(("chw", "hw"))
 _OWN = "A function of your own can do it: --shift path/file.py:function."
-# Kinds of corruption; ``sppkit.shifts.corruptions.kinds`` has their constants.
+# Kinds of corruption; ``sppkit.inputs.shifts.corruptions.kinds`` has their constants.
 CORRUPTIONS = Words(
     (
         "gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "gaussian-blur", "defocus-blur", "glass-blur",

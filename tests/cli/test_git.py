@@ -88,7 +88,7 @@ def test_resuming_is_asked_for(digits: Path) -> None:
 
 
 def test_an_interrupt_leaves_the_last_checkpoint(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sppkit.shifts.generative.training as training
+    import sppkit.inputs.shifts.generative.training as training
 
     step = training.Training.step
 
@@ -109,7 +109,7 @@ def test_an_interrupt_leaves_the_last_checkpoint(digits: Path, monkeypatch: pyte
 
 
 def test_an_interrupt_before_the_first_checkpoint_leaves_nothing(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sppkit.shifts.generative.training as training
+    import sppkit.inputs.shifts.generative.training as training
 
     def interrupted(_self: training.Training) -> None:
         raise KeyboardInterrupt
@@ -190,7 +190,7 @@ def test_what_cannot_be_done_is_said_in_a_line(case: tuple[list[str], str], digi
 def test_every_number_of_a_preset_can_be_typed() -> None:
     from typer.main import get_command
 
-    from sppkit.shifts.generative.sizes import PRESETS
+    from sppkit.inputs.shifts.generative.sizes import PRESETS
 
     command: Any = get_command(git)
     typed = {parameter.name for parameter in command.commands["train"].params}

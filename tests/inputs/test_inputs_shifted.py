@@ -19,7 +19,7 @@ from sppkit.inputs.decode import MEAN, STD
 from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import Inputs, load_inputs
 from sppkit.inputs.shifted import beside
-from sppkit.shifts.apply_shift import apply_shift
+from sppkit.inputs.shifts.apply_shift import apply_shift
 
 SIDE = 16
 

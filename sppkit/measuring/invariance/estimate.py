@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sppkit.inputs.shifts.nuisance import partner_positions
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import set_mode
 from sppkit.measuring.invariance.classifier import check_classifier, classify
-from sppkit.shifts.nuisance import partner_positions
 from sppkit.stats.divergence import divergence
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from sppkit.inputs.shifts.nuisance import Nuisance
     from sppkit.measuring.invariance.blocks import BlockMeter
     from sppkit.measuring.invariance.classifier import Answer
     from sppkit.measuring.invariance.pictures import Pictures
-    from sppkit.shifts.nuisance import Nuisance
 
     # Called with how many passes are done, and how many there are.
     OnPass = Callable[[int, int], None]

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from sppkit.config.invariance import InvarianceConfig
     from sppkit.config.resolve import Resolved
     from sppkit.inputs.labelled import Labelled
+    from sppkit.inputs.shifts.nuisance import Nuisance
     from sppkit.measuring.run import Progress
-    from sppkit.shifts.nuisance import Nuisance
 
 _PICTURE_AXES = 3
 

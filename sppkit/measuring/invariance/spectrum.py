@@ -9,10 +9,10 @@ import torch
 from sppkit.config.parsers import one_of, parse_seed, whole_number
 from sppkit.errors import UsageError
 from sppkit.inputs.labelled import picture_tensor
+from sppkit.inputs.shifts.apr import recombine
 from sppkit.measuring.declared_sites import as_network
 from sppkit.measuring.invariance.estimate import answering
 from sppkit.measuring.invariance.pictures import computed_in, read_normalization
-from sppkit.shifts.apr import recombine
 from sppkit.streams import keyed_generator
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from sppkit.shifts.apr import Axes
+    from sppkit.inputs.shifts.apr import Axes
 
 
 class SpectrumShares(NamedTuple):

@@ -11,9 +11,9 @@ import torch
 
 from sppkit.config.parsers import parse_seed, whole_number
 from sppkit.errors import UsageError
+from sppkit.inputs.shifts.nuisance import choose_nuisance
 from sppkit.measuring.declared_sites import as_network
 from sppkit.measuring.invariance.estimate import ask
-from sppkit.shifts.nuisance import choose_nuisance
 from sppkit.stats.feature_distances import signal_to_shift
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from sppkit.inputs.shifts.nuisance import Nuisance
     from sppkit.measuring.invariance.blocks import BlockMeter
     from sppkit.measuring.invariance.estimate import OnPass, Responses
     from sppkit.measuring.invariance.pictures import Pictures
-    from sppkit.shifts.nuisance import Nuisance
 
     Sizes = Mapping[int, int] | Sequence[int]
 

@@ -9,6 +9,7 @@ import torch
 from sppkit.config.parsers import parse_seed
 from sppkit.config.shifts import parse_shift, shift_options
 from sppkit.errors import UsageError
+from sppkit.inputs.shifts.apply_shift import apply_shift
 from sppkit.measuring.forward.calibrate import batches_needed
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.preserve import preserved
@@ -17,7 +18,6 @@ from sppkit.measuring.shifted.paired_probe import PairedProbe
 from sppkit.measuring.shifted.run_paired import run_paired, twice_if_needed
 from sppkit.measuring.shifted.tabulate import iter_shift_rows
 from sppkit.record.shift_table import build_shift_table
-from sppkit.shifts.apply_shift import apply_shift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
