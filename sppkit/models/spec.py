@@ -15,7 +15,7 @@ from sppkit.errors import UsageError
 from sppkit.models.addons.settings import read_add_on_settings
 from sppkit.models.layout import stage_layout
 from sppkit.models.normalizers.settings import read_settings
-from sppkit.models.refusals import refuse_combinations, refuse_meaningless
+from sppkit.models.refusals import refuse_combinations, refuse_lost_add_ons, refuse_meaningless
 from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         **{name: getattr(chosen, name) for name in _AS_GIVEN},
         **{name: getattr(kind, name) for name in ("scaled", "bias", "fixup")},
     )
+    refuse_lost_add_ons(norm, spec.add_on, spec.stages)
     if spec.enorm:
         _refuse_enorm(spec)
     return spec

@@ -23,6 +23,18 @@ def positions(text: str | None) -> dict[str, str]:
     return dict(item.split("@") for item in text.split("+")) if text else {}
 
 
+def stands_at(places: Mapping[str, str], *, normalized: bool) -> dict[str, str]:
+    """Return which add-ons a block has, and where: none behind an addition that a normalizer follows.
+
+    There each channel of each sample has mean 0 and deviation 1, which a gate could tell nothing from and a swap would
+    leave as they are; the released IBN-b networks have no add-on in these blocks either.
+
+    >>> stands_at({"crossnorm": "pre", "selfnorm": "post"}, normalized=True)
+    {'crossnorm': 'pre'}
+    """
+    return {name: place for name, place in places.items() if not (normalized and place == "post")}
+
+
 def read_add_on_settings(add_on: str | None, text: str | None) -> dict[str, dict[str, Any]]:
     """Return the settings of every add-on as its builder takes them."""
     found: dict[str, dict[str, Any]] = {name: {} for name in positions(add_on)}
