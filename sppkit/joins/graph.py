@@ -76,6 +76,7 @@ class Node:
         floating: Whether it is floating-point or complex.
         axis: Axis of its channels, or None where that could not be told.
         weighted: Whether the operation applied a weight: a matrix or filters that are no signal.
+        factor: The number that a product multiplies by, or a sum its second side; None where there is none.
     """
 
     number: int
@@ -87,6 +88,7 @@ class Node:
     floating: bool
     axis: int | None = None
     weighted: bool = False
+    factor: float | None = None
 
 
 def nearest_common(a: Node, b: Node) -> Node | None:

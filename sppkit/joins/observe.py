@@ -36,6 +36,7 @@ from sppkit.joins.operands import (
     iter_outputs,
     iter_tensors,
     iter_unreturned,
+    number_in,
 )
 from sppkit.joins.operations import Operation, operation_of, run_in_parts
 from sppkit.joins.stream import off_stream, settle_equal
@@ -175,7 +176,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not changed and self._memory.known(output) is not None:
                 continue
             node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
-            node.weighted = weighted
+            node.weighted, node.factor = weighted, number_in(operation.name, args, kwargs)
             node.axis = channel_axis(operation, args, [parent for parent in parents if parent.floating], node.shape)
             if index == 0:
                 self._judge(node, operation, read, args)
