@@ -1,8 +1,8 @@
 """Scales and gates: what a branch is multiplied by on its way into the join, and what belongs to it.
 
-Products with parameters, numbers and random masks change nothing that a residual variance should tell. But not every product
-with a number is such a scale: the 2 behind squeeze-and-excite in an NFNet makes up for the gate, and is a part of what the
-branch computes.
+Products with parameters, numbers and random masks change nothing that a residual variance should tell. But not every
+product with a number is such a scale: the 2 behind squeeze-and-excite in an NFNet makes up for the gate, and is a part
+of what the branch computes.
 """
 
 from __future__ import annotations
