@@ -26,8 +26,8 @@ _CALLABLE = "Give where= a function of the qualified name and the module of each
 def published_places(model: nn.Module, norm: str, is_normalizer: Callable[[nn.Module], bool]) -> frozenset[str]:
     """Return the qualified names of the normalizers that the published network has another one in place of.
 
-    A stage is an ``nn.Sequential`` or ``nn.ModuleList`` all of whose children, its blocks, have two convolutions or more
-    and a normalizer behind the first. What a block calls its downsample, shortcut or skip is left out.
+    A stage is an ``nn.Sequential`` or ``nn.ModuleList`` all of whose children, its blocks, have two convolutions or
+    more and a normalizer behind the first. What a block calls its downsample, shortcut or skip is left out.
 
     Args:
         model: The network.
