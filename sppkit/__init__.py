@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sppkit.gate.check import check as check
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
+    from sppkit.measuring.insert_add_ons import insert_add_ons as insert_add_ons
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
     from sppkit.measuring.probe import Probe as Probe
@@ -54,6 +55,7 @@ _HOME = {
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
+    "insert_add_ons": "measuring.insert_add_ons",
     "check": "gate.check",
     "measure": "measuring.measure",
     "plot_comparison": "plot.comparison",

@@ -131,6 +131,10 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
         return None if node is None else node.axis
 
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """Return the value that a tensor holds; None of what was not computed from the input."""
+        return self._memory.find(tensor) if tensor.layout is torch.strided else None
+
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

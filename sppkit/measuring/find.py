@@ -41,7 +41,7 @@ class OtherWayError(MeasurementError):
 
 
 _WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
-# Layers of torch's own in which there is no residual join; these have.
+# Modules of torch's own that have residual joins.
 _OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
 
 
@@ -101,7 +101,7 @@ class Finder(Collector[T]):
         self._open = True
         with ExitStack() as stack:
             stack.callback(self._close)
-            stack.enter_context(_seen_in_parts())
+            stack.enter_context(seen_in_parts())
             for handle in self._iter_hooks():
                 stack.callback(handle.remove)
             self._stack = stack.pop_all()
@@ -132,7 +132,7 @@ class Finder(Collector[T]):
 
     def _iter_hooks(self) -> Iterator[RemovableHandle]:
         yield self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True)
-        self._paths = dict(_iter_paths(self.model))
+        self._paths = dict(iter_paths(self.model))
         for module in self._paths:
             yield module.register_forward_pre_hook(self._enter, prepend=True)
             yield module.register_forward_hook(self._leave, always_call=True)
@@ -306,14 +306,14 @@ class Finder(Collector[T]):
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
-            self._observer.enter(self._paths[module], kind, internal=_is_internal(module))
+            self._observer.enter(self._paths[module], kind, internal=is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
 
 
-def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """Yield every module but the model itself, and but what compiles another, with its name."""
     for name, module in model.named_modules():
         path = ".".join(part for part in name.split(".") if part != _WRAPPER)
@@ -321,13 +321,14 @@ def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
             yield module, path
 
 
-def _is_internal(module: nn.Module) -> bool:
+def is_internal(module: nn.Module) -> bool:
+    """Return whether a module is a layer of torch's own, in which there is no residual join."""
     home = type(module).__module__
     return home.startswith("torch.nn.modules.") and home not in _OPEN
 
 
 @contextmanager
-def _seen_in_parts() -> Iterator[None]:
+def seen_in_parts() -> Iterator[None]:
     """Run compiled code and fused transformer layers operation by operation while the context is open."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
