@@ -56,8 +56,8 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
-# Before the branch, at its end, on the skip connection, and after the addition (Tang et al. 2021).
-_POSITIONS = ("pre", "residual", "identity", "post")
+# Before the branch, at its end, on the skip connection, after the addition, and on the images (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post", "input")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
 _VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
 _INITS = ("he", "lecun")
@@ -118,10 +118,10 @@ class ModelOptions:
     )
     add_on: str | None = _option(
         None,
-        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        parsers.placed("add-on", _POSITIONS, "post"),
         "NAME@PLACE+...",
         _MODEL,
-        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)} (crossnorm only): for instance selfnorm@residual.",
         registry.ADD_ONS,
     )
     add_on_kw: str | None = _option(

@@ -62,7 +62,7 @@ def refuse_lost_add_ons(norm: str, add_on: str | None, stages: Iterable[int]) ->
         stands_at(placed, normalized=normalizes_output(norm, stage, closes_stage=last)).keys() for stage, last in where
     ]
     for name, place in placed.items():
-        if not any(name in names for names in kept):
+        if place != "input" and not any(name in names for names in kept):
             raise UsageError(
                 f"--add-on {name}@{place} stands nowhere: with --norm {norm} a normalizer follows the addition of "
                 "every block of this network, and none is put behind it. Take more blocks per stage, or another place."
