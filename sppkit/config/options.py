@@ -144,6 +144,9 @@ class ModelOptions:
     enorm: bool = _option(
         False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
     )
+    enorm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of --enorm: c, p, cycles; for instance c=1.2."
+    )
     padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
     stem: str = _choice(
         "imagenet", ("imagenet", "no-pool", "cifar"), _MODEL, "imagenet (7x7/2, max-pool), no-pool, or cifar (3x3)."

@@ -50,6 +50,8 @@ def refuse_combinations(norm: str, chosen: ModelOptions) -> None:
     if facts.refuses_gates and (chosen.se or chosen.add_on):
         gate = "--se" if chosen.se else "--add-on"
         raise UsageError(f"--norm {norm} {facts.refuses_gates}: leave out {gate}.")
+    if chosen.enorm_kw is not None and not chosen.enorm:
+        raise UsageError("--enorm-kw means nothing without balancing: add --enorm.")
     if chosen.noise_kind is not None and not chosen.noise:
         raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
 
