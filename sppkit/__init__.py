@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sppkit.gate.check import check as check
     from sppkit.gate.verdict import Finding as Finding
     from sppkit.gate.verdict import Verdict as Verdict
+    from sppkit.inputs.call import Call as Call
     from sppkit.measuring.insert_add_ons import insert_add_ons as insert_add_ons
     from sppkit.measuring.measure import find_joins as find_joins
     from sppkit.measuring.measure import measure as measure
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Call": "inputs.call",
     "Diagnosis": "diagnosis.result",
     "DoesNotFitError": "errors",
     "Finding": "gate.verdict",

@@ -224,7 +224,8 @@ class RunConfig(ModelOptions):
         parsers.text,
         "SOURCE",
         _INPUT,
-        "gaussian, a folder of pictures, a picture, a .npy, .npz, .pt, .pth or .safetensors file, or tokens.",
+        "gaussian, a folder of pictures, a picture, a .npy, .npz, .pt, .pth or .safetensors file, tokens, or, "
+        "with --model, a function that makes a batch: path/file.py:function.",
         ("gaussian", "tokens"),
     )
     vocab: int | None = _option(

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from sppkit.curves.network import NetworkFacts, read_network
+from sppkit.curves.output import Output, read_output
 from sppkit.curves.seed_spread import log_spread
 from sppkit.record.read import mapping_at, text_at
-from sppkit.record.table import COLUMNS, STATISTIC_COLUMNS
+from sppkit.record.table import COLUMNS, PASSES, STATISTIC_COLUMNS
 from sppkit.registry import GRADIENT_STATISTICS, HEALTH_STATISTICS
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class Curves:
         return read_network(self.record, int((self.blocks > 0).sum()))
 
     @cached_property
+    def output(self) -> Output | None:
+        """What the network returned, if that is known."""
+        return read_output(self.record, self.table)
+
+    @cached_property
     def seeds(self) -> list[int]:
         """The seeds, in the order of the table."""
         return [int(seed) for seed in self.table["seed"].unique()]
@@ -77,7 +83,7 @@ class Curves:
         A gradient tells of what comes after a block, and is judged apart (``gate.backward``): were it held against a
         baseline block by block, a fault would be found in front of where it is.
         """
-        others = {*COLUMNS, *GRADIENT_STATISTICS}
+        others = {*COLUMNS, *GRADIENT_STATISTICS, PASSES}
         further = [name for name in self.table.columns if name not in others and not name.startswith(PREDICTED)]
         found = [name for name in (*STATISTIC_COLUMNS, *further) if is_numeric_dtype(self.table[name])]
         return [name for name in found if self.table[name].notna().any() and not (self.table[name] < 0).any()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.errors import UsageError
-from sppkit.record.table import STATISTIC_COLUMNS, STEP
+from sppkit.record.table import PASSES, STATISTIC_COLUMNS, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def at_step(table: pd.DataFrame, step: int | None = None) -> pd.DataFrame:
     if chosen not in steps:
         some = ", ".join(map(str, steps[:_MOST_STEPS])) + (f", ..., {steps[-1]}" if len(steps) > _MOST_STEPS else "")
         raise UsageError(f"there is no step {chosen} in the table: it has {some}.")
-    return table[table[STEP] == chosen].drop(columns=[STEP, "passes"], errors="ignore").reset_index(drop=True)
+    return table[table[STEP] == chosen].drop(columns=[STEP, PASSES], errors="ignore").reset_index(drop=True)
 
 
 def iter_trend(table: pd.DataFrame) -> Iterator[str]:

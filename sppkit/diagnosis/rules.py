@@ -21,11 +21,13 @@ from sppkit.diagnosis.loud_output import find_loud_output
 from sppkit.diagnosis.mean_shift import find_mean_shift
 from sppkit.diagnosis.no_gradient import find_no_gradient
 from sppkit.diagnosis.nonfinite import find_nonfinite
+from sppkit.diagnosis.probabilities import find_probabilities
 from sppkit.diagnosis.reset import find_no_reset, find_wrong_reset
 from sppkit.diagnosis.saturation import find_saturated_activations, find_saturated_attention
 from sppkit.diagnosis.squeeze_excite import find_missing_factor
 from sppkit.diagnosis.strength import find_unexpected_branch
 from sppkit.diagnosis.unexpected_gradient import UNEXPECTED, find_unexpected_gradient
+from sppkit.diagnosis.unregistered import find_unregistered
 from sppkit.diagnosis.vanishing import find_vanishing
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ _FINDERS = (
     find_equal_units,
     find_saturated_attention,
     find_saturated_activations,
+    find_loud_output,
+    find_probabilities,
+    find_unregistered,
     find_no_gradient,
     find_gradient_growth,
     find_cut_gradient,
@@ -70,6 +75,8 @@ _LAYER_FINDERS = (
     find_vanishing_layers,
     find_exploding_layers,
     find_loud_output,
+    find_probabilities,
+    find_unregistered,
     find_layers_mean_shift,
     find_alike_positions,
     find_equal_units,
@@ -81,6 +88,7 @@ _LAYER_FINDERS = (
 )
 _SCALE = frozenset({
     "dominant-branch", "exploding-variance", "vanishing-variance", "no-reset", "unexpected-branch", "border-sag",
+    "loud-output",
 })  # fmt: skip
 # What a fault brings about after the block where it begins, and what is no fault of its own there.
 _CONSEQUENCES: dict[str, frozenset[str]] = {
@@ -91,7 +99,7 @@ _CONSEQUENCES: dict[str, frozenset[str]] = {
     "dominant-branch": _SCALE,
     "no-reset": _SCALE,
     "exploding-variance": _SCALE,
-    "vanishing-variance": _SCALE | {"dead-branch"},
+    "vanishing-variance": _SCALE - {"loud-output"} | {"dead-branch"},
     "mean-shift": frozenset({"unexpected-branch", "border-sag"}),
     "unexpected-branch": frozenset({"border-sag"}),
     "no-gradient": frozenset({"cut-gradient"}),

@@ -14,6 +14,7 @@ import numpy as np
 from sppkit.gate.against_baseline import iter_unlike_digits
 from sppkit.gate.verdict import Finding
 from sppkit.record.read import counts_at, mapping_at
+from sppkit.record.table import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sppkit.gate.policy import Policy
     from sppkit.gate.verdict import Level
 
-NAME = "output"
+NAME = OUTPUT
 _MEAN, _VARIANCE, _SHARE = "channel_squared_mean", "channel_variance", "mean_share"
 
 

@@ -58,6 +58,11 @@ def _is_folder(source: str) -> bool:
 
 
 def _refuse_missing(source: str) -> NoReturn:
+    if ".py:" in source:
+        raise UsageError(
+            f"--input {source}: a function of your own makes batches for a network of your own.\n"
+            f"It goes with --model; a named architecture takes {LEGAL}."
+        )
     close = difflib.get_close_matches(source.lower(), ["gaussian"])
     match = "; did you mean 'gaussian'?" if close else "."
     raise UsageError(f"no such file or folder as --input: {source!r}{match}\nGive {LEGAL}.")

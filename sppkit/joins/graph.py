@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sppkit.joins.operations import Operation
 
@@ -89,6 +90,12 @@ class Node:
     axis: int | None = None
     weighted: bool = False
     factor: float | None = None
+
+
+def largest(nodes: Iterable[Node | None]) -> Node | None:
+    """Return the value with the most elements; the first of them, and None where there is no signal."""
+    signals = (node for node in nodes if node is not None)
+    return max(signals, key=lambda node: prod(node.shape), default=None)
 
 
 def nearest_common(a: Node, b: Node) -> Node | None:

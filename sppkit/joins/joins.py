@@ -70,6 +70,7 @@ class Join:
         beside: Branches of the same input that are added before this one, as they enter their sums; the block's branch
             is then the sum of all, as they enter.
         reason: Why it was taken for one.
+        layer: Path of the last module inside its own that the branch went through; empty where there was none.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Join:
     scaled_branch: Value | None = None
     beside: tuple[Value, ...] = ()
     reason: str = ""
+    layer: str = ""
 
     @property
     def described(self) -> str:
@@ -120,6 +122,8 @@ class Findings:
         rejected: Sums that are no joins.
         concatenations: How many concatenations go unused because there are additions.
         skipped: Leaf modules that have no row, and why.
+        unregistered: Parameters that the pass used and the model does not know: the path of the module that used each,
+            and its number of values. Empty where the pass ran without gradients.
     """
 
     model: str
@@ -128,6 +132,7 @@ class Findings:
     rejected: tuple[Rejected, ...] = ()
     concatenations: int = 0
     skipped: tuple[str, ...] = ()
+    unregistered: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         """Return what was found in words, one line per join."""

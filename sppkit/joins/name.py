@@ -96,5 +96,16 @@ def _join(candidate: Candidate, name: str) -> Join:
         output.number,
         beside=beside,
         reason=candidate.reason,
+        layer=_last_layer(candidate),
         **places,
     )
+
+
+def _last_layer(candidate: Candidate) -> str:
+    """Return the path of the last module that a branch went through, other than that of the join."""
+    node, first = candidate.branch, 0 if candidate.root is None else candidate.root.number
+    while node is not None and node.number > first:
+        if node.frame.path != candidate.output.frame.path:
+            return node.frame.path
+        node = max(node.parents, key=lambda parent: parent.number, default=None)
+    return ""

@@ -7,14 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sppkit.joins.aliases import Memory, check_observable, is_whole
 from sppkit.joins.beside import gather_beside
 from sppkit.joins.candidate import Candidate
 from sppkit.joins.channel_axis import channel_axis
-from sppkit.joins.graph import Frame, Key, Node, way_between
+from sppkit.joins.graph import Frame, Key, Node, largest, way_between
 from sppkit.joins.judge import (
     BESIDE,
     COMPLEX,
@@ -29,6 +29,7 @@ from sppkit.joins.judge import (
 )
 from sppkit.joins.operands import (
     given,
+    in_words,
     is_signal,
     is_strided,
     is_weight,
@@ -64,6 +65,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: The last signal that each module returned, by path.
         leaves: The calls of modules that called no other, and the signal that they returned.
         signals: How many signals were made.
+        parameters: Every parameter that a gradient would reach, and the path of the module that used it first.
     """
 
     def __init__(self, take: Take) -> None:
@@ -76,6 +78,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outputs: dict[str, list[Node]] = {}
         self.leaves: list[tuple[Frame, Node | None, str]] = []
         self.signals = 0
+        self.parameters: dict[nn.Parameter, str] = {}
         self.calls: Counter[str] = Counter()
         self._memory = Memory(self._view_of, self._state_of)
 
@@ -126,6 +129,11 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for join in gather_beside(self.joins, outputs):
             self._drop(join, BESIDE)
 
+    def unknown_to(self, model: nn.Module) -> tuple[tuple[str, int], ...]:
+        """Return the module that used each parameter that a model does not know, and its number of values."""
+        own = set(model.parameters())
+        return tuple((path, each.numel()) for each, path in self.parameters.items() if each not in own)
+
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
@@ -145,12 +153,20 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         tensors = [tensor for tensor in iter_arguments(args, kwargs) if is_strided(tensor)]
         before = [self._memory.find(tensor) for tensor in tensors]
+        self._note_parameters(tensors, before)
         if self.before_each is not None:
             self.before_each()
         result = func(*args, **kwargs)
         if any(node is not None for node in before):
             self._record(operation, args, kwargs, list(zip(tensors, before, strict=True)), result)
         return result
+
+    def _note_parameters(self, tensors: Sequence[Tensor], before: Sequence[Node | None]) -> None:
+        if torch.is_grad_enabled():  # what the user's own code runs without gradients is not meant to be trained
+            for tensor, node in zip(tensors, before, strict=True):
+                # The metaclass's own check takes as long as an operation.
+                if node is None and type(tensor) is nn.Parameter and tensor.requires_grad:
+                    self.parameters.setdefault(tensor, self.frames[-1].path)
 
     def _record(
         self,
@@ -278,7 +294,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         a, b = operands[:2]
         if operation.name in {"addcmul", "addcdiv"}:
-            b = _largest(operands[1:3])
+            b = largest(operands[1:3])
         elif operation.name in {"addmm", "baddbmm"} and a is not None:
             factors = tuple(item for item in operands[1:3] if item is not None)
             # The product is nowhere in memory by itself.
@@ -329,15 +345,4 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
-            self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
-
-
-def _largest(nodes: Sequence[Node | None]) -> Node | None:
-    signals = [node for node in nodes if node is not None]
-    return max(signals, key=lambda node: torch.Size(node.shape).numel(), default=None)
-
-
-def _describe(tensors: Sequence[Tensor]) -> str:
-    if not tensors:
-        return "returns no tensor"
-    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"
+            self.leaves.append((frame, signals[0] if signals else None, in_words(tensors)))

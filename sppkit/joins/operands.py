@@ -90,3 +90,10 @@ def is_strided(tensor: Tensor) -> bool:
 def is_weight(tensor: Tensor) -> bool:
     """Say whether a tensor that comes from no input can be a weight: a scalar or a bias mixes nothing."""
     return tensor.is_floating_point() and tensor.ndim > 1
+
+
+def in_words(tensors: Sequence[Tensor]) -> str:
+    """Say what a module returned of which no statistics can be taken."""
+    if not tensors:
+        return "returns no tensor"
+    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"

@@ -7,10 +7,10 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from sppkit.joins.judge import IDENTITY
-from sppkit.sites import Site
+from sppkit.sites import Role, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sppkit.joins.graph import Key
     from sppkit.joins.joins import Findings, Join, Value
@@ -42,6 +42,16 @@ class Plan:
             self.at.setdefault(term.key, []).append(site)
         if beside:
             self.terms[site] = 1 + len(beside)
+
+    def renumbered(self, blocks: Sequence[int], sites: Mapping[tuple[int, Role], Site]) -> Plan:
+        """Return the same places with the sites of another plan: its block for each of these."""
+        plan = Plan(identities={blocks[block] for block in self.identities})
+        new = {site: sites[blocks[site.block], site.role] for site in self.sites}
+        plan.sites = list(new.values())
+        plan.keys = {new[site]: key for site, key in self.keys.items()}
+        plan.at = {key: [new[site] for site in those] for key, those in self.at.items()}
+        plan.terms = {new[site]: terms for site, terms in self.terms.items()}
+        return plan
 
 
 def plan_sites(findings: Findings) -> Plan:

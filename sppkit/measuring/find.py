@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
@@ -18,9 +19,11 @@ from sppkit.joins.operands import iter_tensors
 from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
-from sppkit.measuring.forward.compiled import run_uncompiled
+from sppkit.measuring.find_modules import WRAPPER, is_internal, iter_paths
 from sppkit.measuring.forward.device import check_values
+from sppkit.measuring.forward.in_parts import check_capture, seen_in_parts
 from sppkit.measuring.forward.preserve import preserved
+from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.sums import Sums
 from sppkit.sites import Site
 
@@ -32,17 +35,9 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from sppkit.joins.graph import Key
+    from sppkit.joins.union import Ways
 
 T = TypeVar("T")
-
-
-class OtherWayError(MeasurementError):
-    """The first pass had other joins than were taken for granted, and could not be listened to."""
-
-
-_WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
-# Modules of torch's own that have residual joins.
-_OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
 
 
 @dataclass
@@ -64,6 +59,7 @@ class Finder(Collector[T]):
         correct: Changes what was found; the user's own corrections.
         trusts: Whether whoever runs the model can run it again.
         known: What an earlier pass had, not corrected.
+        ways: What each pass will have, where that is known from passes with the same states.
         findings: What was found; None before the first pass.
         spoiled: Why what was heard can't be told apart, where training skips layers.
     """
@@ -71,6 +67,7 @@ class Finder(Collector[T]):
     correct: Callable[[Findings, Observer], Findings] | None = None
     trusts: bool = False
     known: Findings | None = None
+    ways: Ways | None = None
     findings: Findings | None = None
     spoiled: str | None = None
     _first: Findings = field(default_factory=lambda: Findings("", (), "module"))
@@ -159,12 +156,8 @@ class Finder(Collector[T]):
         self._counts = self._is_counted()
         if not self._counts:
             return
-        _check_capture()
-        if self.findings is None:
-            self._granted = self.trusts and self._find_quickly(args, kwargs)
-            if not self._granted:
-                self._discover(args, kwargs)
-                self._fresh = True
+        check_capture()
+        self._prepare(args, kwargs)
         self._number += 1
         self._sums = Sums()  # a pass that raised may have left a part
         observer = Observer(self._hear)
@@ -174,6 +167,18 @@ class Finder(Collector[T]):
         observer.start((args, kwargs))
         self._observer = observer
         observer.__enter__()  # type: ignore[no-untyped-call]
+
+    def _prepare(self, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Find out where to listen in the pass that begins."""
+        if self.ways is not None:
+            self._first, self._plan = self.ways.passes[self._number], self.ways.plans[self._number]
+            self.sites, self.findings = self.ways.plan.sites, self.ways.whole
+            self._grant_identities()
+        elif self.findings is None:
+            self._granted = self.trusts and self._find_quickly(args, kwargs)
+            if not self._granted:
+                self._discover(args, kwargs)
+                self._fresh = True
 
     def _end_pass(self, _model: nn.Module, _inputs: object, output: object) -> None:
         self._depth = max(0, self._depth - 1)
@@ -186,11 +191,17 @@ class Finder(Collector[T]):
         observer.finish(output)
         if self.gradients is not None:
             self.gradients.end_pass(iter_tensors(output))
-        self._check_same(tell(observer, self._name))
+        self._conclude(observer)
+
+    def _conclude(self, observer: Observer) -> None:
+        self._check_same(self._told(observer))
+
+    def _told(self, observer: Observer) -> Findings:
+        return replace(tell(observer, self._name), unregistered=observer.unknown_to(self.model))
 
     @property
     def _name(self) -> str:
-        return type(getattr(self.model, _WRAPPER, self.model)).__name__
+        return type(getattr(self.model, WRAPPER, self.model)).__name__
 
     def _find_quickly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
         if self.known is not None:
@@ -241,12 +252,15 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            first = tell(observer, self._name)
+            first = self._told(observer)
             return first, first if self.correct is None else self.correct(first, observer)
 
     def _listen_at(self, found: Findings) -> None:
         self._plan = plan_sites(found)
         self.sites, self.findings = self._plan.sites, found
+        self._grant_identities()
+
+    def _grant_identities(self) -> None:
         if self.gradients is not None:
             self.gradients.identities = self._plan.identities
 
@@ -271,16 +285,16 @@ class Finder(Collector[T]):
         if fresh:
             self._check_shapes(found)
         expected, seen = ([(join.name, join.output.key) for join in item.joins] for item in (self._first, found))
-        if expected == seen and all(self._has_fired(site) for site in self.sites):
+        if expected == seen and all(self._has_fired(site) for site in self._plan.sites):
             return
         if self.training:
             self._allow_skipped(found)
             return
-        other = next((a[0] for a, b in zip(expected, seen, strict=False) if a != b), "the last one")
-        raise MeasurementError(
+        other = next((a for a, b in zip_longest(expected, seen) if a != b and a), ("the last one",))[0]
+        raise WaysDifferError(
             f"this forward pass took another way than the first: it has {len(seen)} rows where the first has "
             f"{len(expected)}, and they differ from {other!r} on.\n"
-            "Measure in eval mode if layers are skipped at random, or batches of one shape."
+            "Give sppkit.measure all batches in a list, or measure in eval mode if layers are skipped at random."
         )
 
     def _allow_skipped(self, found: Findings) -> None:
@@ -311,37 +325,6 @@ class Finder(Collector[T]):
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
-
-
-def iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield every module but the model itself, and but what compiles another, with its name."""
-    for name, module in model.named_modules():
-        path = ".".join(part for part in name.split(".") if part != _WRAPPER)
-        if path and not hasattr(module, _WRAPPER):
-            yield module, path
-
-
-def is_internal(module: nn.Module) -> bool:
-    """Return whether a module is a layer of torch's own, in which there is no residual join."""
-    home = type(module).__module__
-    return home.startswith("torch.nn.modules.") and home not in _OPEN
-
-
-@contextmanager
-def seen_in_parts() -> Iterator[None]:
-    """Run compiled code and fused transformer layers operation by operation while the context is open."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with run_uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _check_capture() -> None:
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-        raise UsageError("a CUDA graph is being captured: measure the model outside of it.")
 
 
 def _last_seen(observer: Observer, name: str) -> Site | None:

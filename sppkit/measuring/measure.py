@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -12,14 +13,16 @@ import torch
 from sppkit.config.parsers import whole_number
 from sppkit.errors import MeasurementError, UsageError
 from sppkit.measuring.backward.cotangent import differentiable
-from sppkit.measuring.find import OtherWayError
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
 from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
+from sppkit.measuring.other_way import OtherWayError, WaysDifferError
+from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.measuring.remember import Once, recall, remember
+from sppkit.record.table import OUTPUT, UNREGISTERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,8 +61,9 @@ def measure(
 
     Args:
         model: A network. Where it declares no sites, its residual joins are found in a forward pass on the first batch.
-        inputs: One batch (a tensor, a mapping that is passed as keywords, or a tuple whose first element is passed),
-            or a list or other iterable of batches; statistics are those of their union.
+        inputs: One batch (a tensor, a mapping that is passed as keywords, a tuple whose first element is passed, or a
+            ``Call``, which says how the model is called), or a list or other iterable of batches; statistics are those
+            of their union.
         mode: ``"train"``, ``"eval"``, or None to keep the model's own flags.
         batches: Take at most this many batches; all of them where it is None.
         stats: Statistics to take, or the name of one or of a group (``spp``, ``gradient``, ``all``); the three of a
@@ -79,24 +83,63 @@ def measure(
         UsageError: If the model, the inputs or an option can't be used.
         MeasurementError: If the model can't be moved, its forward pass fails (the text names the last site reached) or
             changes a parameter in place.
+        WaysDifferError: If passes take different ways, and the batches are no list that can be gone through again.
     """
     make = partial(Probe, model, stats=stats, seed=seed, on_site=on_site, sites=sites)
-    probe = make()
     check_mode(mode)
-    chosen = islice(iter_batches(inputs), None if batches is None else whole_number(1)("batches", batches))
+    most = None if batches is None else whole_number(1)("batches", batches)
     warms = not (isinstance(warmup, tuple) and not warmup)
-    warm_up = iter_batches(warmup, "warmup") if warms else iter(())
-    if not warms:  # what warms up is gone by the second try
-        probe.trust(recall(model))
-    once = Once(chosen)
+
+    output = Output()
+
+    def run(probe: Probe, chosen: Iterable[object]) -> Probe:
+        nonlocal output
+        output = Output()  # of this try
+        warm_up = iter_batches(warmup, "warmup") if warms else ()
+        _measure_module(probe, model, chosen, device, mode, int(seed), warm_up, output.add)
+        return probe
+
     try:
-        _measure_module(probe, model, once, device, mode, int(seed), warm_up)
-    except OtherWayError:
+        probe = _run_cheaply(make, run, islice(iter_batches(inputs), most), recall(model), warms=warms)
+    except WaysDifferError:
+        if isinstance(inputs, Iterator) or isinstance(warmup, Iterator):  # they are gone
+            raise
+        ahead = make()
+        ahead.look_ahead()
+        run(ahead, islice(iter_batches(inputs), most))
         probe = make()
-        _measure_module(probe, model, once.again(), device, mode, int(seed), warm_up)
+        probe.follow(ahead)
+        run(probe, islice(iter_batches(inputs), most))
     remember(model, probe.found)
     probe.check_gradient()
-    return probe.table()
+    table = probe.table()
+    table.attrs[OUTPUT] = output.described()  # what no row shows
+    if probe.findings is not None and probe.findings.unregistered:
+        table.attrs[UNREGISTERED] = [list(each) for each in probe.findings.unregistered]
+    return table
+
+
+def _run_cheaply(
+    make: Callable[[], Probe],
+    run: Callable[[Probe, Iterable[object]], Probe],
+    batches: Iterable[object],
+    known: Findings | None,
+    *,
+    warms: bool,
+) -> Probe:
+    """Take what is known of the model, or seen at a few samples, for granted; a full look where that is not so.
+
+    Returns:
+        The probe that has heard the batches.
+    """
+    probe, once = make(), Once(batches)
+    if warms:  # what warms up is gone by the second try
+        return run(probe, once)
+    probe.trust(known)
+    try:
+        return run(probe, once)
+    except OtherWayError:
+        return run(make(), once.again())
 
 
 def find_joins(
@@ -145,6 +188,7 @@ def _measure_module(
     mode: Mode | None,
     seed: int,
     warmup: Iterable[object],
+    on_output: Callable[[object], None] | None = None,
 ) -> None:
     check_values(model)
     target = find_target(model, device)
@@ -152,7 +196,7 @@ def _measure_module(
     with preserved(model, attributes=True):
         if device is not None:  # else it stays where it is, be it on several
             move(model, target)
-        _run(probe, model, batches, target, mode, seed, warmup)
+        _run(probe, model, batches, target, mode, seed, warmup, on_output)
 
 
 def run_probe(
@@ -187,6 +231,32 @@ def run_probe(
         _run(probe, model, batches, device, mode, seed, warmup, on_output)
     probe.check_gradient()
     return probe.table()
+
+
+def look_ahead(
+    probe: Probe,
+    model: nn.Module,
+    batches: Iterable[object],
+    *,
+    device: torch.device,
+    mode: Mode | None,
+    seed: int,
+    warmup: Iterable[object] = (),
+) -> None:
+    """Run a model as ``run_probe`` does, so that the probe knows every pass of that; nothing is measured.
+
+    Args:
+        probe: A probe of the model.
+        model: The model.
+        batches: The batches.
+        device: Where the model runs.
+        mode: As for ``measure``.
+        seed: Seed of whatever is random inside the model.
+        warmup: Batches as for ``measure``.
+    """
+    probe.look_ahead()
+    with preserved(model, attributes=True):
+        _run(probe, model, batches, device, mode, seed, warmup)
 
 
 def _run(

@@ -13,8 +13,9 @@ from sppkit.joins.beside import count_readers
 from sppkit.joins.name import tell
 from sppkit.joins.observe import Observer
 from sppkit.joins.operands import iter_tensors
-from sppkit.measuring.find import is_internal, iter_paths, seen_in_parts
+from sppkit.measuring.find_modules import is_internal, iter_paths
 from sppkit.measuring.forward.device import check_values, find_target
+from sppkit.measuring.forward.in_parts import seen_in_parts
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
 from sppkit.measuring.forward.run_model import call_model, explain_failure

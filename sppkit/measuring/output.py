@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """The channel moments of the first floating tensor of several outputs; of none where their shapes differ."""
+    """The channel moments of the first floating tensor of several outputs; of none where their shapes differ.
+
+    Attributes:
+        shape: Of one sample.
+        sums_to_one: Whether the channels of every value are shares of 1, as behind a softmax.
+    """
 
     def __init__(self) -> None:
         self.shape: list[int] = []
+        self.sums_to_one = True
         self._moments: ChannelMoments | None = None
         self._usable = True
 
@@ -31,7 +37,9 @@ class Output:
             return
         # Of sequences and of scores the channels come last, of maps second.
         self.shape = list(tensor.shape[1:])
-        found = channel_moments(tensor.detach().movedim(-1 if tensor.ndim == 3 else 1, 1))
+        channels_first = tensor.detach().movedim(-1 if tensor.ndim == 3 else 1, 1)
+        self.sums_to_one &= _sums_to_one(channels_first)
+        found = channel_moments(channels_first)
         if self._moments is not None and len(self._moments.mean) != len(found.mean):
             self._usable = False
             return
@@ -46,6 +54,19 @@ class Output:
             "channel_variance": float(channel_variance(self._moments)),
         }
         return {name: float(f"{value:.9g}") for name, value in numbers.items()}
+
+    def described(self) -> dict[str, object]:
+        """Return the same with the shape, and whether its channels sum to one."""
+        numbers = self.numbers()
+        return {**numbers, "shape": self.shape, "sums_to_one": self.sums_to_one} if numbers else {}
+
+
+def _sums_to_one(values: Tensor) -> bool:
+    if values.shape[1] < 2 or not bool((values >= 0).all()):
+        return False
+    # What rounding leaves of a sum of C shares.
+    allowed = values.shape[1] * torch.finfo(values.dtype).eps
+    return bool(((values.sum(1, dtype=torch.float64) - 1).abs() < allowed).all())
 
 
 def _first(output: object) -> Tensor | None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from sppkit.errors import MeasurementError
+from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs
 from sppkit.machine.error_text import short_reason
 from sppkit.measuring.forward.device import check_values
-from sppkit.measuring.forward.random_state import iter_random_states, seed_torch
+from sppkit.measuring.forward.random_state import seeded
+from sppkit.measuring.own_input import is_function, load_function
 from sppkit.measuring.reinitialize import make_keyed
 from sppkit.models.loading.checkpoint import read_checkpoint
+from sppkit.models.loading.form import InputForm
 from sppkit.models.loading.infer import check_arguments, choose_form, infer_form
 from sppkit.models.loading.load import library_version, load_recipe
 from sppkit.models.loading.python import FILE_PREFIX
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from sppkit.inputs.batches import Inputs
     from sppkit.measuring.source import OnDrawn
     from sppkit.models.loading.checkpoint import Checkpoint
-    from sppkit.models.loading.form import InputForm
-
-# NumPy's old generator takes no larger seed.
-_NUMPY_SEEDS = 2**32
 
 
 class OwnNetwork:
@@ -48,7 +44,7 @@ class OwnNetwork:
         self._reference = parse_reference(resolved.config.model or "")
         file = resolved.config.checkpoint
         self._checkpoint = None if file is None else read_checkpoint(file)
-        with _seeded(resolved.config.seed):  # importing the user's code runs it, and may draw
+        with seeded(resolved.config.seed):  # importing the user's code runs it, and may draw
             self._recipe = load_recipe(self._reference, resolved.config.kw or {})
         self._trained: nn.Module | None = None
         self._described: dict[str, Any] = {}
@@ -94,7 +90,7 @@ class OwnNetwork:
         return f"The input was {shape}{told}; another one is given as --shape."
 
     def _make(self, seed: int) -> nn.Module:
-        with _seeded(seed):
+        with seeded(seed):
             if self._config.reinit is None:
                 model = self._recipe.make()
             else:
@@ -104,17 +100,26 @@ class OwnNetwork:
 
     def _load(self, checkpoint: Checkpoint) -> nn.Module:
         if self._trained is None:
-            with _seeded(self._config.seed):
+            with seeded(self._config.seed):
                 self._trained = self._recipe.make()
             self._notes = load_weights(self._trained, checkpoint)
         return self._trained
 
     def _form(self, model: nn.Module) -> InputForm:
+        if is_function(self._config.input):
+            self._refuse_beside_function()
+            self._described["input_from"] = self._config.input
+            return InputForm(None, self._config.input)
         told = infer_form(model, image_size=self._recipe.image_size or self._config.image_size)
         form = choose_form(told, self._config, self._given, self._reference.text)
         check_arguments(model, form, self._reference.text)
         self._described["input_from"] = form.origin
         return form
+
+    def _refuse_beside_function(self) -> None:
+        for name in ("shape", "vocab", "image_size"):
+            if name in self._given:
+                raise UsageError(f"--{name.replace('_', '-')} means nothing beside --input {self._config.input}.")
 
     def _describe(self, model: nn.Module) -> None:
         kind = type(model)
@@ -126,6 +131,8 @@ class OwnNetwork:
 
     def _load_inputs(self, form: InputForm, seed: int) -> Inputs:
         config = self._config
+        if is_function(config.input):
+            return load_function(config, seed)
         inputs = load_inputs(
             "tokens" if form.vocab is not None and config.input == "gaussian" else config.input,
             shape=form.shape or (),
@@ -139,17 +146,6 @@ class OwnNetwork:
             return inputs
         beside = [Beside(item.keyword or "", item.shape or (), item.vocab) for item in form.others]
         return by_keyword(inputs, form.keyword, beside, seed)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with ExitStack() as restore:
-        for set_state, state in iter_random_states():
-            restore.callback(set_state, state)
-        seed_torch(seed)
-        np.random.seed(seed % _NUMPY_SEEDS)  # noqa: NPY002 - the global one, from which a network may draw
-        random.seed(seed)
-        yield
 
 
 def _iter_uncalibrated(model: nn.Module, mode: str, warmup: int) -> Iterator[str]:

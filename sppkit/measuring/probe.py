@@ -19,6 +19,7 @@ from sppkit.measuring.layers import LayerListener
 from sppkit.measuring.listen import Listener
 from sppkit.measuring.nonfinite import find_nonfinite
 from sppkit.measuring.reduce import Reducer, merge_kept
+from sppkit.measuring.survey import Survey
 from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
@@ -110,8 +111,9 @@ class Probe:
             Whether there is anything to do so for: a statistic of the gradient, and a model that has one.
         """
         gradients = self.gradients
-        if gradients is None:
-            return False
+        if gradients is None:  # what only looks ahead takes the same way
+            asked = bool(set(self._stats) & set(GRADIENT_STATISTICS))
+            return asked and why_undifferentiable(model) is None
         gradients.own_backward, gradients.reason = False, why_undifferentiable(model)
         # Weights that are nowhere come block by block, and so do gradients.
         gradients.one_at_a_time = any(parameter.is_meta for parameter in model.parameters())
@@ -201,6 +203,18 @@ class Probe:
         """
         if isinstance(self._listener, Finder) and not self._corrected:
             self._listener.trusts, self._listener.known = True, found
+
+    def look_ahead(self) -> None:
+        """Look at the passes to come, and hear nothing."""
+        listener = self._listener
+        if isinstance(listener, Finder):
+            self._listener = Survey(listener.model, [], listener.reduce, listener.merge, correct=listener.correct)
+            self._layers = None
+
+    def follow(self, other: Probe) -> None:
+        """Listen to the very passes that another probe has looked at."""
+        if isinstance(self._listener, Finder) and isinstance(other._listener, Survey):
+            self._listener.ways = other._listener.united()
 
     @property
     def gradients(self) -> Gradients | None:

@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 import torch
+from torch.utils._pytree import tree_map_only
 
 from sppkit.errors import MeasurementError, UsageError
+from sppkit.inputs.call import Call
 from sppkit.joins.corrections import load_corrections
 from sppkit.machine.allocator import only_new_garbage
 from sppkit.measuring.backward.notices import iter_gradient_notices
 from sppkit.measuring.choose_source import choose_source
 from sppkit.measuring.digest_weights import digest_weights, merge_digests
-from sppkit.measuring.find import OtherWayError
-from sppkit.measuring.measure import find_joins, run_probe
+from sppkit.measuring.measure import find_joins, look_ahead, run_probe
+from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.models.addons.crossnorm import can_crop
 from sppkit.models.addons.settings import on_images, read_add_on_settings
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks
-from sppkit.record.table import further_statistics, is_measured, why_empty
+from sppkit.record.table import OUTPUT, UNREGISTERED, further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
 from sppkit.registry import GRADIENT_STATISTICS
 from sppkit.streams import STREAM_NAME
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from sppkit.config.options import RunConfig
     from sppkit.config.resolve import Resolved
-    from sppkit.inputs.batches import Batch, Inputs
+    from sppkit.inputs.batches import Inputs
     from sppkit.joins.joins import Findings
     from sppkit.measuring.forward.run_model import Mode
     from sppkit.measuring.source import Source
@@ -63,19 +65,18 @@ class Run:
 class _Measured(NamedTuple):
     table: pd.DataFrame
     inputs: Inputs
-    # What was found in a network that does not declare its blocks, in a sentence.
-    found: str | None
-    # All of it, where nothing was corrected.
+    # What was found in a network that does not declare its blocks.
     findings: Findings | None
+    # The same, where nothing was corrected.
+    uncorrected: Findings | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
     # Why there is no gradient where one was asked for.
     no_gradient: str | None
-    # Of a network of the user's: squared mean and variance of what it returns.
-    output: dict[str, float]
-    output_shape: list[int]
+    # Of a network of the user's: what it returns, as numbers.
+    output: dict[str, Any]
 
 
 def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment | None = None) -> Run:
@@ -90,22 +91,29 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         seeds: list[_Measured] = []
         for seed in _seeds(resolved.config):
             once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
-            seeds.append(_measure_seed(once, seeds[-1].findings if seeds else None))
-    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].found
-    record = _describe_run(resolved, source, inputs, device) | {"found": found}
+            seeds.append(_measure_seed(once, seeds[-1].uncorrected if seeds else None))
+    tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].findings
+    record = _describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
         record["gradient"] = {"cotangent": "N(0, 1), stream cotangent/<batch>", "absent": seeds[-1].no_gradient}
+    if found is not None and found.unregistered:
+        record[UNREGISTERED] = [list(each) for each in found.unregistered]
     weights = merge_digests([seed.weights for seed in seeds])
     if weights:
         record["weights"] = weights
     if all(seed.output for seed in seeds):
-        numbers = {name: [seed.output[name] for seed in seeds] for name in seeds[0].output}
-        record["output"] = numbers | {"shape": seeds[-1].output_shape}
+        record[OUTPUT] = _merge_outputs([seed.output for seed in seeds])
     table, record["theory"] = with_predictions(pd.concat(tables, ignore_index=True), resolved, inputs.description)
     record["wall_time_seconds"] = round(time.perf_counter() - started, 3)
     return Run(table, record, tuple(_iter_warnings(source, resolved.config, seeds[-1], table)))
+
+
+def _merge_outputs(outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the numbers of every seed in lists, and what all have in common."""
+    numbers = [name for name, value in outputs[0].items() if isinstance(value, float)]
+    return outputs[-1] | {name: [output[name] for output in outputs] for name in numbers}
 
 
 def find(resolved: Resolved) -> Findings:
@@ -131,11 +139,29 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _measure_seed(once: Callable[..., _Measured], known: Findings | None) -> _Measured:
-    with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
-        return once(known, trusts=True)
-    gc.collect()
-    return once(None, trusts=False)
+class _Look(NamedTuple):
+    """How the joins of a network are found.
+
+    Attributes:
+        known: What another seed's had.
+        trusts: Whether that, or what a few samples show, is taken for granted.
+        ahead: Whether every pass is looked at before it is measured.
+    """
+
+    known: Findings | None = None
+    trusts: bool = False
+    ahead: bool = False
+
+
+def _measure_seed(once: Callable[[_Look], _Measured], known: Findings | None) -> _Measured:
+    try:
+        with suppress(OtherWayError):  # layers that are dropped at random, experts that few samples do not ask
+            return once(_Look(known, trusts=True))
+        gc.collect()
+        return once(_Look())
+    except WaysDifferError:  # or dropped in one pass and not in the next
+        gc.collect()
+        return once(_Look(ahead=True))
 
 
 def _measure_once(
@@ -145,16 +171,14 @@ def _measure_once(
     device: torch.device,
     progress: Progress | None,
     treat: Treatment | None,
-    known: Findings | None,
-    *,
-    trusts: bool,
+    look: _Look,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
     on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
-        measured = _measure_network(source, model, config, inputs, seed, device, progress, known, trusts=trusts)
+        measured = _measure_network(source, model, config, inputs, seed, device, progress, look)
     del model, inputs
     gc.collect()  # a probe and what it hooks refer to each other, and hold the network
     return measured
@@ -168,11 +192,8 @@ def _measure_network(
     seed: int,
     device: torch.device,
     progress: Progress | None,
-    known: Findings | None,
-    *,
-    trusts: bool,
+    look: _Look,
 ) -> _Measured:
-    dtype = getattr(torch, config.dtype)
     weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
     count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
@@ -182,42 +203,55 @@ def _measure_network(
         count(site.role == "block_output")
 
     probe = Probe(model, stats=config.stats, seed=seed, on_site=on_site, single=batches == 1, sites=config.sites)
-    if trusts:
-        probe.trust(known)
     output = Output()
     try:
-        table = run_probe(
-            probe,
-            model,
-            (_cast(batch, dtype) for batch in inputs.batches()),
-            device=device,
-            mode=cast("Mode", config.mode),
-            seed=seed,
-            warmup=(_cast(batch, dtype) for batch in inputs.warmup(config.warmup)),
-            on_output=None if config.model is None else output.add,
-        )
-    except OtherWayError:
+        table = _listen(probe, model, config, inputs, seed, device, look, None if config.model is None else output.add)
+    except (OtherWayError, WaysDifferError):
         raise
     except MeasurementError as error:
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
-    found = None if probe.findings is None else probe.findings.summary
     # Every seed has the same classes, and a named architecture none of the user's.
     users = config.model is not None and seed == _seeds(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
-    return _Measured(
-        table, inputs, found, probe.found, sources, weights, _reason(probe), output.numbers(), output.shape
-    )
+    return _Measured(table, inputs, probe.findings, probe.found, sources, weights, _reason(probe), output.described())
+
+
+def _listen(
+    probe: Probe,
+    model: nn.Module,
+    config: RunConfig,
+    inputs: Inputs,
+    seed: int,
+    device: torch.device,
+    look: _Look,
+    on_output: Callable[[object], None] | None,
+) -> pd.DataFrame:
+    cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
+
+    def feed() -> dict[str, Any]:
+        batches, warmup = map(cast_one, inputs.batches()), map(cast_one, inputs.warmup(config.warmup))
+        fixed = {"device": device, "mode": config.mode, "seed": seed}
+        return {"batches": batches, "warmup": warmup} | fixed
+
+    if look.trusts:
+        probe.trust(look.known)
+    if look.ahead:
+        ahead = Probe(model, stats=config.stats, sites=config.sites)
+        look_ahead(ahead, model, **feed())
+        probe.follow(ahead)
+    return run_probe(probe, model, **feed(), on_output=on_output)
 
 
 def _reason(probe: Probe) -> str | None:
     return None if probe.gradients is None else probe.gradients.reason
 
 
-def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
-    if isinstance(batch, Mapping):
-        return {name: _cast_tensor(value, dtype) for name, value in batch.items()}
-    return _cast_tensor(batch, dtype)
+def _cast(batch: Any, dtype: torch.dtype) -> Any:
+    cast_one = partial(_cast_tensor, dtype=dtype)
+    if isinstance(batch, Call):
+        return batch.mapped(cast_one)
+    return tree_map_only(torch.Tensor, cast_one, dict(batch) if isinstance(batch, Mapping) else batch)
 
 
 def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -239,7 +273,7 @@ def _iter_warnings(source: Source, config: RunConfig, seed: _Measured, table: pd
     yield from _iter_crop_notes(config, table)
     inputs = seed.inputs
     used, asked = cast("int", inputs.description["samples_used"]), config.batch_size * config.batches
-    if used < asked:
+    if used < asked and inputs.description["samples_available"] is not None:
         yield f"{config.input} holds {used} samples; {asked} were asked for, and all of them are used."
 
 

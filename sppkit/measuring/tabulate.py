@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sppkit import registry
 from sppkit.machine.printable import printable
 from sppkit.measuring.reduce import NONFINITE, fetch, is_reduced, load_statistic, on_host
+from sppkit.record.table import PASSES
 from sppkit.stats.enorm_gap import JunctionNorms
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def iter_rows(
     blocks: dict[int, dict[Role, Site]] = {}
     for site in sites.sites:
         blocks.setdefault(site.block, {})[site.role] = site
+    counts = sites.training or len({heard.passes for heard in sites.heard.values()}) > 1
     for block, roles in blocks.items():
         output = roles["block_output"]
         if output not in sites.heard:
             continue  # training skipped it
         _samples, channels, *space = sites.heard[output].shape
         found = {name: numbers.get((block, name)) for name in _column_order(reducer)}
-        passes = {"passes": sites.heard[output].passes} if sites.training else {}
+        passes = {PASSES: sites.heard[output].passes} if counts else {}
         yield {
             "seed": seed,
             "block": block,

@@ -35,8 +35,14 @@ STATISTIC_COLUMNS = ("channel_squared_mean", "channel_variance", "residual_varia
 # A table of several training steps begins with this column.
 STEP = "step"
 INTEGER_COLUMNS = ("seed", "block", "stage", "channels", "height", "width", "nonfinite")
+# What a network returned: in a record, and among the attributes of a table that measure returned.
+OUTPUT = "output"
+# What parameters a network used that it does not know, kept in the same two places.
+UNREGISTERED = "unregistered"
+# How many forward passes had the row, where not all did.
+PASSES = "passes"
 # And those that only such a table has.
-_WHOLE = (*INTEGER_COLUMNS, "passes", STEP)
+_WHOLE = (*INTEGER_COLUMNS, PASSES, STEP)
 # What tells one row from another; a table without them says nothing.
 _KEY_COLUMNS = ("seed", "block", "name")
 # Integer columns are 64 bits wide.

@@ -432,11 +432,11 @@ def test_both_passes_skip_the_same_layers() -> None:
     assert len(probe.table()) == 1 + len(kept)
 
 
-def test_passes_that_skip_other_layers_are_not_merged() -> None:
+def test_passes_of_a_generator_that_skip_other_layers_are_refused() -> None:
     net = SkipsLayers()
     random.seed(5)
-    with pytest.raises(sppkit.MeasurementError, match=r"another way than the first: it has \d rows .*\n.*eval mode"):
-        sppkit.measure(net, [torch.randn(16, 6)] * 5, mode="train")
+    with pytest.raises(sppkit.MeasurementError, match=r"another way than the first: it has \d rows .*\n.*in a list"):
+        sppkit.measure(net, iter([torch.randn(16, 6)] * 5), mode="train")
     assert len(sppkit.measure(net, [torch.randn(16, 6)] * 5, mode="eval")) == 9
 
 

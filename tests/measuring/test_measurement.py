@@ -249,9 +249,15 @@ ILLEGAL = {
     ),
     "stats": ([5, [], {}], "stats must be names with commas between, not {}"),
     "stats ": (["variance", ["variance"], ("channel_variance", "variance")], "unknown statistic 'variance'"),
-    "warmup": ([5, None, "ab"], "warmup must be a tensor, a mapping, a tuple, or an iterable of these, not "),
+    "warmup": (
+        [5, None, "ab"],
+        "warmup must be a tensor, a mapping, a tuple, an sppkit.Call, or an iterable of these, not ",
+    ),
     "on_site": ([3, "print"], "on_site must be a function of a site, not {}"),
-    "inputs": ([3, None, 1.5, "photos/", b"ab"], "inputs must be a tensor, a mapping, a tuple, or an iterable"),
+    "inputs": (
+        [3, None, 1.5, "photos/", b"ab"],
+        "inputs must be a tensor, a mapping, a tuple, an sppkit.Call, or an iterable",
+    ),
 }
 CASES = {f"{name.strip()}={value!r}": (name, value) for name, (values, _) in ILLEGAL.items() for value in values}
 
@@ -285,7 +291,7 @@ def test_the_largest_seed() -> None:
 
 BATCHES = {
     "array": (np.zeros((2, 3, 32, 32)), "a batch must be a tensor, .*, not a NumPy array .torch.from_numpy makes"),
-    "float": (1.0, "a batch must be a tensor, a mapping .*, or a tuple whose first element is passed, not float"),
+    "float": (1.0, "a batch must be a tensor, a mapping .*, or an sppkit.Call, not float"),
     "None": (None, "a batch must be a tensor, .*, not NoneType"),
     "tuple of tuples": (((batch(),),), "a batch must be a tensor, .*, not tuple"),
     "empty tuple": ((), "must not be empty"),

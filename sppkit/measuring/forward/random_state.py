@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,22 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# NumPy's old generator takes no larger seed.
+_NUMPY_SEEDS = 2**32
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed every global random state while the context is open, and restore it."""
+    with ExitStack() as restore:
+        for set_state, state in iter_random_states():
+            restore.callback(set_state, state)
+        seed_torch(seed)
+        np.random.seed(seed % _NUMPY_SEEDS)  # noqa: NPY002 - the global one, from which a network may draw
+        random.seed(seed)
+        yield
 
 
 def seed_torch(seed: int) -> None:

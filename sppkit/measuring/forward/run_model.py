@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sppkit import registry
 from sppkit.errors import MeasurementError, SppkitError, UsageError
+from sppkit.inputs.call import Call
+from sppkit.joins.operands import iter_tensors
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sppkit.sites import Site
 
 Mode = Literal["train", "eval"]
 
-_FORMS = "a tensor, a mapping (passed as keywords), or a tuple whose first element is passed"
+_FORMS = "a tensor, a mapping (passed as keywords), a tuple whose first element is passed, or an sppkit.Call"
 
 
 def iter_batches(inputs: object, name: str = "inputs") -> Iterator[object]:
     """Return the batches of any accepted form of input."""
-    if isinstance(inputs, (Tensor, Mapping, tuple)):
+    if isinstance(inputs, (Tensor, Mapping, tuple, Call)):
         return iter((inputs,))
     if isinstance(inputs, np.ndarray):
         raise UsageError(f"{name} must hold tensors, not a NumPy array: torch.from_numpy makes one of it.")
     if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes)):
         return iter(inputs)
     raise UsageError(
-        f"{name} must be a tensor, a mapping, a tuple, or an iterable of these, not {type(inputs).__name__}."
+        f"{name} must be a tensor, a mapping, a tuple, an sppkit.Call, or an iterable of these, not "
+        f"{type(inputs).__name__}."
     )
 
 
@@ -40,16 +43,56 @@ def call_model(model: nn.Module, batch: object, device: torch.device) -> object:
     if isinstance(batch, (tuple, list)):
         batch = _first(batch)
     if isinstance(batch, Mapping):
-        keywords = {name: _moved(v, device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        with _unchanged(value for value in keywords.values() if isinstance(value, Tensor)):
-            return model(**{name: _differentiable(v) if isinstance(v, Tensor) else v for name, v in keywords.items()})
-    if not isinstance(batch, Tensor):
+        call = Call.by_name(batch)
+    elif isinstance(batch, Tensor):
+        if batch.numel() == 0:
+            raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
+        call = Call(batch)
+    elif isinstance(batch, Call):
+        call = batch
+    else:
         raise UsageError(f"a batch must be {_FORMS}, not {_kind(batch)}.")
-    if batch.numel() == 0:
-        raise UsageError(f"the batch of shape {tuple(batch.shape)} is empty: there is nothing to measure in it.")
-    moved = _moved(batch, device)
-    with _unchanged([moved]):
-        return model(_differentiable(moved))
+    moved = call.mapped(partial(_moved, device=device))
+    with _unchanged(iter_tensors((moved.arguments, moved.keywords))), _runs(model, moved.method):
+        own = moved.mapped(_differentiable)
+        return model(*own.arguments, **own.keywords)
+
+
+@contextmanager
+def _runs(model: nn.Module, method: str) -> Iterator[None]:
+    """Let a call of the model run another method than ``forward``: the hooks of a module are heard where it is called.
+
+    Where that method calls the model itself, as a training step does, ``forward`` runs.
+    """
+    if method == "forward":
+        yield
+        return
+    run = getattr(model, method, None)
+    if not callable(run):
+        registry.check_name(f"method of {type(model).__name__}:", method, _methods(model))
+        raise UsageError(f"{type(model).__name__}.{method} can't be called.")
+    own = vars(model)
+    before = {"forward": own["forward"]} if "forward" in own else {}
+
+    def restore() -> None:
+        own.pop("forward", None)
+        own.update(before)
+
+    def run_once(*arguments: object, **keywords: object) -> object:
+        restore()
+        return run(*arguments, **keywords)
+
+    own["forward"] = run_once
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _methods(model: nn.Module) -> list[str]:
+    """Return the names of what the classes of a model define beyond a module's own."""
+    own = (name for kind in type(model).__mro__ if kind not in nn.Module.__mro__ for name in vars(kind))
+    return [name for name in dict.fromkeys(own) if not name.startswith("_") and callable(getattr(model, name, None))]
 
 
 def _differentiable(value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -35,25 +36,43 @@ def own_factory(reference: Reference, kw: Mapping[str, Any]) -> Callable[[], nn.
     Modules are found as ``python -m`` finds them, from the current folder on; a file finds its neighbours as a script
     does.
     """
-    folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
-    with _importable(folder, alone=reference.is_file):
-        module = _import_file(Path(reference.place)) if reference.is_file else _import_module(reference.place)
-    factory = _find(module, reference)
+    factory = _find(_import(reference, "--model"), reference)
+    if isinstance(factory, nn.Module):
+        raise UsageError(
+            f"{reference.text} is a network; a function that makes one is needed, so that each seed has its own.\n"
+            f"Write, for instance: def build(): return {type(factory).__name__}(...)"
+        )
 
     def make() -> nn.Module:
-        with _importable(folder, alone=reference.is_file):  # the factory may import more
+        with _importable(reference):  # the factory may import more
             return call_factory(factory, kw, reference.text)
 
     return make
 
 
-def _import_file(path: Path) -> ModuleType:
+def own_function(reference: Reference, option: str) -> Callable[..., object]:
+    """Import the user's code and return a function of it, for what an option names."""
+    function = _find(_import(reference, option), reference)
+
+    def call(*arguments: object, **keywords: object) -> object:
+        with _importable(reference):
+            return function(*arguments, **keywords)
+
+    return functools.wraps(function)(call)
+
+
+def _import(reference: Reference, option: str) -> ModuleType:
+    with _importable(reference):
+        return _import_file(Path(reference.place), option) if reference.is_file else _import_module(reference.place)
+
+
+def _import_file(path: Path, option: str) -> ModuleType:
     if not path.is_file():
-        raise UsageError(f"--model {path}: there is no such file.")
+        raise UsageError(f"{option} {path}: there is no such file.")
     name = FILE_PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UsageError(f"--model {path}: this is no Python file.")
+        raise UsageError(f"{option} {path}: this is no Python file.")
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs, as dataclasses need it.
     sys.modules[name] = module
@@ -86,11 +105,6 @@ def _find(module: ModuleType, reference: Reference) -> Callable[..., object]:
         if not hasattr(found, part):
             registry.check_name(f"factory in {reference.place}:", part, _callables(found))
         found = getattr(found, part)
-    if isinstance(found, nn.Module):
-        raise UsageError(
-            f"{reference.text} is a network; a function that makes one is needed, so that each seed has its own.\n"
-            f"Write, for instance: def build(): return {type(found).__name__}(...)"
-        )
     if not callable(found):
         raise UsageError(f"{reference.text} is of type {type(found).__name__}; a function or class is needed.")
     factory: Callable[..., object] = found
@@ -106,9 +120,10 @@ def _callables(holder: object) -> list[str]:
 
 
 @contextmanager
-def _importable(folder: Path, *, alone: bool) -> Iterator[None]:
+def _importable(reference: Reference) -> Iterator[None]:
+    folder = (Path(reference.place).parent if reference.is_file else Path()).resolve()
     entry = str(folder)
-    if alone:
+    if reference.is_file:
         _forget_namesakes(folder)
     importlib.invalidate_caches()  # the code may just have been written
     sys.path.insert(0, entry)
