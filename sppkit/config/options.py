@@ -59,7 +59,7 @@ _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
 # Before the branch, at its end, on the skip connection, after the addition, and on the images (Tang et al. 2021).
 _POSITIONS = ("pre", "residual", "identity", "post", "input")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
-_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
+_VARIANTS = tuple(f"b{size}" for size in range(9))
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -125,7 +125,7 @@ class ModelOptions:
         registry.ADD_ONS,
     )
     add_on_kw: str | None = _option(
-        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop, channels."
     )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class PreActivationResNet(nn.Module):
             settings = read_add_on_settings(spec.add_on, spec.add_on_kw)[name]
             self.add_module(name, resolve("add-on", name)(INPUT_CHANNELS, **settings))
         kernel, stride = STEMS[spec.stem]
-        self.stem = build_convolution(spec, INPUT_CHANNELS, spec.stem_channels, kernel, stride)
+        # SkipInit's biases are those of its blocks (De & Smith 2020, as released).
+        self.stem = build_convolution(replace(spec, bias=False), INPUT_CHANNELS, spec.stem_channels, kernel, stride)
         self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
         self.block_class = _block_class(spec)
         self.blocks = nn.ModuleList(_iter_blocks(spec))

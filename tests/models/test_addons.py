@@ -54,6 +54,20 @@ def test_statistics_are_those_of_another_sample_or_channel(instances: int, axis:
     torch.testing.assert_close(deviation, own_deviation.index_select(axis, order), rtol=1e-4, atol=0)
 
 
+def test_the_released_channel_mode_permutes_samples_and_channels() -> None:
+    x, unit = signal(6, 5, 8, 8), CrossNorm(channels="permuted")
+    torch.manual_seed(3)
+    y = unit(x)
+    torch.manual_seed(3)
+    samples, channels = torch.randperm(6), torch.randperm(5)
+    mean, deviation = (value[samples][:, channels][:, :, None, None] for value in moments(x))
+    own_mean, own_deviation = (value[:, :, None, None] for value in moments(x))
+    expected = (x - own_mean) / (own_deviation**2 + 1e-5).sqrt() * (deviation**2 + 1e-5).sqrt() + mean
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(sppkit.UsageError, match="--add-on-kw channels means nothing with instances=1"):
+        build_spec("bn-relu-conv", {"depth": 50, "add_on": "crossnorm", "add_on_kw": "instances=1,channels=permuted"})
+
+
 def test_crossnorm_leaves_both_statistics_as_they_were() -> None:
     x = signal(16, 5, 12, 12)
     before, after = channel_statistics(x), channel_statistics(CrossNorm()(x))

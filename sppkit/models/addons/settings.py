@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SETTINGS: dict[str, Mapping[str, Callable[[str, object], Any]]] = {
-    "crossnorm": {"instances": whole_number(1, 2), "crop": one_of("neither", "style", "content", "both")},
+    "crossnorm": {
+        "instances": whole_number(1, 2),
+        "crop": one_of("neither", "style", "content", "both"),
+        "channels": one_of("own", "permuted"),
+    },
     "selfnorm": {"gates": whole_number(1, 2)},
 }
 
@@ -52,4 +56,7 @@ def read_add_on_settings(add_on: str | None, text: str | None) -> dict[str, dict
             known = ", ".join(f"{key} ({name})" for name in registry.ADD_ONS for key in SETTINGS[name])
             raise UsageError(f"--add-on-kw {key} means nothing for --add-on {add_on or '(none)'}; known: {known}.")
         found[owner][key] = SETTINGS[owner][key](f"add_on_kw {key}", value)
+    swap = found.get("crossnorm", {})
+    if swap.get("instances") == 1 and "channels" in swap:
+        raise UsageError("--add-on-kw channels means nothing with instances=1, which always permutes the channels.")
     return found
