@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sppkit.inputs.shifts.generative.train import train_git as train_git
     from sppkit.inputs.shifts.generative.transform import GenerativeTransform as GenerativeTransform
     from sppkit.measuring.expect import predict as predict
+    from sppkit.measuring.insert_add_ons import insert_add_ons as insert_add_ons
     from sppkit.measuring.invariance.invariance import invariance as invariance
     from sppkit.measuring.invariance.invariance import invariance_by_block as invariance_by_block
     from sppkit.measuring.invariance.spectrum import SpectrumShares as SpectrumShares
@@ -81,6 +82,7 @@ _HOME = {
     "diagnose": "diagnosis.diagnose",
     "find_joins": "measuring.measure",
     "equi_normalize": "models.enorm",
+    "insert_add_ons": "measuring.insert_add_ons",
     "check": "gate.check",
     "compare": "comparison.compare",
     "suggest": "comparison.suggest",

@@ -57,10 +57,10 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
-# Before the branch, at its end, on the skip connection, and after the addition (Tang et al. 2021).
-_POSITIONS = ("pre", "residual", "identity", "post")
+# Before the branch, at its end, on the skip connection, after the addition, and on the images (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post", "input")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
-_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
+_VARIANTS = tuple(f"b{size}" for size in range(9))
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -119,14 +119,14 @@ class ModelOptions:
     )
     add_on: str | None = _option(
         None,
-        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        parsers.placed("add-on", _POSITIONS, "post"),
         "NAME@PLACE+...",
         _MODEL,
-        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)} (crossnorm only): for instance selfnorm@residual.",
         registry.ADD_ONS,
     )
     add_on_kw: str | None = _option(
-        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop, channels."
     )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
@@ -144,6 +144,9 @@ class ModelOptions:
     )
     enorm: bool = _option(
         False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
+    )
+    enorm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of --enorm: c, p, cycles; for instance c=1.2."
     )
     padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
     stem: str = _choice(

@@ -29,6 +29,7 @@ from sppkit.joins.judge import (
 )
 from sppkit.joins.operands import (
     given,
+    in_words,
     is_signal,
     is_strided,
     is_weight,
@@ -36,6 +37,7 @@ from sppkit.joins.operands import (
     iter_outputs,
     iter_tensors,
     iter_unreturned,
+    number_in,
 )
 from sppkit.joins.operations import Operation, operation_of, run_in_parts
 from sppkit.joins.stream import off_stream, settle_equal
@@ -133,6 +135,10 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
         return None if node is None else node.axis
 
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """Return the value that a tensor holds; None of what was not computed from the input."""
+        return self._memory.find(tensor) if tensor.layout is torch.strided else None
+
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -186,7 +192,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not changed and self._memory.known(output) is not None:
                 continue
             node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
-            node.weighted = weighted
+            node.weighted, node.factor = weighted, number_in(operation.name, args, kwargs)
             node.axis = channel_axis(operation, args, [parent for parent in parents if parent.floating], node.shape)
             if index == 0:
                 self._judge(node, operation, read, args)
@@ -335,10 +341,4 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
-            self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
-
-
-def _describe(tensors: Sequence[Tensor]) -> str:
-    if not tensors:
-        return "returns no tensor"
-    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"
+            self.leaves.append((frame, signals[0] if signals else None, in_words(tensors)))

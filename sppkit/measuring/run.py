@@ -26,7 +26,7 @@ from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.models.addons.crossnorm import can_crop
-from sppkit.models.addons.settings import read_add_on_settings
+from sppkit.models.addons.settings import on_images, read_add_on_settings
 from sppkit.prediction.predict import with_predictions
 from sppkit.record.source_lines import locate_blocks, name_classes
 from sppkit.record.table import OUTPUT, UNREGISTERED, further_statistics, is_measured, why_empty
@@ -292,7 +292,9 @@ def _iter_crop_notes(config: RunConfig, table: pd.DataFrame) -> Iterator[str]:
         return
     crop = read_add_on_settings(config.add_on, config.add_on_kw).get("crossnorm", {}).get("crop", "neither")
     maps = table[["height", "width"]].dropna().min()
-    if crop != "neither" and not can_crop(int(maps["height"]), int(maps["width"])):
+    if crop == "neither" or on_images(config.add_on):
+        return
+    if not can_crop(int(maps["height"]), int(maps["width"])):
         yield "CrossNorm swaps nothing on maps below 3×3, which can't be cropped; take a larger --image-size."
 
 

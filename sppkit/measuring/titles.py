@@ -22,7 +22,7 @@ _KINDS = {"gaussian": "Gaussian input", "tokens": "random tokens", "pictures": "
 _NUMBERS = {4: "four"}
 # What is not spelled as its words are, and settings that say themselves what they are.
 _SPELLED = {"add_on": "add-on"}
-_SETTINGS = {"norm_kw", "add_on_kw"}
+_SETTINGS = {"norm_kw", "add_on_kw", "enorm_kw"}
 # File systems take 255 bytes, ending included.
 _LONGEST_STEM = 200
 

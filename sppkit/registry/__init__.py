@@ -49,7 +49,7 @@ ARCHITECTURES: dict[str, Entry] = {
     "nf-resnet": Entry(f"{_FAMILY}:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"),
     "nf-regnet": Entry(
         f"{_FAMILY}:NF_REGNET",
-        "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch",
+        "Normalizer-Free RegNet B0 to B8 (--variant): grouped, gates inside the branch",
     ),
     "he-resnet": Entry(f"{_FAMILY}:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"),
     "skipinit": Entry(
