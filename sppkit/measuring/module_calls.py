@@ -92,7 +92,7 @@ def observe_calls(model: nn.Module, batch: object, seed: int) -> ObservedCalls:
     counted = count_readers(ends)
     observer.finish(output)
     readers = {node.key: count for node, count in counted.items()}
-    return ObservedCalls(tell(observer, type(model).__name__), recorder.calls, readers)
+    return ObservedCalls(tell(observer, type(model).__name__, model), recorder.calls, readers)
 
 
 @dataclass
