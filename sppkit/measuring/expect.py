@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from sppkit.errors import UsageError
-from sppkit.measuring.predicted_network import predict_network
 from sppkit.prediction.predict import predict as predict_architecture
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 
-def predict(network: str | nn.Module, inputs: object = None, **options: Any) -> pd.DataFrame:
+def predict(network: str | nn.Module = "", inputs: object = None, *, arch: str = "", **options: Any) -> pd.DataFrame:
     """Predict a network's curves: of a named architecture, or of any network that theory knows.
 
     ``predict("nf-resnet", depth=50)`` is that of a named architecture under Gaussian input, with the options of
@@ -28,6 +26,7 @@ def predict(network: str | nn.Module, inputs: object = None, **options: Any) -> 
     Args:
         network: The name of an architecture, or a network.
         inputs: For a network: one batch, as for ``measure``.
+        arch: The name of an architecture, by name.
         **options: For a network ``mode``, ``seed``, ``device`` and ``sites``, as for ``measure``.
 
     Returns:
@@ -42,12 +41,17 @@ def predict(network: str | nn.Module, inputs: object = None, **options: Any) -> 
     >>> [f"{value:.2f}" for value in table["predicted_residual_variance"][1:]]
     ['0.68', '0.68', '0.68', '0.68']
     """
-    if isinstance(network, nn.Module):
-        if inputs is None:
-            raise UsageError("predict of a network needs a batch: sppkit.predict(model, inputs).")
-        return predict_network(network, inputs, **options)
-    if inputs is not None:
-        raise UsageError(
-            f"inputs mean nothing for {network!r}: a named architecture is predicted under Gaussian input."
-        )
-    return predict_architecture(network, **options)
+    network = network or arch
+    if isinstance(network, str):
+        if inputs is not None:
+            raise UsageError(
+                f"inputs mean nothing for {network!r}: a named architecture is predicted under Gaussian input."
+            )
+        return predict_architecture(network, **options)
+    if inputs is None:
+        raise UsageError("predict of a network needs a batch: sppkit.predict(model, inputs).")
+    # They need torch, which a named architecture does not.
+    from sppkit.measuring.declared_sites import as_network
+    from sppkit.measuring.predicted_network import predict_network
+
+    return predict_network(as_network(network), inputs, **options)
