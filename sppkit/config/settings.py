@@ -32,7 +32,9 @@ def _one_of(setting: Words) -> Callable[[str, object], str]:
     known = parsers.one_of(*setting.legal)
 
     def parse(name: str, value: object) -> str:
-        reason = setting.refused.get(str(value))
+        if value not in setting.legal:  # files and papers write gaussian_noise
+            value = str(value).replace("_", "-")
+        reason = setting.refused.get(value)
         if reason is not None:
             raise UsageError(f"{parsers.flag_of(name)} {value} is not here: {reason}")
         return known(name, value)

@@ -27,6 +27,11 @@ def test_shifts_in_one_spelling(typed: str, text: str, values: dict[str, object]
     assert parse_shift(text) == chosen
 
 
+def test_kinds_are_known_as_files_and_papers_write_them() -> None:
+    assert parse_shift("corruption:gaussian_noise:3") == parse_shift("corruption:gaussian-noise:3")
+    assert parse_shift("corrupt:shot_noise:1").text == "corruption:shot-noise:1"
+
+
 def test_a_function_of_a_file() -> None:
     chosen = parse_shift("shifts/mine.py:darker")
     assert (chosen.text, chosen.name, chosen.file) == ("shifts/mine.py:darker", "darker", Path("shifts/mine.py"))
