@@ -7,8 +7,11 @@ from pathlib import Path
 
 from sppkit import registry
 from sppkit.config import options as config
+from sppkit.config.git import GeneratorOptions, GitOptions
+from sppkit.config.invariance import InvarianceConfig
 
 PAGE = Path(__file__).with_name("cli.md")
+GENERATOR = config.options(GeneratorOptions)
 HEAD = """# Commands
 
 <!-- Written by docs/generate_cli.py from sppkit/config/options.py; edit these. -->
@@ -20,15 +23,19 @@ HEAD = """# Commands
 | `sppkit check` | judge a run by policy, theory and baseline; the exit code is the verdict |
 | `sppkit bless RUN.csv` | accept a run as the new baseline |
 | `sppkit diff A B` | compare two saved runs, block by block |
+| `sppkit report RUN.csv ...` | one interactive page of one or more saved runs |
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
 | `sppkit sweep FILE.toml` | measure every cell of a grid of options, once each, and go on after any kill |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
+| `sppkit invariance` | how far a classifier's answers move under what should not matter, by class and by block |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |
 | `sppkit gain [NAME ...]` | print the variance-preserving gain of activations |
+| `sppkit git train` | learn a nuisance from labelled pictures: [what it is](git.md); its options are below |
 | `sppkit list [KIND]` | list every name that can be typed |
 
-`sppkit COMMAND --help` shows the options and examples. `sppkit --install-completion` teaches them to your shell.
+`sppkit COMMAND --help` shows the options that people use, and examples; `--help all` shows every option, by
+group. `sppkit --install-completion` teaches them to your shell.
 """
 
 
@@ -40,30 +47,49 @@ def page() -> str:
             row(name, option) for name, option in config.options(config.RunConfig).items() if option.panel == panel
         )
         parts.append("")
+    own = {
+        name: option
+        for name, option in config.options(InvarianceConfig).items()
+        if option != config.options(config.RunConfig).get(name)
+    }
+    parts.append("## Options of `sppkit invariance`\n\n| option | default | |\n|---|---|---|")
+    parts.extend(row(name, option, InvarianceConfig) for name, option in own.items())
+    parts.append("")
+    parts.append("## Options of `sppkit git train`\n\n| option | default | |\n|---|---|---|")
+    for panel in ("Input", "Networks", "Training", "Output"):
+        parts.extend(
+            row(name, option, GitOptions)
+            for name, option in config.options(GitOptions).items()
+            if option.panel == panel
+        )
+    parts.append("")
     parts.append(
-        "`--config FILE.toml` takes any of these from a file; `--quiet` and `--debug` are for the terminal only.\n"
+        "`--config FILE.toml` takes any of these from a file, but those of `sppkit git train`; `--quiet` and `--debug` "
+        "are for the terminal only.\n"
     )
     for kind, title in (
         ("activation", "Activations"),
         ("weight parametrization", "Weights"),
         ("normalizer", "Normalizers"),
+        ("nuisance", "Nuisances"),
     ):
         names = "\n".join(f"- `{name}`: {entry.summary}" for name, entry in registry.KINDS[kind].items())
         parts.append(f"## {title}\n\n{names}\n")
     return "\n".join(parts)
 
 
-def row(name: str, option: config.Option) -> str:
-    default = config.RunConfig.__dataclass_fields__[name].default
+def row(name: str, option: config.Option, of: type = config.RunConfig) -> str:
+    default = getattr(of, name)
     if default is None:
         no_default = {"depth", "stages", *config.OWN_MODEL}
         shown = "by architecture" if option.panel == "Model" and name not in no_default else ""
+        shown = "by preset" if name in GENERATOR else shown
     elif isinstance(default, bool):
         shown = "on" if default else "off"
     else:
         shown = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     flag = f"--{name.replace('_', '-')} {option.metavar}".strip()
-    is_word = shown in {"", "by architecture", "on", "off"}
+    is_word = shown in {"", "by architecture", "by preset", "on", "off"}
     return f"| `{flag}` | {shown if is_word else f'`{shown}`'} | {option.help} |"
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from desk import desk
 from sppkit.comparison.lineup import Member, line_up
+from sppkit.comparison.sweep.grid import read_grid
 from sppkit.config.resolve import load_toml, resolve_config
 from sppkit.models.spec import build_spec
-from sppkit.sweep.grid import read_grid
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -19,7 +19,7 @@ from sppkit.errors import UsageError
 from sppkit.gate.baseline import Baseline, read_baseline, write_baseline
 from sppkit.inputs.gaussian import draw_batch
 from sppkit.inputs.tokens import draw_tokens
-from sppkit.measuring.own_network import _seeded as seeded
+from sppkit.measuring.forward.random_state import seeded
 
 __all__ = ["Measured", "UsageError", "as_baseline", "draw_input", "judge", "measure", "prepare", "seeded"]
 BATCH = 8

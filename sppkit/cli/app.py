@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -14,10 +15,15 @@ from sppkit.cli.compare import compare
 from sppkit.cli.console import explain_usage
 from sppkit.cli.diff import diff
 from sppkit.cli.gain import gain
+from sppkit.cli.git import git
 from sppkit.cli.inspect import inspect
+from sppkit.cli.invariance import invariance
 from sppkit.cli.list import list_
+from sppkit.cli.options import ALL_OPTIONS
 from sppkit.cli.plot import plot
 from sppkit.cli.predict import predict
+from sppkit.cli.report import report
+from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
 from sppkit.cli.sweep import sweep
 
@@ -35,6 +41,8 @@ Try:
 
   sppkit compare bn-relu-conv relu-bn-conv --depth 50
 
+  sppkit report spp/nf-resnet-600.csv --out page.html
+
   sppkit predict --arch nf-resnet --depth 600
 
   sppkit suggest --arch he-resnet --depth 50
@@ -43,11 +51,16 @@ Try:
 """
 
 
+_HELP_FLAGS = ("-h", "--help")
+
+
 class Program(TyperGroup):
     """The group of commands, saying what was mistyped the way the commands themselves say it."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the program and exit."""
+        given = arguments[0] if arguments else options.pop("args", None)
+        arguments = (self._with_all(sys.argv[1:] if given is None else list(given)),)
         try:
             code = super().main(*arguments, **{**options, "standalone_mode": False})
         except Exception as error:
@@ -58,6 +71,16 @@ class Program(TyperGroup):
                 explain_usage(error)
         sys.exit(code)
 
+    def _with_all(self, typed: list[str]) -> list[str]:
+        """Show every option where ``--help all`` asks for them, and to a shell that completes."""
+        asked = [index for index in range(len(typed) - 1) if typed[index] in _HELP_FLAGS and typed[index + 1] == "all"]
+        if asked or any(name.endswith("_COMPLETE") and "SPPKIT" in name for name in os.environ):
+            for command in self.commands.values():
+                for parameter in command.params:
+                    if hasattr(parameter, "hidden"):
+                        parameter.hidden = False
+        return [text for index, text in enumerate(typed) if index - 1 not in asked]
+
 
 app = typer.Typer(
     cls=Program,
@@ -65,7 +88,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(_HELP_FLAGS)},
 )
 
 
@@ -90,14 +113,18 @@ def program(
     """Hold the options of the program itself."""
 
 
-app.command()(plot)
-app.command()(check)
+app.command(epilog=ALL_OPTIONS)(plot)
+app.command(epilog=ALL_OPTIONS)(check)
 app.command()(bless)
 app.command()(diff)
-app.command()(compare)
-app.command()(predict)
-app.command()(suggest)
+app.command(epilog=ALL_OPTIONS)(compare)
+app.command()(report)
+app.command(epilog=ALL_OPTIONS)(predict)
+app.command(epilog=ALL_OPTIONS)(suggest)
 app.command()(sweep)
+app.command(epilog=ALL_OPTIONS)(shift)
+app.command(epilog=ALL_OPTIONS)(invariance)
 app.command()(gain)
-app.command(name="inspect")(inspect)
+app.add_typer(git, name="git")
+app.command(name="inspect", epilog=ALL_OPTIONS)(inspect)
 app.command(name="list")(list_)

@@ -52,11 +52,20 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", metavar="", help="Print nothing but failures and errors.", rich_help_panel="Output"),
 ]
+
+
+def _complete_reports() -> list[str]:
+    from sppkit.gate.reports import FORMATS
+
+    return [f"{name}=" for name in FORMATS]
+
+
 Reports = Annotated[
     list[str] | None,
     typer.Option(
         "--report",
         metavar="FORMAT=PATH",
+        autocompletion=_complete_reports,
         help="Also write json, junit, github, gitlab, sarif or markdown; repeatable.",
         rich_help_panel=_GATE,
     ),
@@ -121,14 +130,15 @@ def _judge_saved(path: Path, flags: Mapping[str, Any], config: Path | None, aske
     from sppkit.gate.jobs import baseline_of
     from sppkit.gate.saved_run import load_run
 
-    unused = [flag_of(name) for name in sorted(flags)] + ["--config"] * (config is not None)
+    unused = [flag_of(name) for name in sorted(flags.keys() - {"format", "out"})] + ["--config"] * (config is not None)
     unused += ["--against"] * (asked.against is not None)
     if unused:
         raise UsageError(f"{unused[0]} means nothing for a saved run.\nTo measure anew leave out the file name.")
     saved = load_run(path)
     base = baseline_of(saved.key, asked.baseline)
     _check_exact(asked, base)
-    return _judge(saved, path, asked.policy, base, exact=asked.exact)
+    verdict = _judge(saved, path, asked.policy, base, exact=asked.exact)
+    return _with_page(saved, verdict, base, _page_beside(path, flags)) if "format" in flags else verdict
 
 
 def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked, *, quiet: bool) -> Iterator[Verdict]:
@@ -150,6 +160,8 @@ def _iter_measured(flags: Mapping[str, Any], config: Path | None, asked: _Asked,
             other = measure_at(commit, job.resolved)
             base = Baseline(other.key, other.table, other.record, {})
         verdict = _judge(saved, path, job.policy, base, exact=asked.exact)
+        if "html" in job.resolved.config.format:
+            verdict = _with_page(saved, verdict, base, path.with_suffix(".html"))
         yield replace(verdict, configured=job.configured)
 
 
@@ -190,6 +202,27 @@ def _measure_job(job: Job, *, quiet: bool) -> tuple[SavedRun, Path]:
     for warning in result.warnings:
         console.warn(warning)
     return SavedRun(job.key, result.table, result.record), folder / names[0]
+
+
+def _page_beside(path: Path, flags: Mapping[str, Any]) -> Path:
+    from sppkit.config.options import RunConfig, parse_values
+    from sppkit.errors import UsageError
+
+    config = RunConfig(**parse_values(RunConfig, flags))
+    if config.format != ("html",):
+        raise UsageError("check writes no picture but the page: --format html.\nFor others: sppkit plot RUN.csv")
+    return (Path(config.out) if "out" in flags else path.parent) / f"{path.stem}.html"
+
+
+def _with_page(saved: SavedRun, verdict: Verdict, base: Any, path: Path) -> Verdict:
+    from dataclasses import replace
+
+    from sppkit.gate.baseline import Baseline, read_baseline
+    from sppkit.gate.page import gate_page
+
+    accepted = read_baseline(base) if isinstance(base, Path) and base.exists() else base
+    gate_page(saved, verdict, accepted if isinstance(accepted, Baseline) else None).save(path)
+    return replace(verdict, next_steps=(*verdict.next_steps, f"open {path} in a browser"))
 
 
 def _judge(saved: SavedRun, path: Path, policy: object, base: Any, *, exact: bool) -> Verdict:

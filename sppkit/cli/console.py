@@ -128,7 +128,7 @@ def progress(*, quiet: bool, unit: str = "blocks") -> Iterator[Callable[[str, in
 
 
 class _Done(ProgressColumn):
-    """How much is done: blocks, or per cent of what is too much to count."""
+    """How much is done: blocks or another unit, or per cent of what is too much to count."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()

@@ -27,13 +27,22 @@ def run_judged(resolved: Resolved, progress: Progress | None, treat: Treatment |
         from sppkit.measuring.run import run
 
     if not is_judged_by_more(resolved):
-        return run(resolved, progress, treat)
+        return _explained(run(resolved, progress, treat))
     try:
         result = run(_with(resolved, *HEALTH_STATISTICS), progress, treat)
     except SppkitError as error:  # some run only where nothing is differentiated; what ails others is told below
         result = run(_with(resolved, *_FORWARD), progress, treat)
         result = replace(result, record={**result.record, "gradient": {"absent": str(error)}})
-    return replace(result, warnings=tuple(filter(_is_asked_for, result.warnings)))
+    return _explained(replace(result, warnings=tuple(filter(_is_asked_for, result.warnings))))
+
+
+def _explained(result: Run) -> Run:
+    """Return the run with what is wrong with it in its record, in full: a terminal has room for four lines."""
+    from sppkit.diagnosis.diagnose import diagnose
+
+    found = diagnose(result.table, result.record)
+    told = [{"name": one.name, "severity": one.severity, "block": one.block, "text": one.text} for one in found]
+    return replace(result, record={**result.record, "diagnoses": told})
 
 
 def is_judged_by_more(resolved: Resolved) -> bool:

@@ -16,6 +16,8 @@ _PLURALS = {
     "weights": "weight parametrization",
     "activations": "activation",
     "statistics": "statistic",
+    "shifts": "shift",
+    "nuisances": "nuisance",
 }
 Kind = Annotated[
     str | None,
@@ -26,7 +28,7 @@ Kind = Annotated[
 def list_(kind: Kind = None, debug: Debug = False) -> None:
     """List every name that can be typed.
 
-    Architectures, normalizers, add-ons, weights, activations and statistics.
+    Architectures, normalizers, add-ons, weights, activations, statistics, shifts and nuisances.
 
     Try:
 

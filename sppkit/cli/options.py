@@ -15,6 +15,11 @@ from sppkit.config.parsers import flag_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# What people use; --help shows these, and all of them, by group, with --help all.
+_NETWORK = ("arch", "model", "kw", "depth", "width", "norm", "weights", "activation")
+COMMON = frozenset({*_NETWORK, "input", "image_size", "batch_size", "seeds", "stats", "out", "format"})
+ALL_OPTIONS = "All options, by group: --help all"
+
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", metavar="", help="Print nothing but errors.", rich_help_panel="Output")
 ]
@@ -30,9 +35,9 @@ ConfigFile = Annotated[
 
 
 def with_options(
-    names: tuple[str, ...], defaults: Mapping[str, object] | None = None
+    names: tuple[str, ...], defaults: Mapping[str, object] | None = None, of: type = config.RunConfig
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command the named options.
+    """Return a decorator that gives a command the named options of a dataclass.
 
     The command's first parameter receives the options that were typed, as ``{name: value}``; its others stay as they
     are.
@@ -46,7 +51,7 @@ def with_options(
             command({name: value for name, value in flags.items() if value is not None and value != []}, **values)
 
         # Typer reads the signature, so the options can come from data instead of forty parameters per command.
-        parameters = [_keyword(item) for item in [*own, *[_parameter(name, defaults or {}) for name in names]]]
+        parameters = [_keyword(item) for item in [*own, *[_parameter(name, defaults or {}, of) for name in names]]]
         typed_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         typed_command.__annotations__ = {item.name: item.annotation for item in parameters}
         typed_command.__doc__ = command.__doc__
@@ -74,11 +79,11 @@ def found_options() -> tuple[str, ...]:
     return (*config.OWN_MODEL, *inputs, "seed", "mode", "device", "dtype")
 
 
-def _parameter(name: str, defaults: Mapping[str, object]) -> inspect.Parameter:
-    option = config.options(config.RunConfig)[name]
+def _parameter(name: str, defaults: Mapping[str, object], of: type) -> inspect.Parameter:
+    option = config.options(of)[name]
     flag = flag_of(name)
-    default = defaults.get(name, config.RunConfig.__dataclass_fields__[name].default)
-    is_flag = isinstance(default, bool)
+    default = defaults.get(name, getattr(of, name))  # a dataclass keeps the defaults of its fields
+    is_flag = not option.metavar
     kind: Any = bool | None if is_flag else list[str] | None if option.repeatable else str | None
     annotation = Annotated[
         kind,
@@ -88,6 +93,8 @@ def _parameter(name: str, defaults: Mapping[str, object]) -> inspect.Parameter:
             # Typer would put a default of ours in brackets of its own; \\[ is a bracket that is no markup.
             help=option.help + (f" [dim]\\[default: {_shown(default)}][/dim]" if _shown(default) else ""),
             show_default=False,
+            # What only one command has is what it is used for.
+            hidden=name not in COMMON and name in config.options(config.RunConfig),
             rich_help_panel=option.panel,
             autocompletion=None if not option.choices else lambda: list(option.choices),
         ),

@@ -10,6 +10,8 @@ from sppkit.cli import console
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.figure import Figure
+
     from sppkit.comparison.runs import Measured
 
 
@@ -43,23 +45,30 @@ def write_comparison(
     runs: Sequence[Measured], folder: Path, pictures: Sequence[str], *, title: str | None = None
 ) -> None:
     """Write tables and records of the new runs and a picture of all; all files or none."""
-    from sppkit.comparison.summary import common_subtitle, common_title
+    from sppkit.cli.pages import write_page
     from sppkit.machine.files import all_or_nothing
-    from sppkit.plot.comparison import plot_comparison
     from sppkit.plot.save import save_figure
     from sppkit.record.table import write_csv
     from sppkit.record.write import write_record
 
-    records = [run.record for run in runs]
-    figure = plot_comparison(
-        {run.label: run.table for run in runs},
-        title=title or common_title(records),
-        subtitle=common_subtitle(records),
-    )
+    drawn = [name for name in pictures if not name.endswith(".html")]
+    figure = _draw(runs, title) if drawn else None
     with all_or_nothing(folder) as staging:
         for run in runs:
             if run.is_new:
                 write_csv(run.table, staging / f"{run.stem}.csv")
                 write_record(run.record, staging / f"{run.stem}.json")
         for name in pictures:
-            save_figure(figure, staging / name)
+            if figure is not None and name in drawn:
+                save_figure(figure, staging / name)
+            else:
+                write_page([(run.label, run.table, run.record) for run in runs], staging / name, title=title)
+
+
+def _draw(runs: Sequence[Measured], title: str | None) -> Figure:
+    from sppkit.comparison.summary import common_subtitle, common_title
+    from sppkit.plot.comparison import plot_comparison
+
+    records = [run.record for run in runs]
+    tables = {run.label: run.table for run in runs}
+    return plot_comparison(tables, title=title or common_title(records), subtitle=common_subtitle(records))

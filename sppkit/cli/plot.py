@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    from matplotlib.figure import Figure
 
+_NO_PICTURES = {".csv", ".json", ".html"}
 Saved = Annotated[
     Path | None,
     typer.Argument(metavar="RUN.csv", help="A saved run to redraw instead of measuring one.", show_default=False),
@@ -41,7 +43,7 @@ def plot(
 
       sppkit plot --model path/nets.py:build --kw depth=50
 
-      sppkit plot spp/nf-resnet-600.csv --format pdf
+      sppkit plot spp/nf-resnet-600.csv --format pdf,html
     """
     with console.reporting_errors(debug=debug):
         if run is not None:
@@ -105,18 +107,14 @@ def _refuse_meaningless(flags: Mapping[str, Any], file: Path | None) -> None:
 
 
 def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: Sequence[str]) -> None:
-    from sppkit.cli.judged_run import drawn
+    from sppkit.cli.pages import write_page
     from sppkit.machine.files import all_or_nothing
-    from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
-    from sppkit.plot.spp import plot_spp
-    from sppkit.plot.training import plot_training
-    from sppkit.record.table import STEP, write_csv
+    from sppkit.record.table import write_csv
     from sppkit.record.write import write_record
 
-    heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": Path(names[0]).stem}
-    plotted = plot_training if STEP in table else plot_spp
-    figure = plotted(drawn(table, record), **heading)
+    stem = Path(names[0]).stem
+    figure = _draw(table, record, stem) if any(Path(name).suffix not in _NO_PICTURES for name in names) else None
     with all_or_nothing(folder) as staging:
         for name in names:
             path = staging / name
@@ -124,8 +122,22 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
                 write_csv(table, path)
             elif path.suffix == ".json":
                 write_record(record, path)
-            else:
+            elif path.suffix == ".html":
+                write_page([(stem, table, record)], path)
+            elif figure is not None:
                 save_figure(figure, path)
+
+
+def _draw(table: pd.DataFrame, record: Mapping[str, Any], stem: str) -> Figure:
+    from sppkit.cli.judged_run import drawn
+    from sppkit.measuring.titles import subtitle, title
+    from sppkit.plot.spp import plot_spp
+    from sppkit.plot.training import plot_training
+    from sppkit.record.table import STEP
+
+    heading = {"title": title(record), "subtitle": subtitle(record)} if record else {"title": stem}
+    plotted = plot_training if STEP in table else plot_spp
+    return plotted(drawn(table, record), **heading)
 
 
 def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[Path]) -> None:
@@ -138,3 +150,7 @@ def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: Sequence[P
     console.show(*iter_trend(table), *render_summary(at_step(table), record), "")
     # One line each, so that none is broken and each can be copied.
     console.show(*(f"wrote {path}" for path in paths))
+    table_file = next((path for path in paths if path.suffix == ".csv"), None)
+    found = record.get("diagnoses", [])
+    if table_file is not None and any(one["severity"] != "remark" for one in found):
+        console.show(f"why, and what to do: sppkit report {table_file} --out page.html, or docs/diagnoses.md")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from sppkit.cli import console
 from sppkit.cli.options import ConfigFile, Debug, Quiet, model_options, with_options
+from sppkit.cli.predict_own import OWN, predict_own, refuse_meaningless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +21,25 @@ if TYPE_CHECKING:
     from sppkit.models.spec import ModelSpec
     from sppkit.prediction.predict import Setting
 
-_OPTIONS = ("shape", "image_size", "batch_size", "batches", "mode", "stats", "out", "name", "format")
+_OPTIONS = ("vocab", "shape", "image_size", "batch_size", "batches", "mode", "stats", "out", "name", "format")
+Explain = Annotated[
+    bool,
+    typer.Option("--explain", metavar="", help="Say what each module makes of the signal.", rich_help_panel="Output"),
+]
 
 
-@with_options((*model_options(), *_OPTIONS))
-def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = False, debug: Debug = False) -> None:
+@with_options((*model_options(), "model", "kw", "reinit", *OWN, *_OPTIONS))
+def predict(
+    flags: dict[str, Any],
+    explain: Explain = False,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """Predict a network's Signal Propagation Plot from theory alone.
 
-    No network is built or run. Writes <name>-predicted.csv, .json and a picture to spp/; the input is Gaussian.
+    Writes <name>-predicted.csv, .json and a picture to spp/. Of a named architecture no network is built or run, and
+    the input is Gaussian; one of your own is run once, to see its operations and its input.
 
     Try:
 
@@ -34,6 +48,8 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
       sppkit predict --arch bn-relu-conv --depth 50 --image-size 64 --padding circular
 
       sppkit predict --arch bn-relu-conv --depth 50 --stats spp,gradient
+
+      sppkit predict --model path/nets.py:build --explain
     """
     with console.reporting_errors(debug=debug):
         from sppkit.config.resolve import resolve_config
@@ -44,6 +60,10 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
 
         resolved = resolve_config(flags, config)
         chosen = resolved.config
+        if chosen.model is not None:
+            predict_own(resolved, explains=explain, quiet=quiet)
+            return
+        refuse_meaningless(resolved, explains=explain)
         spec = build_spec(chosen.arch, resolved.given())
         height, width = map_size(chosen.shape, chosen.image_size, chosen.arch)
         setting = Setting(height, width, chosen.batch_size, chosen.batches, chosen.mode)
@@ -52,7 +72,7 @@ def predict(flags: dict[str, Any], config: ConfigFile = None, quiet: Quiet = Fal
         with prepared(folder, names):
             table = predict_spec(spec, setting, seed=chosen.seed, stats=chosen.stats)
             record = _describe(resolved, spec, setting)
-            _write(table, record, folder, names)
+            write(table, record, folder, names)
         if not quiet:
             _summarize(table, record, [folder / name for name in names])
 
@@ -74,7 +94,9 @@ def _describe(resolved: Resolved, spec: ModelSpec, setting: Setting) -> dict[str
     }
 
 
-def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: list[str]) -> None:
+def write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: list[str]) -> None:
+    """Write table, record and pictures, all or none."""
+    from sppkit.cli.pages import write_page
     from sppkit.machine.files import all_or_nothing
     from sppkit.measuring.titles import subtitle, title
     from sppkit.plot.save import save_figure
@@ -82,12 +104,16 @@ def _write(table: pd.DataFrame, record: Mapping[str, Any], folder: Path, names: 
     from sppkit.record.table import write_csv
     from sppkit.record.write import write_record
 
-    figure = plot_spp(table, title=f"{title(record)}, predicted", subtitle=subtitle(record))
+    heading = f"{title(record)}, predicted"
+    figure = plot_spp(table, title=heading, subtitle=subtitle(record))
     with all_or_nothing(folder) as staging:
         write_csv(table, staging / names[0])
         write_record(record, staging / names[1])
         for name in names[2:]:
-            save_figure(figure, staging / name)
+            if name.endswith(".html"):
+                write_page([(Path(name).stem, table, record)], staging / name, title=heading)
+            else:
+                save_figure(figure, staging / name)
 
 
 def _summarize(table: pd.DataFrame, record: Mapping[str, Any], paths: list[Path]) -> None:

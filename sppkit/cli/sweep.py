@@ -12,8 +12,8 @@ from sppkit.cli import console
 from sppkit.cli.options import Debug, Quiet
 
 if TYPE_CHECKING:
-    from sppkit.sweep.grid import Grid
-    from sppkit.sweep.store import Store
+    from sppkit.comparison.sweep.grid import Grid
+    from sppkit.comparison.sweep.store import Store
 
 _FOLDER = "sweep"
 _FAILED = 1
@@ -70,8 +70,8 @@ def sweep(
       sppkit sweep configs/sweep.toml --heat-map depth,activation
     """
     with console.reporting_errors(debug=debug):
-        from sppkit.sweep.grid import read_grid
-        from sppkit.sweep.store import Store
+        from sppkit.comparison.sweep.grid import read_grid
+        from sppkit.comparison.sweep.store import Store
 
         grid = read_grid(file)
         axes = _heat_axes(heat_map, grid)
@@ -95,9 +95,9 @@ def sweep(
 def _measure(grid: Grid, store: Store, on: str, workers: int, threads: int, *, quiet: bool) -> dict[str, str]:
     from functools import partial
 
-    from sppkit.sweep.executors import open_executor
-    from sppkit.sweep.free_memory import free_bytes
-    from sppkit.sweep.run_sweep import Sweep
+    from sppkit.comparison.sweep.executors import open_executor
+    from sppkit.comparison.sweep.free_memory import free_bytes
+    from sppkit.comparison.sweep.run_sweep import Sweep
 
     opened = partial(open_executor, on, workers=workers, threads=threads, folder=store.folder)
     # The memory of other machines is their scheduler's affair.

@@ -61,19 +61,26 @@ class Lineup:
     notes: tuple[str, ...] = ()
 
 
-def line_up(texts: Sequence[str], flags: Mapping[str, object], file: Path | None = None) -> Lineup:
-    """Read and check the networks of a comparison."""
+def line_up(
+    texts: Sequence[str],
+    flags: Mapping[str, object],
+    file: Path | None = None,
+    *,
+    least: int = 2,
+    ignored: frozenset[str] = frozenset(),
+) -> Lineup:
+    """Read and check the networks of a comparison; keys of the file that are ``ignored`` are read by someone else."""
     shared = {**(load_toml(file) if file else {}), **flags}
     specs = [parse_spec(text) for text in _texts(texts, flags, shared, file)]
     _check_shared(flags, specs)
     members: list[Member] = []
     notes: list[str] = []
     for spec in specs:
-        found, left_out = _resolve_all(list(iter_all(spec, shared)), flags, file, shared)
+        found, left_out = _resolve_all(list(iter_all(spec, shared)), flags, file, shared, ignored)
         members += found
         notes += left_out
     _refuse_repeated(members)
-    _check_count(members)
+    _check_count(members, least)
     return Lineup(tuple(_name(members)), (*notes, *_iter_unused(members, shared, flags)))
 
 
@@ -128,13 +135,17 @@ def resolve_meaningful(
 
 
 def _resolve_all(
-    specs: Sequence[Spec], flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]
+    specs: Sequence[Spec],
+    flags: Mapping[str, object],
+    file: Path | None,
+    shared: Mapping[str, object],
+    ignored: frozenset[str],
 ) -> tuple[list[Member], list[str]]:
     # The networks that ``all`` stands for, and what is said of those that can't be built.
     members, refused = [], []
     for spec in specs:
         try:
-            members.append(_resolve(spec, flags, file, shared))
+            members.append(_resolve(spec, flags, file, shared, ignored))
         except UsageError as error:
             refused.append((spec.text, str(error)))
     if not members:
@@ -142,11 +153,17 @@ def _resolve_all(
     return members, [f"{text} is left out: {reason}" for text, reason in refused]
 
 
-def _resolve(spec: Spec, flags: Mapping[str, object], file: Path | None, shared: Mapping[str, object]) -> Member:
+def _resolve(
+    spec: Spec,
+    flags: Mapping[str, object],
+    file: Path | None,
+    shared: Mapping[str, object],
+    ignored: frozenset[str],
+) -> Member:
     if spec.saved:
         return Member(spec.text, spec.saved.stem, saved=spec.saved)
     plainly = _plainly_unused(spec, shared)
-    resolved, unused = resolve_meaningful(spec.options, flags, file, _NOT_SHARED | plainly)
+    resolved, unused = resolve_meaningful(spec.options, flags, file, _NOT_SHARED | plainly | ignored)
     return Member(spec.text, file_stem(resolved), resolved, unused=unused | plainly, own=tuple(spec.options))
 
 
@@ -183,8 +200,8 @@ def _identity(member: Member) -> object:
     return repr((spec, sorted((name, repr(getattr(config, name))) for name in further)))
 
 
-def _check_count(members: Sequence[Member]) -> None:
-    if len(members) == 1:
+def _check_count(members: Sequence[Member], least: int) -> None:
+    if len(members) < least:
         raise UsageError(
             f"{members[0].label} is one network, and a comparison needs two or more.\n"
             "For one network: sppkit plot. For one network in all ways of an option: --norm all, --weights all, ..."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit import registry
 from sppkit.config import parsers
+from sppkit.config.shifts import one_shift
 from sppkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def _registered(default: str | None, kind: str, summary: str) -> Any:
 # Headings of the help screen.
 _MODEL, _INPUT, _RUN, _OUTPUT = "Model", "Input", "Run", "Output"
 _ORDERS = ("relu-ic-conv", "ic-conv-relu", "conv-relu-ic")
-# Before the branch, at its end, on the skip connection, and after the addition (Tang et al. 2021).
-_POSITIONS = ("pre", "residual", "identity", "post")
+# Before the branch, at its end, on the skip connection, after the addition, and on the images (Tang et al. 2021).
+_POSITIONS = ("pre", "residual", "identity", "post", "input")
 _NOISES = ("multiplicative", "additive-max", "additive-std")
-_VARIANTS = ("b0", "b1", "b2", "b3", "b4", "b5")
+_VARIANTS = tuple(f"b{size}" for size in range(9))
 _INITS = ("he", "lecun")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16", "float64")
-_FORMATS = ("png", "svg", "pdf")
+_FORMATS = ("png", "svg", "pdf", "html")
 # Limits far beyond any network: what passes them is a slip of the hand, and is said before hours of work.
 # Channels double per stage: the tenth has 2^9 times those of the first.
 _MOST_STAGES = 10
@@ -118,14 +119,14 @@ class ModelOptions:
     )
     add_on: str | None = _option(
         None,
-        parsers.placed("add-on", _POSITIONS, _POSITIONS[-1]),
+        parsers.placed("add-on", _POSITIONS, "post"),
         "NAME@PLACE+...",
         _MODEL,
-        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)}: for instance selfnorm@residual.",
+        f"selfnorm, crossnorm or both, at {', '.join(_POSITIONS)} (crossnorm only): for instance selfnorm@residual.",
         registry.ADD_ONS,
     )
     add_on_kw: str | None = _option(
-        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop."
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of add-ons: gates, instances, crop, channels."
     )
     weights: str | None = _registered(
         None, "weight parametrization", "Weight parametrization: none, ws, centered-ws, scaled-ws."
@@ -143,6 +144,9 @@ class ModelOptions:
     )
     enorm: bool = _option(
         False, parsers.true_or_false, "", _MODEL, "Equi-normalization: balance the weights, computing the same."
+    )
+    enorm_kw: str | None = _option(
+        None, parsers.settings, "KEY=VALUE,...", _MODEL, "Settings of --enorm: c, p, cycles; for instance c=1.2."
     )
     padding: str = _choice("zeros", ("zeros", "circular"), _MODEL, "Padding of the convolutions: zeros or circular.")
     stem: str = _choice(
@@ -244,6 +248,14 @@ class RunConfig(ModelOptions):
     batches: int = _option(
         1, parsers.whole_number(1, _MOST_BATCHES), "N", _INPUT, "Batches; the statistics are those of their union."
     )
+    shift: str | None = _option(
+        None,
+        one_shift,
+        "NAME[:KEY=VALUE]",
+        _INPUT,
+        "Shift every picture of --input first (sppkit list shifts), or path/file.py:function, which runs that code.",
+        registry.SHIFTS,
+    )
     seed: int = _option(0, parsers.parse_seed, "N", _RUN, "Seed of weights and input.")
     seeds: int = _option(1, parsers.whole_number(1, _MOST_SEEDS), "K", _RUN, "Measure K seeds: seed, seed+1, ...")
     mode: str = _choice("train", ("train", "eval"), _RUN, "train: batch statistics; eval: stored ones.")
@@ -271,7 +283,12 @@ class RunConfig(ModelOptions):
         None, parsers.file_stem, "STEM", _OUTPUT, "File name without its ending, instead of <arch>-<depth>."
     )
     format: tuple[str, ...] = _option(
-        ("png",), parsers.names_of("picture format", _FORMATS), "png,svg,pdf", _OUTPUT, "Picture formats.", _FORMATS
+        ("png",),
+        parsers.names_of("picture format", _FORMATS),
+        "png,svg,pdf,html",
+        _OUTPUT,
+        "Picture formats; html is the interactive page.",
+        _FORMATS,
     )
 
 

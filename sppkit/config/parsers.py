@@ -203,6 +203,19 @@ def statistics(name: str, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for word in words for item in groups.get(word, (word,))))
 
 
+def monitored_statistics(name: str, value: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Take the same for a training; return what is measured in its passes, and what of a step's parameters.
+
+    >>> monitored_statistics("stats", "gradient_second_moment,weight_norm")
+    (('gradient_second_moment',), ('weight_norm',))
+    """
+    groups = registry.STATISTIC_GROUPS | {"training": tuple(registry.TRAINING_STATISTICS)}
+    words = names_of("statistic", [*groups, *registry.STATISTICS, *registry.TRAINING_STATISTICS])(name, value)
+    names = tuple(dict.fromkeys(item for word in words for item in groups.get(word, (word,))))
+    of_step = tuple(item for item in registry.TRAINING_STATISTICS if item in names)
+    return tuple(item for item in names if item not in of_step), of_step
+
+
 def exact_or_number(maximum: float) -> Callable[[str, object], float | str]:
     """Return a parser of ``exact`` or a positive number up to ``maximum``."""
     legal = f"'exact' or a number of more than 0 and at most {maximum:g}"

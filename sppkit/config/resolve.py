@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sppkit.config import parsers
 from sppkit.config.options import ModelOptions, RunConfig, options, parse_values
+from sppkit.config.shifts import check_input
 from sppkit.errors import UsageError
 from sppkit.machine.files import read_text
 
@@ -34,7 +35,13 @@ class Resolved:
         return {name: {"value": _plain(value), "source": self.sources[name]} for name, value in values.items()}
 
 
-def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ignored: Collection[str] = ()) -> Resolved:
+def resolve_config(
+    flags: Mapping[str, object],
+    file: Path | None = None,
+    *,
+    ignored: Collection[str] = (),
+    of: type[RunConfig] = RunConfig,
+) -> Resolved:
     """Merge defaults, a TOML file and flags, the later ones winning."""
     from_file = load_toml(file) if file else {}
     from_file = {key: value for key, value in from_file.items() if key not in ignored}
@@ -45,14 +52,14 @@ def resolve_config(flags: Mapping[str, object], file: Path | None = None, *, ign
         if same & flags.keys():
             from_file = {key: value for key, value in from_file.items() if key not in same}
     try:
-        values = parse_values(RunConfig, from_file)
+        values = parse_values(of, from_file)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from None
-    values |= parse_values(RunConfig, flags)
-    sources = dict.fromkeys(options(RunConfig), "default")
+    values |= parse_values(of, flags)
+    sources = dict.fromkeys(options(of), "default")
     sources |= dict.fromkeys(from_file, str(file)) | dict.fromkeys(flags, "flag")
     _refuse_contradictions(values)
-    return Resolved(RunConfig(**values), sources)
+    return Resolved(of(**values), sources)
 
 
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
@@ -64,6 +71,8 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         if {one, other} <= values.keys():
             raise UsageError(f"--{one} and {parsers.flag_of(other)} both say {what}; give one of them.")
     _refuse_meaningless(values)
+    if values.get("shift") is not None:
+        check_input(values["shift"], values.get("input", "gaussian"))
     seed, seeds = values.get("seed", 0), values.get("seeds", 1)
     if seed + seeds - 1 > parsers.LARGEST_SEED:
         raise UsageError(f"--seed {seed} with --seeds {seeds} goes beyond the largest seed, {parsers.LARGEST_SEED}.")

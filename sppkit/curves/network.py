@@ -166,7 +166,7 @@ class NetworkFacts:
 
 def read_network(record: Mapping[str, Any], blocks: int) -> NetworkFacts:
     """Collect what a record says."""
-    network = mapping_at(record, "network")
+    network, inputs = mapping_at(record, "network"), mapping_at(record, "input")
     mode, norm, initial = text_at(record, "mode"), text_at(network, "norm"), not _is_trained(record)
     stages = tuple(counts_at(network, "stages"))
     return NetworkFacts(
@@ -197,7 +197,7 @@ def read_network(record: Mapping[str, Any], blocks: int) -> NetworkFacts:
         warmup=_or(number_at(record, "warmup"), 0.0),
         dtype=_word(record, "dtype"),
         samples=_samples(record),
-        white_input=text_at(mapping_at(record, "input"), "kind", "gaussian") == "gaussian",
+        white_input=text_at(inputs, "kind", "gaussian") == "gaussian" and "shift" not in inputs,
         # Closed forms are of initial weights and of batch statistics.
         expected_residual=_expected(record) if initial and not (mode == "eval" and norm not in {"", "none"}) else None,
     )

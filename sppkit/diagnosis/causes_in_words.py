@@ -66,10 +66,22 @@ def scaled_branch(seen: Comparison, row: int, where: str, *, sure: bool) -> str:
     """Return words for a branch of another variance that brings no more of a mean than that explains."""
     factor = f"the branch's variance is ×{seen.branch_factor[row]:.3g} of what it should be"
     if sure:
-        return f"{factor}{where}: {name_factor(seen, row)}"
+        return f"{factor}{where}: {name_factor(seen, row)}{_or_input(seen)}"
     by_chance = "" if seen.same_weights else ", which seeds alone may do"
     told = "" if np.isnan(share_change(seen, row)) else f", and {_shift(seen, row)}{by_chance}"
-    return f"{factor}{where}{told}: {_means(seen, row)}, or its scale"
+    return f"{factor}{where}{told}: {_means(seen, row)}, or its scale{_or_input(seen)}"
+
+
+def _or_input(seen: Comparison) -> str:
+    """Return that a branch may follow its input, where no normalizer takes that one's scale out.
+
+    What it should have is what it has of Gaussian noise; pictures may be weaker. A baseline has seen the same.
+    """
+    network = seen.curves.network
+    follows = network.known and not network.normalized and not network.white_input
+    return ", or the input is no noise of variance 1, and no normalizer takes its scale out" if follows and (
+        seen.sides == 1
+    ) else ""  # fmt: skip
 
 
 def share_change(seen: Comparison, row: int) -> float:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _ENTROPY, _SATURATED = "attention_entropy", "saturated_fraction"
 # Of small networks that were trained (benchmarks/trainability) none below this learnt with more than one setting. One
-# of another hand did with all five, at 0.014: what it had to learn does not need attention. So it is no error.
+# outside of it did with all five, at 0.014: what it had to learn does not need attention. So it is no error.
 _FEW_KEYS = 0.4
 # Of the same kinds none learnt with 0.77 and more in the mean over its layers, one with 0.56, in 400 steps. Others did,
 # with two settings of five at most: a fault to be warned of.

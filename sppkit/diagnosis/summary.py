@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sppkit.curves.curves import Curves
+from sppkit.diagnosis.brief import shorten
 from sppkit.diagnosis.diagnose import diagnose_curves
 from sppkit.diagnosis.healthy import iter_descriptions
 from sppkit.diagnosis.list_item import ListItem
@@ -37,12 +38,13 @@ _MOST_LAYERS = 30
 
 
 def render_summary(table: pd.DataFrame, record: Mapping[str, Any]) -> list[RenderableType]:
-    """Return the summary of a run."""
+    """Return the summary of a run: its stages, and the verdict in four lines."""
     curves = Curves(table, record)
-    return [*_iter_tables(curves), *_iter_findings(curves)]
+    return [*_iter_tables(curves), *shorten(list(iter_findings(curves)))]
 
 
-def _iter_findings(curves: Curves) -> Iterator[RenderableType]:
+def iter_findings(curves: Curves) -> Iterator[ListItem]:
+    """Yield everything that there is to say, in full, the worst first."""
     found = diagnose_curves(curves)
     for diagnosis in found:
         yield _render_diagnosis(diagnosis)
@@ -135,8 +137,9 @@ def _shape(row: pd.Series[Any]) -> str:
 
 
 def _render_diagnosis(diagnosis: Diagnosis) -> ListItem:
-    mark, fact = _MARKS[diagnosis.severity], diagnosis.fact_against_theory
+    mark, fact = _MARKS[diagnosis.severity], diagnosis.fact
     # What is no fault is told in a line: ``diagnose`` has its cause and what there is to do.
     if diagnosis.severity == "remark":
-        return ListItem(*mark, Text(f"{diagnosis.fact}."))
-    return ListItem(*mark, Text.assemble((fact, "bold"), diagnosis.text[len(fact) :]))
+        return ListItem(*mark, Text(f"{fact}."))
+    told = "; ".join(filter(None, (diagnosis.cause, diagnosis.remedy)))
+    return ListItem(*mark, Text.assemble((fact, "bold"), f"; {told}." if told else "."))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from sppkit.errors import UsageError
-from sppkit.inputs.batches import Inputs, describe, split
+from sppkit.inputs.batches import Inputs, Samples, describe, split
 from sppkit.inputs.stored import OPENERS
 from sppkit.inputs.tokens import read_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sppkit.inputs.stored import Stored
 
@@ -40,7 +41,8 @@ def load_array(
     description = describe(
         "array", source, shape=sample, batch_size=batch_size, used=used, available=stored.shape[0]
     ) | {"normalized": "as they are", "dtype": stored.dtype}
-    return Inputs(description, read_all, (min(used, batch_size), *sample))
+    samples = Samples(partial(_read_samples, stored), _unchanged, are_pictures=False, used=used)
+    return Inputs(description, read_all, (min(used, batch_size), *sample), samples=samples)
 
 
 def check_array(path: Path, stored: Stored, sample: tuple[int, ...]) -> None:
@@ -60,6 +62,14 @@ def check_array(path: Path, stored: Stored, sample: tuple[int, ...]) -> None:
         raise UsageError(f"{path} holds {size}, which is no sample at all. Save at least one.")
     if is_picture and stored.shape[1] != sample[0]:
         raise UsageError(_wrong_channels(path, stored.shape, sample[0]))
+
+
+def _read_samples(stored: Stored, numbers: Sequence[int]) -> torch.Tensor:
+    return torch.cat([stored.read(slice(number, number + 1)) for number in numbers])
+
+
+def _unchanged(samples: torch.Tensor) -> torch.Tensor:
+    return samples
 
 
 def check_finite(path: Path, batches: Iterator[torch.Tensor]) -> None:

@@ -7,12 +7,29 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
 
     # What a network is called with: one tensor, or tensors by the names of its arguments.
     Batch = torch.Tensor | Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Single samples as they are before normalization: what a shift works on.
+
+    Attributes:
+        read: From the numbers of samples to a float32 CPU tensor of them that is the caller's own, (N, C, H, W).
+        normalize: From such a tensor to what the network takes.
+        are_pictures: Whether their values are known to lie in [0, 1].
+        used: How many there are; None where there is no end.
+    """
+
+    read: Callable[[Sequence[int]], torch.Tensor]
+    normalize: Callable[[torch.Tensor], torch.Tensor]
+    are_pictures: bool
+    used: int | None
 
 
 @dataclass(frozen=True)
@@ -27,12 +44,16 @@ class Inputs:
             input spoils no later pass).
         shape: (N, C, H, W), or whatever the network takes, of the first batch; only the last batch can be smaller.
         draw: Makes the batch of any index; None where the samples come to an end.
+        samples: What a shift works on; None where there is no such thing, as of tokens.
+        keyword: The argument that a batch is handed to by name, if it is one tensor; None for the first argument.
     """
 
     description: dict[str, object]
     batches: Callable[[], Iterator[Batch]]
     shape: tuple[int, ...]
     draw: Callable[[int], Batch] | None = None
+    samples: Samples | None = None
+    keyword: str | None = None
 
     def warmup(self, count: int) -> Iterator[Batch]:
         """Return batches to run before the measured ones."""

@@ -1,4 +1,4 @@
-"""One picture file to one normalized array.
+"""One picture file to one array with values in [0, 1].
 
 The file is a stranger's: nothing of it is run, and its declared size is checked before its pixels are unpacked.
 """
@@ -70,14 +70,12 @@ def check_picture(path: Path) -> None:
 
 
 def decode_picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Decode, turn upright, convert, resize, crop and normalize one picture."""
+    """Decode, turn upright, convert, resize and crop one picture, and bring its values to [0, 1]."""
     channels, height, width = shape
     with opened(path) as image:
         upright = ImageOps.exif_transpose(image)
         pixels = np.asarray(cover(to_channels(upright, channels), height, width), np.float32)
-    mean, std = (np.array(numbers, np.float32) for numbers in mean_and_std(channels))
-    normalized = (pixels.reshape(height, width, channels) / np.float32(255) - mean) / std
-    return normalized.transpose(2, 0, 1)
+    return (pixels.reshape(height, width, channels) / np.float32(255)).transpose(2, 0, 1)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sppkit.inputs.batches import Inputs, describe
+from sppkit.inputs.batches import Inputs, Samples, describe
 from sppkit.streams import STREAM_NAME, fill_normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed: int) -> Inputs:
@@ -27,10 +27,15 @@ def load_gaussian(*, shape: tuple[int, ...], batch_size: int, batches: int, seed
     def draw_all() -> Iterator[torch.Tensor]:
         return map(draw, range(batches))
 
+    def read(numbers: Sequence[int]) -> torch.Tensor:
+        drawn = {batch: draw(batch) for batch in {number // batch_size for number in numbers}}
+        return torch.stack([drawn[number // batch_size][number % batch_size] for number in numbers])
+
     used = batch_size * batches
     description = describe("gaussian", "gaussian", shape=shape, batch_size=batch_size, used=used, available=None)
     description |= {"normalized": "drawn from N(0, 1)", "stream": STREAM_NAME, "seed": seed}
-    return Inputs(description, draw_all, (batch_size, *shape), draw)
+    samples = Samples(read, lambda drawn: drawn, are_pictures=False, used=None)
+    return Inputs(description, draw_all, (batch_size, *shape), draw, samples)
 
 
 def draw_batch(shape: tuple[int, ...], seed: int, batch: int) -> torch.Tensor:

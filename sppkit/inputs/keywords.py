@@ -51,4 +51,7 @@ def by_keyword(inputs: Inputs, keyword: str, beside: Sequence[Beside], seed: int
         description=description,
         batches=batches,
         draw=None if draw is None else lambda batch: name(batch, draw(batch)),
+        keyword=keyword,
+        # What stands beside it is drawn by batch, so that a sample is not all of what goes in.
+        samples=None if beside else inputs.samples,
     )

@@ -6,12 +6,14 @@ import difflib
 from pathlib import Path
 from typing import NoReturn
 
+from sppkit.config.shifts import parse_shift
 from sppkit.errors import UsageError
 from sppkit.inputs.arrays import load_array
 from sppkit.inputs.batches import Inputs
 from sppkit.inputs.decode import picture_extensions
 from sppkit.inputs.gaussian import load_gaussian
 from sppkit.inputs.pictures import load_pictures
+from sppkit.inputs.shifted import shifted
 from sppkit.inputs.stored import OPENERS
 from sppkit.inputs.tokens import load_tokens
 
@@ -21,9 +23,21 @@ LEGAL = f"gaussian, a folder of pictures, a picture, or a {', '.join(OPENERS)} f
 
 
 def load_inputs(
-    source: str, *, shape: tuple[int, ...], batch_size: int, batches: int, seed: int, vocab: int | None = None
+    source: str,
+    *,
+    shape: tuple[int, ...],
+    batch_size: int,
+    batches: int,
+    seed: int,
+    vocab: int | None = None,
+    shift: str | None = None,
 ) -> Inputs:
     """Describe what is pushed through a network, and check it as far as that is cheap."""
+    loaded = _load(source, shape, batch_size, batches, seed, vocab)
+    return loaded if shift is None else shifted(loaded, parse_shift(shift), seed)
+
+
+def _load(source: str, shape: tuple[int, ...], batch_size: int, batches: int, seed: int, vocab: int | None) -> Inputs:
     if source == "gaussian":
         return load_gaussian(shape=shape, batch_size=batch_size, batches=batches, seed=seed)
     if source == "tokens":

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from sppkit.errors import UsageError
-from sppkit.inputs.batches import Inputs, describe, split
+from sppkit.inputs.batches import Inputs, Samples, describe, split
 from sppkit.inputs.decode import check_picture, decode_picture, mean_and_std, picture_extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def load_pictures(source: str, *, shape: tuple[int, ...], batch_size: int, batches: int) -> Inputs:
@@ -27,8 +27,11 @@ def load_pictures(source: str, *, shape: tuple[int, ...], batch_size: int, batch
     found, skipped = find_pictures(Path(source)) if Path(source).is_dir() else ([Path(source)], 0)
     used = found[: batch_size * batches]
 
+    def read(numbers: Sequence[int]) -> torch.Tensor:
+        return decode_batch([used[number] for number in numbers], shape)
+
     def decode_all() -> Iterator[torch.Tensor]:
-        return (decode_batch(used[part], shape) for part in split(len(used), batch_size))
+        return (normalize(read(range(len(used))[part])) for part in split(len(used), batch_size))
 
     for path in used:
         check_picture(path)
@@ -40,7 +43,8 @@ def load_pictures(source: str, *, shape: tuple[int, ...], batch_size: int, batch
         "resized": f"to cover {shape[1]}x{shape[2]}, antialiased bicubic; centre crop",
         "files_skipped": skipped,
     }
-    return Inputs(description, decode_all, tuple(first.shape))
+    samples = Samples(read, normalize, are_pictures=True, used=len(used))
+    return Inputs(description, decode_all, tuple(first.shape), samples=samples)
 
 
 def find_pictures(folder: Path) -> tuple[list[Path], int]:
@@ -60,11 +64,17 @@ def find_pictures(folder: Path) -> tuple[list[Path], int]:
 
 
 def decode_batch(paths: list[Path], shape: tuple[int, ...]) -> torch.Tensor:
-    """Decode some pictures into one batch."""
+    """Decode some pictures into one batch, values in [0, 1]."""
     batch = np.empty((len(paths), *shape), np.float32)
     for row, path in zip(batch, paths, strict=True):
         row[:] = decode_picture(path, shape)
     return torch.from_numpy(batch)
+
+
+def normalize(pictures: torch.Tensor) -> torch.Tensor:
+    """Subtract the mean that pictures are normalized by and divide by the standard deviation; (N, C, H, W)."""
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in mean_and_std(pictures.shape[1]))
+    return (pictures - mean) / std
 
 
 def _iter_files(folder: Path) -> Iterator[str]:

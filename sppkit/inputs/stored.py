@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,25 @@ READING_ERRORS = (
 )  # fmt: skip
 
 
+class NotInFileError(UsageError):
+    """A file that holds other arrays than the wanted one."""
+
+
+class Wanted(NamedTuple):
+    """Which array of a file is meant.
+
+    Attributes:
+        names: Its possible names, the likeliest first.
+        alone: Whether the only array of a file is meant, whatever its name.
+    """
+
+    names: tuple[str, ...] = (KEY,)
+    alone: bool = True
+
+
+INPUTS = Wanted()
+
+
 @dataclass(frozen=True)
 class Stored:
     """An array in a file, read part by part where the format allows it.
@@ -56,21 +75,21 @@ class Stored:
     read: Callable[[slice], torch.Tensor]
 
 
-def open_npy(path: Path) -> Stored:
+def open_npy(path: Path, wanted: Wanted = INPUTS) -> Stored:  # noqa: ARG001 - it holds one array, which has no name
     """Open a ``.npy`` file as a memory map, which can't hold pickled objects."""
     with _reading(path, "a readable .npy file", "np.save(FILE, array)"):
         return _stored_array(np.lib.format.open_memmap(path, mode="r"))
 
 
-def open_npz(path: Path) -> Stored:
+def open_npz(path: Path, wanted: Wanted = INPUTS) -> Stored:
     """Open a ``.npz`` file that holds one array, or several of which one is named ``inputs``; it is read as a whole."""
     # np.load would leave a damaged file open.
     with _reading(path, "a readable .npz file", "np.savez(FILE, inputs=array)"), path.open("rb") as stream:
         archive = np.lib.npyio.NpzFile(stream, allow_pickle=False)
-        return _stored_array(archive[choose(path, archive.files)])
+        return _stored_array(archive[choose(path, archive.files, wanted)])
 
 
-def open_torch(path: Path) -> Stored:
+def open_torch(path: Path, wanted: Wanted = INPUTS) -> Stored:
     """Open a file of ``torch.save`` that holds one tensor, or a dict of which one is a tensor or named ``inputs``."""
     with _reading(path, "a readable file of plain tensors", "torch.save(tensor, FILE)"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about other kinds of files, which are refused here
@@ -78,20 +97,20 @@ def open_torch(path: Path) -> Stored:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if isinstance(content, dict):
         tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-        content = tensors[choose(path, tensors)]
+        content = tensors[choose(path, tensors, wanted)]
     return _stored_tensor(path, content)
 
 
-def open_safetensors(path: Path) -> Stored:
+def open_safetensors(path: Path, wanted: Wanted = INPUTS) -> Stored:
     """Open a ``.safetensors`` file that holds one tensor, or several of which one is named ``inputs``."""
     with (
         _reading(path, "a readable safetensors file", "safetensors.torch.save_file({'inputs': tensor}, FILE)"),
         safe_open(path, framework="pt", device="cpu") as content,
     ):
-        return _stored_tensor(path, content.get_tensor(choose(path, content.keys())))
+        return _stored_tensor(path, content.get_tensor(choose(path, content.keys(), wanted)))
 
 
-OPENERS: Mapping[str, Callable[[Path], Stored]] = {
+OPENERS: Mapping[str, Callable[..., Stored]] = {
     ".npy": open_npy,
     ".npz": open_npz,
     ".pt": open_torch,
@@ -100,18 +119,22 @@ OPENERS: Mapping[str, Callable[[Path], Stored]] = {
 }
 
 
-def choose(path: Path, names: Iterable[str]) -> str:
-    """Pick the array to use: the only one, or the one named ``inputs``."""
+def choose(path: Path, names: Iterable[str], wanted: Wanted = INPUTS) -> str:
+    """Pick the array to use: one of the wanted names, or the only one."""
     names = list(names)
-    if len(names) == 1 or KEY in names:
-        return KEY if KEY in names else names[0]
+    for name in wanted.names:
+        if name in names:
+            return name
+    if len(names) == 1 and wanted.alone:
+        return names[0]
+    meant = " or ".join(map(repr, wanted.names))
     if not names:
-        raise UsageError(f"{path} holds no array. Save one in it, under the name {KEY!r}.")
+        raise NotInFileError(f"{path} holds no array. Save one in it, under the name {meant}.")
     more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
     listed = ", ".join(names[:KEYS_SHOWN]) + more
-    raise UsageError(
-        f"{path} holds {len(names)} arrays, none of them named {KEY!r}: {listed}.\n"
-        f"Name the one to use {KEY!r}, or save it alone."
+    several = f"{len(names)} arrays, none of them" if len(names) > 1 else "one array, not"
+    raise NotInFileError(
+        f"{path} holds {several} named {meant}: {listed}.\nName the one to use {meant}, or save it alone."
     )
 
 

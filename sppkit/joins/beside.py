@@ -24,7 +24,7 @@ def gather_beside(joins: Mapping[Node, Candidate], outputs: Iterable[Node]) -> l
     parallel = [(join, before) for join, before in following if join.reason == PARALLEL and _is_beside(join, before)]
     if not parallel:
         return []
-    readers = _count_readers(outputs)
+    readers = count_readers(outputs)
     replaced = []
     for join, before in parallel:
         if readers[before.output] == 1:
@@ -50,7 +50,7 @@ def _take_over(join: Candidate, before: Candidate) -> None:
     join.reason = before.reason
 
 
-def _count_readers(outputs: Iterable[Node]) -> Counter[Node]:
+def count_readers(outputs: Iterable[Node]) -> Counter[Node]:
     """Return how many values were computed directly from each; what the model returns is read once more."""
     stack = list(outputs)
     readers, seen = Counter(stack), set(stack)

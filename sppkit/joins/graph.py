@@ -77,6 +77,7 @@ class Node:
         floating: Whether it is floating-point or complex.
         axis: Axis of its channels, or None where that could not be told.
         weighted: Whether the operation applied a weight: a matrix or filters that are no signal.
+        factor: The number that a product multiplies by, or a sum its second side; None where there is none.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Node:
     floating: bool
     axis: int | None = None
     weighted: bool = False
+    factor: float | None = None
 
 
 def largest(nodes: Iterable[Node | None]) -> Node | None:

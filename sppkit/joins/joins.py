@@ -22,12 +22,14 @@ class Value:
         channel_axis: Axis of its channels; None where that could not be told, which stands for axis 1, and for the last
             axis of three.
         operation: What makes it, for instance ``convolution``; ``input`` for an input of the model.
+        order: Later values have larger numbers.
     """
 
     key: Key
     shape: tuple[int, ...]
     channel_axis: int | None
     operation: str
+    order: int = 0
 
     @property
     def place(self) -> str:
@@ -124,6 +126,8 @@ class Findings:
         skipped: Leaf modules that have no row, and why.
         unregistered: Parameters that the pass used and the model does not know: the path of the module that used each,
             and its number of values. Empty where the pass ran without gradients.
+        parameters: The names of those that it knows, and the order of the value that each was first used for; likewise
+            empty.
     """
 
     model: str
@@ -133,6 +137,7 @@ class Findings:
     concatenations: int = 0
     skipped: tuple[str, ...] = ()
     unregistered: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         """Return what was found in words, one line per join."""

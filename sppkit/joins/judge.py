@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sppkit.joins.graph import descends, nearest_common, way_between
+from sppkit.joins.scales import end_of_branch, factors_of, gate_root, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sppkit.joins.candidate import Candidate
     from sppkit.joins.graph import Node, Way
-
-# What a norm that is written by hand divides by.
-_ROOTS = frozenset({"rsqrt", "sqrt", "reciprocal", "linalg_vector_norm", "std"})
 
 IDENTITY = "the skip is what the branch was computed from"
 PARALLEL = "the skip already holds another branch of the same input"
@@ -89,19 +87,6 @@ def judge_concatenation(candidate: Candidate, operands: list[Node]) -> None:
     candidate.reason = EQUAL
 
 
-def strip(node: Node) -> tuple[Node, Node]:
-    """Walk back from a value through its scales: products with numbers, parameters and random masks."""
-    current = unscaled = node
-    while current.operation is not None and len(current.parents) == 1:
-        parent = current.parents[0]
-        if _is_scale(current):
-            unscaled = parent
-        elif not (current.operation.view and _same_size(current, parent)):
-            break
-        current = parent
-    return current, unscaled
-
-
 def is_detail(inner: Candidate, outer: Candidate) -> bool:
     """Return whether a sum is a detail of the branch of a join in the same module call.
 
@@ -150,7 +135,7 @@ def block_input(candidate: Candidate, origin: Node) -> Node:
 
 def _take(candidate: Candidate, skip: Node, root: Node, branch: Node, bare: Node) -> None:
     candidate.skip, candidate.root, candidate.scaled = skip, root, branch
-    candidate.branch, candidate.input = _unscaled(branch, bare), _unscaled(skip, root)
+    candidate.branch, candidate.input = end_of_branch(branch, bare, candidate.output), _unscaled(skip, root)
     candidate.identity = True
 
 
@@ -172,7 +157,7 @@ def _is_multiple(candidate: Candidate) -> bool:
         if not (node.operation.view or node.operation.pointwise):
             return False
         node = node.parents[0]
-    return node is not None and any(strip(value)[0] is candidate.root for value, _ in _factors(node))
+    return node is not None and any(strip(value)[0] is candidate.root for value, _ in factors_of(node))
 
 
 def _mixes(way: Way) -> bool:
@@ -231,65 +216,14 @@ def _is_linear(node: Node) -> bool:
     return operation.linear and not product
 
 
-def _is_scale(node: Node) -> bool:
-    operation, parent = node.operation, node.parents[0]
-    if operation is None or not _same_size(node, parent):
-        return False
-    if "dropout" in operation.name:
-        return True
-    # The product with the weight of a norm is no scale of the branch.
-    return operation.name in {"mul", "div"} and not _is_normalized(parent)
-
-
-def _is_normalized(node: Node) -> bool:
-    """Return whether a value was divided by its own root mean square or standard deviation, by hand."""
-    while node.operation is not None and node.operation.view and len(node.parents) == 1:
-        node = node.parents[0]
-    if node.operation is None or node.operation.name not in {"mul", "div"} or len(node.parents) < 2:
-        return False
-    return any(_is_root(parent) for parent in node.parents)
-
-
-def _is_root(node: Node) -> bool:
-    while (
-        node.operation is not None and (node.operation.view or node.operation.name == "add") and len(node.parents) == 1
-    ):
-        node = node.parents[0]
-    return node.operation is not None and node.operation.name in {
-        "rsqrt",
-        "sqrt",
-        "reciprocal",
-        "linalg_vector_norm",
-        "std",
-    }
-
-
 def _without_gate(a: Node, b: Node) -> tuple[Node, Node]:
     """Strip both sides of their scales, and of a gate that splits between them: g * f(x) + (1 - g) * x."""
     bare_a, bare_b = strip(a)[0], strip(b)[0]
-    for value_a, gate_a in _factors(bare_a):
-        for value_b, gate_b in _factors(bare_b):
-            if _gate_root(gate_a) is _gate_root(gate_b) is not None and value_a is not value_b:
+    for value_a, gate_a in factors_of(bare_a):
+        for value_b, gate_b in factors_of(bare_b):
+            if gate_root(gate_a) is gate_root(gate_b) is not None and value_a is not value_b:
                 return strip(value_a)[0], strip(value_b)[0]
     return bare_a, bare_b
-
-
-def _factors(node: Node) -> list[tuple[Node, Node]]:
-    if node.operation is None or node.operation.name != "mul" or len(node.parents) != 2:
-        return []
-    first, second = node.parents
-    return [(first, second), (second, first)]
-
-
-def _gate_root(node: Node) -> Node | None:
-    """Return what a gate is the sigmoid or softmax of; None if it is no gate."""
-    gated = False
-    while node.operation is not None and len(node.parents) == 1:
-        if not (node.operation.pointwise or node.operation.view or node.operation.softmax):
-            break
-        gated |= node.operation.gates
-        node = node.parents[0]
-    return node if gated else None
 
 
 def _settle_axes(candidate: Candidate) -> None:
@@ -315,12 +249,3 @@ def _settle_axes(candidate: Candidate) -> None:
 def _is_aligned(node: Node) -> bool:
     parent = node.parents[0]
     return node.axis == parent.axis and node.shape == parent.shape
-
-
-def _same_size(a: Node, b: Node) -> bool:
-    size_a = size_b = 1
-    for size in a.shape:
-        size_a *= size
-    for size in b.shape:
-        size_b *= size
-    return size_a == size_b

@@ -6,41 +6,44 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sppkit.joins.joins import Findings, Join, Rejected, Value
+from sppkit.joins.parameters import with_parameters
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sppkit.joins.candidate import Candidate
     from sppkit.joins.graph import Frame, Node
     from sppkit.joins.observe import Observer
 
 
-def tell(observer: Observer, model: str) -> Findings:
-    """Return what was found in a forward pass.
+def tell(observer: Observer, name: str, model: nn.Module) -> Findings:
+    """Return what was found in a forward pass of a model, whose class has a name.
 
     Residual additions are the rows; where there are none, concatenations that append features to their own input;
     where there are none of these either, the leaf modules in the order of their calls.
     """
-    names = _Names(observer, model)
+    names = _Names(observer, name)
     additions = [item for item in observer.candidates if item.kind == "addition"]
     dense = [item for item in observer.candidates if item.kind == "concatenation" and item.accepted]
     rejected = tuple(names.rejected(item) for item in additions if not item.accepted)
     joined = [item for item in additions if item.accepted]
     if joined or dense:
         rows = joined or dense
-        unused = len(dense) if joined else 0
-        return Findings(model, names.joins(rows), rows[0].kind, rejected, unused)
+        found = Findings(name, names.joins(rows), rows[0].kind, rejected, len(dense) if joined else 0)
+        return with_parameters(found, observer, model)
     leaves = tuple(
         Join(names.call(frame), frame.path, "module", place(node), node.number)
         for frame, node, _ in observer.leaves
         if node is not None and node.key.call >= 0
     )
     skipped = tuple(f"{names.call(frame)} {what}" for frame, node, what in observer.leaves if node is None)
-    return Findings(model, leaves, "module", rejected, 0, skipped)
+    return with_parameters(Findings(name, leaves, "module", rejected, 0, skipped), observer, model)
 
 
 def place(node: Node, axis: int | None = None) -> Value:
     """Return a value as a place to listen at."""
     name = "input" if node.operation is None else node.operation.name
-    return Value(node.key, node.shape, node.axis if axis is None else axis, name)
+    return Value(node.key, node.shape, node.axis if axis is None else axis, name, node.number)
 
 
 class _Names:

@@ -29,6 +29,7 @@ from sppkit.joins.judge import (
 )
 from sppkit.joins.operands import (
     given,
+    in_words,
     is_signal,
     is_strided,
     is_weight,
@@ -36,6 +37,7 @@ from sppkit.joins.operands import (
     iter_outputs,
     iter_tensors,
     iter_unreturned,
+    number_in,
 )
 from sppkit.joins.operations import Operation, operation_of, run_in_parts
 from sppkit.joins.stream import off_stream, settle_equal
@@ -63,7 +65,8 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: The last signal that each module returned, by path.
         leaves: The calls of modules that called no other, and the signal that they returned.
         signals: How many signals were made.
-        parameters: Every parameter that a gradient would reach, and the path of the module that used it first.
+        parameters: Every parameter that a gradient would reach, with the path of the module that used it first and how
+            many signals had been made by then.
     """
 
     def __init__(self, take: Take) -> None:
@@ -76,7 +79,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.outputs: dict[str, list[Node]] = {}
         self.leaves: list[tuple[Frame, Node | None, str]] = []
         self.signals = 0
-        self.parameters: dict[nn.Parameter, str] = {}
+        self.parameters: dict[nn.Parameter, tuple[str, int]] = {}
         self.calls: Counter[str] = Counter()
         self._memory = Memory(self._view_of, self._state_of)
 
@@ -127,15 +130,14 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for join in gather_beside(self.joins, outputs):
             self._drop(join, BESIDE)
 
-    def unknown_to(self, model: nn.Module) -> tuple[tuple[str, int], ...]:
-        """Return the module that used each parameter that a model does not know, and its number of values."""
-        own = set(model.parameters())
-        return tuple((path, each.numel()) for each, path in self.parameters.items() if each not in own)
-
     def axis_of(self, tensor: Tensor) -> int | None:
         """Return the axis of the channels of a signal that was made in this pass."""
         node = self._memory.known(tensor) if tensor.layout is torch.strided else None
         return None if node is None else node.axis
+
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """Return the value that a tensor holds; None of what was not computed from the input."""
+        return self._memory.find(tensor) if tensor.layout is torch.strided else None
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -160,7 +162,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor, node in zip(tensors, before, strict=True):
                 # The metaclass's own check takes as long as an operation.
                 if node is None and type(tensor) is nn.Parameter and tensor.requires_grad:
-                    self.parameters.setdefault(tensor, self.frames[-1].path)
+                    self.parameters.setdefault(tensor, (self.frames[-1].path, self.signals))
 
     def _record(
         self,
@@ -190,7 +192,7 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not changed and self._memory.known(output) is not None:
                 continue
             node = self._make(Key(frame.path, frame.call, frame.operations, index), operation, parents, output)
-            node.weighted = weighted
+            node.weighted, node.factor = weighted, number_in(operation.name, args, kwargs)
             node.axis = channel_axis(operation, args, [parent for parent in parents if parent.floating], node.shape)
             if index == 0:
                 self._judge(node, operation, read, args)
@@ -339,10 +341,4 @@ class Observer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if signals:
             self.outputs.setdefault(frame.path, []).append(signals[0])
         if not frame.inner:
-            self.leaves.append((frame, signals[0] if signals else None, _describe(tensors)))
-
-
-def _describe(tensors: Sequence[Tensor]) -> str:
-    if not tensors:
-        return "returns no tensor"
-    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"
+            self.leaves.append((frame, signals[0] if signals else None, in_words(tensors)))

@@ -63,6 +63,18 @@ def given(at: int | str, args: Sequence[Any]) -> bool:
     return isinstance(at, str) or at < len(args)
 
 
+def number_in(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
+    """Return the number that a product multiplies by, or that a sum multiplies its second side by."""
+    if name in {"mul", "div"}:
+        numbers = [value for value in args[:2] if isinstance(value, (int, float))]
+        if not numbers:
+            return None
+        number = float(numbers[0])
+        return number if name == "mul" else 1 / number if number else None
+    number = kwargs.get({"add": "alpha", "addcmul": "value", "addcdiv": "value"}.get(name, ""), 1)
+    return None if number == 1 else float(number)
+
+
 def is_signal(tensor: Tensor) -> bool:
     """Say whether a module's output is one that statistics can be taken of."""
     return tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() > 0
@@ -78,3 +90,10 @@ def is_strided(tensor: Tensor) -> bool:
 def is_weight(tensor: Tensor) -> bool:
     """Say whether a tensor that comes from no input can be a weight: a scalar or a bias mixes nothing."""
     return tensor.is_floating_point() and tensor.ndim > 1
+
+
+def in_words(tensors: Sequence[Tensor]) -> str:
+    """Say what a module returned of which no statistics can be taken."""
+    if not tensors:
+        return "returns no tensor"
+    return f"returns shape {tuple(tensors[0].shape)}, {tensors[0].dtype}"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sppkit.joins.graph import descends
-from sppkit.joins.judge import EQUAL, IDENTITY, PARALLEL, orient, strip
+from sppkit.joins.judge import EQUAL, IDENTITY, PARALLEL, orient
+from sppkit.joins.scales import strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -19,6 +19,7 @@ from sppkit.joins.operands import iter_tensors
 from sppkit.joins.plan import Plan, plan_sites
 from sppkit.measuring.collect import Collector
 from sppkit.measuring.copy_arguments import copied, few_samples, have_grown
+from sppkit.measuring.find_modules import WRAPPER, is_internal, iter_paths
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.in_parts import check_capture, seen_in_parts
 from sppkit.measuring.forward.preserve import preserved
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
     from sppkit.joins.union import Ways
 
 T = TypeVar("T")
-
-
-_WRAPPER = "_orig_mod"  # where torch.compile keeps the model that it was given
-# Layers of torch's own in which there is no residual join; these have.
-_OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
 
 
 @dataclass
@@ -133,7 +129,7 @@ class Finder(Collector[T]):
 
     def _iter_hooks(self) -> Iterator[RemovableHandle]:
         yield self.model.register_forward_pre_hook(self._begin_pass, prepend=True, with_kwargs=True)
-        self._paths = dict(_iter_paths(self.model))
+        self._paths = dict(iter_paths(self.model))
         for module in self._paths:
             yield module.register_forward_pre_hook(self._enter, prepend=True)
             yield module.register_forward_hook(self._leave, always_call=True)
@@ -198,14 +194,11 @@ class Finder(Collector[T]):
         self._conclude(observer)
 
     def _conclude(self, observer: Observer) -> None:
-        self._check_same(self._told(observer))
-
-    def _told(self, observer: Observer) -> Findings:
-        return replace(tell(observer, self._name), unregistered=observer.unknown_to(self.model))
+        self._check_same(tell(observer, self._name, self.model))
 
     @property
     def _name(self) -> str:
-        return type(getattr(self.model, _WRAPPER, self.model)).__name__
+        return type(getattr(self.model, WRAPPER, self.model)).__name__
 
     def _find_quickly(self, args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
         if self.known is not None:
@@ -256,7 +249,7 @@ class Finder(Collector[T]):
             finally:
                 self._observer = None
             observer.finish(output)
-            first = self._told(observer)
+            first = tell(observer, self._name, self.model)
             return first, first if self.correct is None else self.correct(first, observer)
 
     def _listen_at(self, found: Findings) -> None:
@@ -324,24 +317,11 @@ class Finder(Collector[T]):
     def _enter(self, module: nn.Module, _inputs: object) -> None:
         if self._observer is not None:
             kind = f"{type(module).__module__}.{type(module).__qualname__}"
-            self._observer.enter(self._paths[module], kind, internal=_is_internal(module))
+            self._observer.enter(self._paths[module], kind, internal=is_internal(module))
 
     def _leave(self, module: nn.Module, _inputs: object, output: object) -> None:
         if self._observer is not None:
             self._observer.leave(self._paths[module], output)
-
-
-def _iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield every module but the model itself, and but what compiles another, with its name."""
-    for name, module in model.named_modules():
-        path = ".".join(part for part in name.split(".") if part != _WRAPPER)
-        if path and not hasattr(module, _WRAPPER):
-            yield module, path
-
-
-def _is_internal(module: nn.Module) -> bool:
-    home = type(module).__module__
-    return home.startswith("torch.nn.modules.") and home not in _OPEN
 
 
 def _last_seen(observer: Observer, name: str) -> Site | None:

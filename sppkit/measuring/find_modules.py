@@ -1,4 +1,4 @@
-"""Modules by their names."""
+"""Modules by their names, and what is known of one before it is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+# Where torch.compile keeps the model that it was given.
+WRAPPER = "_orig_mod"
+# Modules of torch's own that have residual joins.
+_OPEN = {"torch.nn.modules.transformer", "torch.nn.modules.container"}
 
 
 def find_modules(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
@@ -24,3 +29,17 @@ def _find(known: dict[str, nn.Module], path: str) -> nn.Module:
         if not isinstance(module, nn.Module):
             raise AttributeError(f"{path!r} is no module")
     return module
+
+
+def iter_paths(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield every module but the model itself, and but what compiles another, with its name."""
+    for name, module in model.named_modules():
+        path = ".".join(part for part in name.split(".") if part != WRAPPER)
+        if path and not hasattr(module, WRAPPER):
+            yield module, path
+
+
+def is_internal(module: nn.Module) -> bool:
+    """Return whether a module is a layer of torch's own, in which there is no residual join."""
+    home = type(module).__module__
+    return home.startswith("torch.nn.modules.") and home not in _OPEN

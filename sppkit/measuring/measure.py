@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sppkit.config.parsers import whole_number
-from sppkit.errors import MeasurementError, UsageError
+from sppkit.errors import MeasurementError
 from sppkit.measuring.backward.cotangent import differentiable
 from sppkit.measuring.forward.device import check_values, find_target, move, wake
+from sppkit.measuring.forward.feed import feed, warm_up
 from sppkit.measuring.forward.full_precision import full_float32
 from sppkit.measuring.forward.preserve import preserved
 from sppkit.measuring.forward.random_state import seed_torch
-from sppkit.measuring.forward.run_model import call_model, check_mode, explain_failure, iter_batches, reached, set_mode
+from sppkit.measuring.forward.run_model import check_mode, iter_batches, set_mode
 from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
@@ -273,46 +274,7 @@ def _run(
         stack.enter_context(full_float32())
         stack.enter_context(differentiable(model) if probe.sends_back(model) else torch.no_grad())
         seed_torch(seed)
-        _warm_up(model, warmup, device)
+        warm_up(model, warmup, device)
         set_mode(model, mode)
         stack.enter_context(probe)
-        _feed(model, batches, device, probe, on_output)
-
-
-def _warm_up(model: nn.Module, batches: Iterable[object], device: torch.device) -> None:
-    flags: list[tuple[nn.Module, bool]] = []
-    for batch in batches:
-        flags = flags or [(module, module.training) for module in model.modules()]
-        model.train()
-        try:
-            with torch.no_grad():
-                call_model(model, batch, device)
-        except Exception as error:  # whatever a model raises
-            raise explain_failure(error, "during warm-up") from error
-    for module, training in flags:
-        module.training = training
-
-
-def _feed(
-    model: nn.Module,
-    batches: Iterable[object],
-    device: torch.device,
-    probe: Probe,
-    on_output: Callable[[object], None] | None,
-) -> None:
-    fed = 0
-    for batch in batches:
-        try:
-            output = call_model(model, batch, device)
-        except Exception as error:  # whatever a model raises
-            if error is probe.raised:  # by the user's own callback
-                raise
-            raise explain_failure(error, reached(probe.last)) from error
-        if on_output is not None:
-            on_output(output)
-        del output  # and with it the graph of what comes after the last row
-        if probe.gradients is not None:
-            probe.gradients.send_cotangent()
-        fed += 1
-    if fed == 0:
-        raise UsageError("there is no batch to measure: the inputs are empty.")
+        feed(model, batches, device, probe, on_output)

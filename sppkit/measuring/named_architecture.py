@@ -102,7 +102,14 @@ class NamedArchitecture:
             raise UsageError(
                 f"--shape must be {INPUT_CHANNELS},height,width for {config.arch}, not {','.join(map(str, shape))}."
             )
-        return load_inputs(config.input, shape=shape, batch_size=config.batch_size, batches=config.batches, seed=seed)
+        return load_inputs(
+            config.input,
+            shape=shape,
+            batch_size=config.batch_size,
+            batches=config.batches,
+            seed=seed,
+            shift=config.shift,
+        )
 
     def _decide_streaming(self, inputs: Inputs) -> bool:
         config = self._config

@@ -15,8 +15,8 @@ from sppkit.errors import UsageError
 from sppkit.inputs.batches import Inputs
 from sppkit.inputs.call import Call
 from sppkit.joins.operands import iter_tensors
+from sppkit.machine.user_code import failed
 from sppkit.measuring.forward.random_state import seeded
-from sppkit.models.loading.factory import failed
 from sppkit.models.loading.python import own_function
 from sppkit.models.loading.reference import Reference
 from sppkit.streams import STREAM_NAME, keyed_generator

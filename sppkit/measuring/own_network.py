@@ -13,6 +13,8 @@ from sppkit.errors import MeasurementError, UsageError
 from sppkit.inputs.keywords import Beside, by_keyword
 from sppkit.inputs.load import load_inputs
 from sppkit.machine.error_text import short_reason
+from sppkit.machine.user_code import FILE_PREFIX
+from sppkit.measuring.forward.calibrate import is_uncalibrated
 from sppkit.measuring.forward.device import check_values
 from sppkit.measuring.forward.random_state import seeded
 from sppkit.measuring.own_input import is_function, load_function
@@ -21,7 +23,6 @@ from sppkit.models.loading.checkpoint import read_checkpoint
 from sppkit.models.loading.form import InputForm
 from sppkit.models.loading.infer import check_arguments, choose_form, infer_form
 from sppkit.models.loading.load import library_version, load_recipe
-from sppkit.models.loading.python import FILE_PREFIX
 from sppkit.models.loading.reference import parse_reference
 from sppkit.models.loading.transfer import load_weights
 
@@ -117,7 +118,7 @@ class OwnNetwork:
         return form
 
     def _refuse_beside_function(self) -> None:
-        for name in ("shape", "vocab", "image_size"):
+        for name in ("shape", "vocab", "image_size", "shift"):
             if name in self._given:
                 raise UsageError(f"--{name.replace('_', '-')} means nothing beside --input {self._config.input}.")
 
@@ -140,6 +141,7 @@ class OwnNetwork:
             batches=config.batches,
             seed=seed,
             vocab=form.vocab,
+            shift=config.shift,
         )
         inputs = replace(inputs, description=inputs.description | {"shape_from": form.origin})
         if form.keyword is None:
@@ -149,15 +151,8 @@ class OwnNetwork:
 
 
 def _iter_uncalibrated(model: nn.Module, mode: str, warmup: int) -> Iterator[str]:
-    if mode == "eval" and warmup == 0 and any(map(_is_uncalibrated, model.modules())):
+    if mode == "eval" and warmup == 0 and any(map(is_uncalibrated, model.modules())):
         yield (
             "eval mode uses running statistics, and these are still at their initial 0 and 1; add --warmup 50, or give "
             "a --checkpoint."
         )
-
-
-def _is_uncalibrated(module: nn.Module) -> bool:
-    mean, variance = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-    if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-        return False
-    return not bool(mean.any()) and bool((variance == 1).all())

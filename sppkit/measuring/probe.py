@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
 from sppkit.config.parsers import parse_seed, statistics
 from sppkit.errors import UsageError
-from sppkit.joins.corrections import correct, load_corrections
 from sppkit.measuring.backward.cotangent import why_undifferentiable
 from sppkit.measuring.backward.gradients import Gradients
 from sppkit.measuring.backward.scale import read_scale
-from sppkit.measuring.declared_sites import as_network, declared_sites
+from sppkit.measuring.choose_listener import choose_listener
 from sppkit.measuring.find import Finder
 from sppkit.measuring.layers import LayerListener
-from sppkit.measuring.listen import Listener
 from sppkit.measuring.nonfinite import find_nonfinite
 from sppkit.measuring.reduce import Reducer, merge_kept
 from sppkit.measuring.survey import Survey
@@ -24,7 +21,6 @@ from sppkit.measuring.tabulate import iter_rows
 from sppkit.models.junctions import find_junction_paths
 from sppkit.record.table import build_table
 from sppkit.registry import DEFAULT_STATISTICS, GRADIENT_STATISTICS, STATISTICS
-from sppkit.sites import DeclaresSites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,20 +82,12 @@ class Probe:
         Raises:
             UsageError: If the model says wrongly where its residual blocks are, or an argument can't be used.
         """
-        corrections = None if sites is None else load_corrections(sites)
-        declares = isinstance(as_network(model), DeclaresSites)
-        finds = corrections is not None or not declares
-        self._corrected = bool(corrections)
         self._stats = _check_stats(stats)
         self._seed = parse_seed("seed", seed)
         self._reducer = Reducer(self._stats)
         callback = _check_callback(on_site)
         reduce = self._summarize_site if single else self._reduce_site
-        self._listener: Listener[Kept] | Finder[Kept] = (
-            Finder(model, [], reduce, merge_kept, callback, correct=partial(correct, corrections=corrections or ()))
-            if finds
-            else Listener(model, declared_sites(model), reduce, merge_kept, callback)
-        )
+        self._listener, self._corrected = choose_listener(model, reduce, merge_kept, callback, sites)
         if set(self._stats) & set(GRADIENT_STATISTICS):
             self._listener.gradients = Gradients(self._reducer, merge_kept, self._seed, scale=read_scale(loss_scale))
         self._layers, self._junctions = self._build_layers(model)

@@ -26,9 +26,9 @@ from sppkit.measuring.other_way import OtherWayError, WaysDifferError
 from sppkit.measuring.output import Output
 from sppkit.measuring.probe import Probe
 from sppkit.models.addons.crossnorm import can_crop
-from sppkit.models.addons.settings import read_add_on_settings
+from sppkit.models.addons.settings import on_images, read_add_on_settings
 from sppkit.prediction.predict import with_predictions
-from sppkit.record.source_lines import locate_blocks
+from sppkit.record.source_lines import locate_blocks, name_classes
 from sppkit.record.table import OUTPUT, UNREGISTERED, further_statistics, is_measured, why_empty
 from sppkit.record.write import versions
 from sppkit.registry import GRADIENT_STATISTICS
@@ -71,6 +71,9 @@ class _Measured(NamedTuple):
     uncorrected: Findings | None
     # File and line of the user's class behind each row.
     sources: dict[str, tuple[str, int]]
+    # Its class, and where its branch and its skip were found, of each row of a user's network.
+    classes: dict[str, str]
+    joins: dict[str, str]
     # What tells its weights from another network's; empty where their streams have names.
     weights: dict[str, str]
     # Why there is no gradient where one was asked for.
@@ -89,13 +92,14 @@ def run(resolved: Resolved, progress: Progress | None = None, treat: Treatment |
         load_corrections(resolved.config.sites)  # before minutes of work, not after them
     with only_new_garbage():
         seeds: list[_Measured] = []
-        for seed in _seeds(resolved.config):
+        for seed in seeds_of(resolved.config):
             once = partial(_measure_once, source, resolved.config, seed, device, progress, treat)
             seeds.append(_measure_seed(once, seeds[-1].uncorrected if seeds else None))
     tables, inputs, found = [seed.table for seed in seeds], seeds[-1].inputs, seeds[-1].findings
-    record = _describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
+    record = describe_run(resolved, source, inputs, device) | {"found": None if found is None else found.summary}
     if seeds[-1].sources:
         record["sources"] = {name: list(place) for name, place in seeds[-1].sources.items()}
+    record |= {key: value for key in ("classes", "joins") if (value := getattr(seeds[-1], key))}
     if set(resolved.config.stats) & set(GRADIENT_STATISTICS):
         record["gradient"] = {"cotangent": "N(0, 1), stream cotangent/<batch>", "absent": seeds[-1].no_gradient}
     if found is not None and found.unregistered:
@@ -121,7 +125,7 @@ def find(resolved: Resolved) -> Findings:
     config = resolved.config
     source, device = choose_source(resolved), choose_device(config.device)
     with source.prepared(config.seed, device, None) as (model, inputs):
-        batch = _cast(next(iter(inputs.batches())), getattr(torch, config.dtype))
+        batch = cast_batch(next(iter(inputs.batches())), getattr(torch, config.dtype))
         mode = cast("Mode", config.mode)
         return find_joins(model, [batch], mode=mode, seed=config.seed, sites=config.sites or "found")
 
@@ -174,7 +178,7 @@ def _measure_once(
     look: _Look,
 ) -> _Measured:
     # A function of its own, so that one seed's network is gone before the next one's is built.
-    on_drawn = None if progress is None else partial(progress, _task("drawing weights", config, seed))
+    on_drawn = None if progress is None else partial(progress, task_name("drawing weights", config, seed))
     with source.prepared(seed, device, on_drawn) as (model, inputs):
         if treat is not None:
             treat(model)
@@ -196,7 +200,7 @@ def _measure_network(
 ) -> _Measured:
     weights = {} if config.model is None else digest_weights(model)
     batches = cast("int", inputs.description["batches"])
-    count = _counter(progress, _task("measuring", config, seed), (source.blocks or 0) * batches)
+    count = counter(progress, task_name("measuring", config, seed), (source.blocks or 0) * batches)
 
     def on_site(site: Site) -> None:
         # A block is done when its output is there; its branch was reached before.
@@ -212,9 +216,13 @@ def _measure_network(
         shape = "×".join(map(str, inputs.shape))
         raise MeasurementError(f"{error}\n{source.explain(shape)}") from error
     # Every seed has the same classes, and a named architecture none of the user's.
-    users = config.model is not None and seed == _seeds(config)[-1]
+    users = config.model is not None and seed == seeds_of(config)[-1]
     sources = locate_blocks(model, table["name"], own=True) if users else {}
-    return _Measured(table, inputs, probe.findings, probe.found, sources, weights, _reason(probe), output.described())
+    classes = name_classes(model, table["name"]) if users else {}
+    joins = {join.name: join.described for join in probe.findings.joins} if users and probe.findings else {}
+    return _Measured(
+        table, inputs, probe.findings, probe.found, sources, classes, joins, weights, _reason(probe), output.described()
+    )
 
 
 def _listen(
@@ -227,7 +235,7 @@ def _listen(
     look: _Look,
     on_output: Callable[[object], None] | None,
 ) -> pd.DataFrame:
-    cast_one = partial(_cast, dtype=getattr(torch, config.dtype))
+    cast_one = partial(cast_batch, dtype=getattr(torch, config.dtype))
 
     def feed() -> dict[str, Any]:
         batches, warmup = map(cast_one, inputs.batches()), map(cast_one, inputs.warmup(config.warmup))
@@ -247,7 +255,8 @@ def _reason(probe: Probe) -> str | None:
     return None if probe.gradients is None else probe.gradients.reason
 
 
-def _cast(batch: Any, dtype: torch.dtype) -> Any:
+def cast_batch(batch: Any, dtype: torch.dtype) -> Any:
+    """Return a batch in a run's type."""
     cast_one = partial(_cast_tensor, dtype=dtype)
     if isinstance(batch, Call):
         return batch.mapped(cast_one)
@@ -259,7 +268,8 @@ def _cast_tensor(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _seeds(config: RunConfig) -> range:
+def seeds_of(config: RunConfig) -> range:
+    """Return the seeds of a run."""
     return range(config.seed, config.seed + config.seeds)
 
 
@@ -282,15 +292,19 @@ def _iter_crop_notes(config: RunConfig, table: pd.DataFrame) -> Iterator[str]:
         return
     crop = read_add_on_settings(config.add_on, config.add_on_kw).get("crossnorm", {}).get("crop", "neither")
     maps = table[["height", "width"]].dropna().min()
-    if crop != "neither" and not can_crop(int(maps["height"]), int(maps["width"])):
+    if crop == "neither" or on_images(config.add_on):
+        return
+    if not can_crop(int(maps["height"]), int(maps["width"])):
         yield "CrossNorm swaps nothing on maps below 3×3, which can't be cropped; take a larger --image-size."
 
 
-def _task(name: str, config: RunConfig, seed: int) -> str:
+def task_name(name: str, config: RunConfig, seed: int) -> str:
+    """Return what is being done, as progress shows it."""
     return name if config.seeds == 1 else f"{name}, seed {seed}"
 
 
-def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+def counter(progress: Progress | None, task: str, total: int) -> Callable[[int], None]:
+    """Return what counts the blocks that are done."""
     done = 0
 
     def count(more: int) -> None:
@@ -302,14 +316,15 @@ def _counter(progress: Progress | None, task: str, total: int) -> Callable[[int]
     return count
 
 
-def _describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+def describe_run(resolved: Resolved, source: Source, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    """Return the record of a run, without what was measured."""
     config = resolved.config
     return {
         **source.describe(),
         "input": inputs.description,
         "mode": config.mode,
         "warmup": config.warmup,
-        "seeds": list(_seeds(config)),
+        "seeds": list(seeds_of(config)),
         "device": str(device) if device.type != "cuda" else f"{device} ({torch.cuda.get_device_name(device)})",
         "dtype": config.dtype,
         "threads": torch.get_num_threads(),

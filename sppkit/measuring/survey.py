@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from sppkit.joins.name import tell
 from sppkit.joins.union import Ways, unite
 from sppkit.measuring.find import Finder
 
@@ -36,6 +37,6 @@ class Survey(Finder[T]):
         """Keep nothing."""
 
     def _conclude(self, observer: Observer) -> None:
-        found = self._told(observer)
+        found = tell(observer, self._name, self.model)
         self._passes.append(found)
         self._corrected.append(found if self.correct is None else self.correct(found, observer))

@@ -15,13 +15,14 @@ from sppkit.record.read import counts_at, mapping_at, number_at, text_at
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sppkit.config.invariance import InvarianceConfig
     from sppkit.config.resolve import Resolved
 
 _KINDS = {"gaussian": "Gaussian input", "tokens": "random tokens", "pictures": "pictures", "array": "array"}
 _NUMBERS = {4: "four"}
 # What is not spelled as its words are, and settings that say themselves what they are.
 _SPELLED = {"add_on": "add-on"}
-_SETTINGS = {"norm_kw", "add_on_kw"}
+_SETTINGS = {"norm_kw", "add_on_kw", "enorm_kw"}
 # File systems take 255 bytes, ending included.
 _LONGEST_STEM = 200
 
@@ -35,6 +36,17 @@ def file_stem(resolved: Resolved) -> str:
     file = PurePath(config.checkpoint or "")
     weights = (safe("-".join([*file.parent.parts[-1:], file.stem])), config.reinit)
     return _shortened("-".join(filter(None, [*parts, *weights])))
+
+
+def invariance_stem(config: InvarianceConfig) -> str:
+    """Return the name of the files of a measurement of invariance without their ending; its nuisance is part of it."""
+    if config.name is not None:
+        return config.name
+    file = PurePath(config.checkpoint or "")
+    weights = safe("-".join([*file.parent.parts[-1:], file.stem]))
+    # Of a function of the user's own, its name.
+    nuisance = safe(PurePath(config.nuisance or "").name.replace(".py:", "-"))
+    return _shortened("-".join(filter(None, [*_own_parts(config), weights, nuisance])))
 
 
 def title(record: Mapping[str, Any]) -> str:
@@ -116,7 +128,9 @@ def _input(described: Mapping[str, Any]) -> str:
     kind = _KINDS.get(text_at(described, "kind"), "input")
     shape = "×".join(map(str, counts_at(described, "batch_shape")))
     batches = number_at(described, "batches") or 1
-    return " ".join(filter(None, [kind, shape])) + (f", {batches:.0f} batches" if batches > 1 else "")
+    shift = text_at(mapping_at(described, "shift"), "name")
+    parts = [" ".join(filter(None, [kind, shape])), f"{batches:.0f} batches" if batches > 1 else "", shift]
+    return ", ".join(filter(None, parts))
 
 
 def _seeding(seeds: Sequence[int]) -> str:

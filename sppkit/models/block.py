@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sppkit import registry
-from sppkit.models.addons.settings import positions, read_add_on_settings
+from sppkit.models.addons.settings import positions, read_add_on_settings, stands_at
 from sppkit.models.layers import Convolution, ScalarBias, ScaledActivation, SqueezeExcite, StochasticDepth
 from sppkit.models.normalizers.placement import branch_norm, normalizes_output
 from sppkit.models.normalizers.settings import read_settings
@@ -64,9 +64,9 @@ class ResidualBlock(nn.Module):
         self.stochastic_depth = StochasticDepth(drop_rate) if drop_rate else None
         self.initial_skip_gain = spec.skip_gain
         self.skip_gain = nn.Parameter(torch.empty(()))
-        self._add_add_ons(spec, channels, projects=projects)
         normalized = normalizes_output(spec.norm, stage, closes_stage=closes_stage)
         self.output_norm = _build_norm(spec, spec.norm, channels[-1]) if normalized else None
+        self._add_add_ons(spec, channels, projects=projects)
 
     def _add_branch(
         self,
@@ -93,10 +93,11 @@ class ResidualBlock(nn.Module):
     def _add_add_ons(self, spec: ModelSpec, channels: tuple[int, ...], *, projects: bool) -> None:
         # Where the block projects, branch and shortcut share what prepares them: "pre" then means after it.
         self.projects = projects
-        self.positions = positions(spec.add_on)
-        for name, settings in read_add_on_settings(spec.add_on, spec.add_on_kw).items():
-            size = channels[0] if self.positions[name] == "pre" else channels[-1]
-            self.add_module(name, registry.resolve("add-on", name)(size, **settings))
+        self.positions = stands_at(positions(spec.add_on), normalized=self.output_norm is not None)
+        settings = read_add_on_settings(spec.add_on, spec.add_on_kw)
+        for name, place in self.positions.items():
+            size = channels[0] if place == "pre" else channels[-1]
+            self.add_module(name, registry.resolve("add-on", name)(size, **settings[name]))
 
     @staticmethod
     def beside() -> tuple[object, ...]:

@@ -9,6 +9,7 @@ import torch
 from sppkit.config.parsers import parse_seed
 from sppkit.machine.allocator import no_collection
 from sppkit.models.enorm import equi_normalize
+from sppkit.models.enorm_settings import read_enorm_settings
 from sppkit.models.initialize import materialize
 from sppkit.models.memory import check_fits
 from sppkit.models.resnet import PreActivationResNet
@@ -26,7 +27,7 @@ def build_model(arch: str, *, seed: int = 0, **model_options: object) -> PreActi
         seed: Seed of the weights, from 0 to 2**63 - 1.
         **model_options: ``depth`` or ``stages``, and any of ``block``, ``width``, ``activation`` (a name or a
             callable), ``norm``, ``norm_kw``, ``order``, ``add_on``, ``add_on_kw``, ``weights``, ``init``, ``noise``,
-            ``noise_kind``, ``enorm``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``, ``skip_gain``,
+            ``noise_kind``, ``enorm``, ``enorm_kw``, ``padding``, ``stem``, ``gain``, ``alpha``, ``se``, ``skip_gain``,
             ``stochastic_depth``, ``variant`` (of nf-regnet); the same as the command line's, with underscores.
 
     Returns:
@@ -60,7 +61,7 @@ def build_from_spec(
     model = lay_out(spec)
     materialize(model, seed, on_drawn)
     if spec.enorm:
-        equi_normalize(model)
+        equi_normalize(model, **read_enorm_settings(spec.enorm_kw))
     return model
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sppkit.config.parsers import positive_number, whole_number
 from sppkit.errors import UsageError
+from sppkit.models.enorm_settings import ENORM_SETTINGS
 from sppkit.models.junctions import find_junctions
+from sppkit.models.optimizer_state import GradientMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 # Enough for networks of a few dozen layers; balancing spreads from layer to layer, one layer per cycle.
 CYCLES = 1000
-# Beyond any sensible ratio or power.
-_LARGEST = 1e6
 # A float type's rounding, times the number of roundings in a norm and a scaling.
 _ROUNDINGS = 8
 
@@ -66,51 +65,62 @@ def equi_normalize(
     c: float = 1.0,
     p: float = 2.0,
     junctions: Sequence[Junction] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Balance:
     """Balance the weights of a network in place; what it computes stays the same.
 
     Args:
         model: A named architecture, or an ``nn.Sequential`` (of sequences, too) of linear, convolutional,
             batch-normalizing, pooling and positively homogeneous layers.
-        cycles: At most so many sweeps over all hidden units; one after each training step is what the paper does.
+        cycles: At most so many sweeps over all hidden units; one after each training step, with the optimizer's
+            momentum rescaled along, is what the paper does.
         c: Wanted ratio of r to l; the paper's experiments have 1.1 for convolutions, 1.2 for linear layers.
         p: Power of the norms.
         junctions: Where units are written and read, for any other model; found in the model where it is None.
             ``sppkit.models.junctions`` finds them, also without the last pair or as released.
+        optimizer: SGD, Adam or AdamW of these weights. What it remembers of past gradients is rescaled as gradients
+            are: a weight times d has a gradient divided by d.
 
     Returns:
         What was done.
 
     Raises:
-        UsageError: If an argument is illegal, or the model is not of these kinds.
+        UsageError: If an argument is illegal, or the model or the optimizer is not of these kinds.
     """
-    cycles = whole_number(1)("cycles", cycles)
-    c, p = positive_number(_LARGEST)("c", c), positive_number(_LARGEST)("p", p)
+    given = {"c": c, "cycles": cycles, "p": p}
+    c, cycles, p = (ENORM_SETTINGS[name](name, value) for name, value in given.items())
     found = find_junctions(model) if junctions is None else junctions
     if not found:
         raise UsageError("there is nothing to balance: no unit is both written and read.")
+    memory = None if optimizer is None else GradientMemory(optimizer)
     tensors = list({id(tensor): tensor for item in found for tensor in (*item.writers, *item.readers)}.values())
     tolerance = _ROUNDINGS * max(torch.finfo(tensor.dtype).eps for tensor in tensors)
     before = _sum_of_powers(tensors, p)
     done, change = 0, float("inf")
     while done < cycles and change > tolerance:
-        change = max(_balance(junction, c, p) for junction in found)
+        change = max(_balance(junction, c, p, memory) for junction in found)
         done += 1
     dead = sum(int((~_alive(junction, p)).sum()) for junction in found)
     return Balance(done, change <= tolerance, before, _sum_of_powers(tensors, p), dead)
 
 
 @torch.no_grad()
-def _balance(junction: Junction, c: float, p: float) -> float:
+def _balance(junction: Junction, c: float, p: float, memory: GradientMemory | None) -> float:
     # One step; how far it went, relatively, tells when to stop.
     written, read = _norms(junction, p)
     alive = (written > 0) & (read > 0)
     d = torch.where(alive, torch.sqrt(read / (c * written)), 1.0)
     for tensor in (*junction.writers, *junction.biases):
-        tensor.mul_(_along(d, tensor, 0).to(tensor.dtype))
+        _scale(tensor, _along(d, tensor, 0), memory)
     for tensor in junction.readers:
-        tensor.div_(_along(d, tensor, 1).to(tensor.dtype))
+        _scale(tensor, _along(1 / d, tensor, 1), memory)
     return float((d - 1).abs().max())
+
+
+def _scale(tensor: Tensor, factor: Tensor, memory: GradientMemory | None) -> None:
+    tensor.mul_(factor.to(tensor.dtype))
+    if memory is not None:
+        memory.follow(tensor, factor)
 
 
 @torch.no_grad()

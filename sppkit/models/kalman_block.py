@@ -65,7 +65,7 @@ class KalmanBlock(ResidualBlock):
         activation = getattr(self, f"activation{index}")
         if self.norm_first:
             y, fused = norm(x, predicted)
-            return activation(y), (norm.passed_on(fused), activation), fused
+            return activation(y), (norm.passed_on(fused), activation), norm.known_of(predicted, fused)
         known = norm.observe(x) if predicted is None else predicted
         behind = None if predicted is None else through_activation(predicted, activation)
         y, fused = norm(activation(x), behind)

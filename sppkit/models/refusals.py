@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from sppkit import registry
 from sppkit.errors import MeaninglessOptionError, UsageError
+from sppkit.models.addons.settings import positions, stands_at
+from sppkit.models.normalizers.placement import normalizes_output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sppkit.config.options import ModelOptions
     from sppkit.models.architecture import Architecture
@@ -48,5 +50,22 @@ def refuse_combinations(norm: str, chosen: ModelOptions) -> None:
     if facts.refuses_gates and (chosen.se or chosen.add_on):
         gate = "--se" if chosen.se else "--add-on"
         raise UsageError(f"--norm {norm} {facts.refuses_gates}: leave out {gate}.")
+    if chosen.enorm_kw is not None and not chosen.enorm:
+        raise UsageError("--enorm-kw means nothing without balancing: add --enorm.")
     if chosen.noise_kind is not None and not chosen.noise:
         raise UsageError("--noise-kind means nothing without noise: say how strong it is with --noise 0.1.")
+
+
+def refuse_lost_add_ons(norm: str, add_on: str | None, stages: Iterable[int]) -> None:
+    """Refuse add-ons that no block has, because a normalizer follows every addition that they would stand behind."""
+    where = [(stage, position == blocks) for stage, blocks in enumerate(stages) for position in range(1, blocks + 1)]
+    placed = positions(add_on)
+    kept = [
+        stands_at(placed, normalized=normalizes_output(norm, stage, closes_stage=last)).keys() for stage, last in where
+    ]
+    for name, place in placed.items():
+        if place != "input" and not any(name in names for names in kept):
+            raise UsageError(
+                f"--add-on {name}@{place} stands nowhere: with --norm {norm} a normalizer follows the addition of "
+                "every block of this network, and none is put behind it. Take more blocks per stage, or another place."
+            )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy as copying
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from torch import nn
 
@@ -15,6 +16,7 @@ from sppkit.config import parsers
 from sppkit.errors import UsageError
 from sppkit.models.normalizers.affine import carry_affine, channels_of, groups_of, is_known
 from sppkit.models.normalizers.settings import read_settings
+from sppkit.models.published_places import published_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +63,7 @@ def replace_normalizers(
     model: nn.Module,
     norm: str,
     *,
-    where: Callable[[str, nn.Module], bool] | None = None,
+    where: Callable[[str, nn.Module], bool] | Literal["published"] | None = None,
     copy: bool = False,
     **settings: object,
 ) -> Replacement:
@@ -77,16 +79,21 @@ def replace_normalizers(
         model: Any model.
         norm: A registered normalizer; ``none`` replaces by ``nn.Identity``.
         where: Called with the qualified name and the module of each normalizer; only those for which it returns true
-            are replaced. All of them where it is None.
+            are replaced. All of them where it is None. ``"published"``, for ``ibn-a``: those that the published ResNet
+            has it in place of, the first of each block of stages 1 to 3.
         copy: Whether a copy of the model is changed instead of the model itself.
         **settings: Settings of the normalizer, for instance ``groups=16``.
 
     Returns:
         The model, what was replaced and what was kept.
 
+    Warns:
+        UserWarning: Where a normalizer that is published for some places of a network is put in place of all.
+
     Raises:
         UsageError: For an unknown normalizer or setting, one that needs more of a network than a place for a
-            normalizer, or a model in which there is nothing to replace.
+            normalizer, a model in which there is nothing to replace, or ``"published"`` where no stages of blocks are
+            found or the normalizer has no such places.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
     >>> replace_normalizers(model, "gn", groups=4).replaced
@@ -94,11 +101,12 @@ def replace_normalizers(
     """
     arguments = _check(norm, settings)
     target = copying.deepcopy(model) if copy else model
+    chosen = _chooser(target, norm, where)
     new: dict[nn.Module, nn.Module] = {}
     places: list[tuple[nn.Module, str, nn.Module]] = []
     replaced, kept = [], []
     for parent, name, path, module in _iter_normalizers(target):
-        reason = _reason_to_keep(module) or ("not chosen" if where is not None and not where(path, module) else None)
+        reason = _reason_to_keep(module) or (None if chosen(path, module) else "not chosen")
         if reason is not None:
             kept.append(Kept(path, reason))
             continue
@@ -110,6 +118,12 @@ def replace_normalizers(
         raise UsageError(f"there is no normalizer of (N, C, H, W) maps to replace{_found(kept)}.")
     for parent, name, module in places:
         setattr(parent, name, module)
+    if where is None and registry.NORMALIZERS[norm].placement is not None:
+        warnings.warn(
+            f"{norm} was put in place of all {len(replaced)} normalizers; the published network has it in some places "
+            "only: where='published' chooses these.",
+            stacklevel=2,
+        )
     return Replacement(target, tuple(replaced), tuple(kept))
 
 
@@ -121,6 +135,19 @@ def _check(norm: str, settings: dict[str, object]) -> dict[str, object]:
             f"Try sppkit.build_model('bn-relu-conv', depth=50, norm={norm!r})."
         )
     return read_settings(norm, parsers.settings("norm_kw", settings) if settings else None)
+
+
+def _chooser(
+    model: nn.Module, norm: str, where: Callable[[str, nn.Module], bool] | str | None
+) -> Callable[[str, nn.Module], bool]:
+    if callable(where):
+        return where
+    if where is None:
+        return lambda path, module: True  # noqa: ARG005 - both are handed in
+    if where != "published":
+        raise UsageError(f"where must be a function, 'published' or None, not {where!r:.60}.")
+    places = published_places(model, norm, _is_normalizer)
+    return lambda path, module: path in places  # noqa: ARG005
 
 
 def _iter_normalizers(module: nn.Module, prefix: str = "") -> Iterator[tuple[nn.Module, str, str, nn.Module]]:

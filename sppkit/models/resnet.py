@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from sppkit.models.activations import activation_gain, load_activation
+from sppkit.models.addons.settings import on_images, read_add_on_settings
 from sppkit.models.block import ResidualBlock, build_convolution
 from sppkit.models.layers import ScaledActivation
 from sppkit.models.places import INPUT_CHANNELS, KERNELS, STEMS, iter_places, stride_of
 from sppkit.models.scaling import iter_expected_variance
-from sppkit.registry import load, normalizer_facts
+from sppkit.registry import load, normalizer_facts, resolve
 from sppkit.sites import Site
 
 if TYPE_CHECKING:
@@ -29,14 +31,21 @@ class PreActivationResNet(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.input_add_ons = on_images(spec.add_on)
+        for name in self.input_add_ons:
+            settings = read_add_on_settings(spec.add_on, spec.add_on_kw)[name]
+            self.add_module(name, resolve("add-on", name)(INPUT_CHANNELS, **settings))
         kernel, stride = STEMS[spec.stem]
-        self.stem = build_convolution(spec, INPUT_CHANNELS, spec.stem_channels, kernel, stride)
+        # SkipInit's biases are those of its blocks (De & Smith 2020, as released).
+        self.stem = build_convolution(replace(spec, bias=False), INPUT_CHANNELS, spec.stem_channels, kernel, stride)
         self.stem_pool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
         self.block_class = _block_class(spec)
         self.blocks = nn.ModuleList(_iter_blocks(spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the stem and every block, shape (N, C, H', W')."""
+        for name in self.input_add_ons:
+            x = getattr(self, name)(x)
         return self.run_blocks(self.stem_pool(self.stem(x)), self.blocks)
 
     def run_blocks(self, x: Tensor, blocks: Iterable[nn.Module]) -> Tensor:

@@ -13,9 +13,10 @@ from sppkit import registry
 from sppkit.config.options import MOST_BLOCKS, ModelOptions, options, parse_values
 from sppkit.errors import UsageError
 from sppkit.models.addons.settings import read_add_on_settings
+from sppkit.models.enorm_settings import read_enorm_settings
 from sppkit.models.layout import stage_layout
 from sppkit.models.normalizers.settings import read_settings
-from sppkit.models.refusals import refuse_combinations, refuse_meaningless
+from sppkit.models.refusals import refuse_combinations, refuse_lost_add_ons, refuse_meaningless
 from sppkit.models.regnet import GROUP, VARIANTS, bottleneck_width, stage_widths
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ STEM_CHANNELS = 64
 EXPANSION = {"bottleneck": 4, "basic": 1}
 
 
-_AS_GIVEN = ("block", "activation", "norm_kw", "add_on", "add_on_kw", "enorm", "padding", "se", "variant")
+_AS_GIVEN = ("block", "activation", "norm_kw", "add_on", "add_on_kw", "enorm", "enorm_kw", "padding", "se", "variant")
 # The words of --order, and those of its values where the normalizer comes before the activation.
 _OPERATIONS = {"ic": "norm", "relu": "activation", "conv": "conv"}
 _NORM_FIRST = frozenset({"ic-conv-relu"})
@@ -53,6 +54,7 @@ class ModelSpec:
         noise: Strength of the noise on the weights.
         noise_kind: ``"multiplicative"``, ``"additive-max"`` or ``"additive-std"``.
         enorm: Whether the weights are balanced.
+        enorm_kw: Settings of the balancing as ``key=value,...``, or None.
         norm_kw: Settings of the normalizer as ``key=value,...``, or None.
         gain: ``"exact"`` (one over the standard deviation of the activation of N(0,1)) or a number.
         alpha: Scale of the residual branch; 1 outside NF-ResNets.
@@ -80,6 +82,7 @@ class ModelSpec:
     noise: float
     noise_kind: str
     enorm: bool
+    enorm_kw: str | None
     padding: Literal["zeros", "circular"]
     stem: str
     gain: float | str
@@ -143,6 +146,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
     norm = chosen.norm or kind.norm
     read_settings(norm, chosen.norm_kw)
     read_add_on_settings(chosen.add_on, chosen.add_on_kw)
+    read_enorm_settings(chosen.enorm_kw)
     refuse_combinations(norm, chosen)
     spec = ModelSpec(
         arch=arch,
@@ -157,6 +161,7 @@ def build_spec(arch: object, given: Mapping[str, object]) -> ModelSpec:
         **{name: getattr(chosen, name) for name in _AS_GIVEN},
         **{name: getattr(kind, name) for name in ("scaled", "bias", "fixup")},
     )
+    refuse_lost_add_ons(norm, spec.add_on, spec.stages)
     if spec.enorm:
         _refuse_enorm(spec)
     return spec

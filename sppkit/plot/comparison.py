@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sppkit.errors import UsageError
-from sppkit.plot.curves import build_curve, count_seeds, finite_values, has_lost, last_block, lost_rows
+from sppkit.plot.curves import build_curve, count_seeds, finite_values, has_finite, has_lost, last_block, lost_rows
 from sppkit.plot.figure import LETTER, SIZE, build_figure, check_table, draw_panels, drawn_statistics, finish, labelled
 from sppkit.plot.save import styled
 from sppkit.plot.span import off_axis
@@ -190,7 +190,7 @@ def _build(axes: Axes, table: pd.DataFrame, column: str, scale: float) -> Curve:
 
 
 def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str, scale: float) -> None:
-    if f"predicted_{statistic}" in table:
+    if f"predicted_{statistic}" in table and has_finite(table, f"predicted_{statistic}"):
         curve, _ = split_stem(axes, _build(axes, table, f"predicted_{statistic}", scale))
         axes.plot(curve.blocks, curve.centre, color=PREDICTED, linewidth=0.9, linestyle=(0, (1, 1.6)),
                   label="predicted")  # fmt: skip
@@ -212,7 +212,7 @@ def _entries(figure: Figure, labels: Sequence[str], tables: Sequence[pd.DataFram
     ]
     if any(count_seeds(table) > 1 for table in tables):
         entries.append((SEEDS_NOTE, Patch(facecolor="0.4", alpha=0.25)))
-    return entries + labelled(figure)
+    return entries + labelled(figure.axes)
 
 
 def _label(name: str, table: pd.DataFrame, statistics: Sequence[str], off: Sequence[str]) -> str:

@@ -54,6 +54,11 @@ def finite_values(table: pd.DataFrame, column: str) -> pd.Series[float]:
     return values.where(np.isfinite(values))
 
 
+def has_finite(table: pd.DataFrame, column: str) -> bool:
+    """Return whether a column has any value to draw."""
+    return bool(finite_values(table, column).notna().any())
+
+
 def has_nonpositive(table: pd.DataFrame, column: str) -> bool:
     """Return whether a column has a finite value that has no logarithm."""
     return bool((finite_values(table, column) <= 0).any())

@@ -94,7 +94,7 @@ def draw_panels(figure: Figure, tables: Sequence[pd.DataFrame], *, relative: boo
 def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, columns: int = 0) -> None:
     """Draw one legend for all panels below them, each label once, and lay the figure out for good."""
     if entries is None:
-        entries = labelled(figure)
+        entries = labelled(figure.axes)
     # A user's text: matplotlib would leave out one that begins with an underscore, and read dollars as mathematics.
     names = [f"run {index}" for index in range(len(entries))]
     artists = [artist for _, artist in entries]
@@ -107,10 +107,10 @@ def finish(figure: Figure, entries: Sequence[tuple[str, Artist]] | None = None, 
     figure.set_layout_engine("none")
 
 
-def labelled(figure: Figure) -> list[tuple[str, Artist]]:
+def labelled(panels: Sequence[Axes]) -> list[tuple[str, Artist]]:
     """Return the labels of all panels' artists, each once, in the order of drawing."""
     entries: dict[str, Artist] = {}
-    for axes in figure.axes:
+    for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     return list(entries.items())
@@ -130,7 +130,7 @@ def set_up_panel(axes: Axes, tables: Sequence[pd.DataFrame], statistic: str, *, 
     starts = [stage_starts(table) for table in tables]
     # One stage is none to tell apart.
     if len(starts[0]) > 1 and all(other == starts[0] for other in starts) and not relative:
-        _draw_stages(axes, starts[0])
+        draw_stages(axes, starts[0])
     if np.isnan(values).all() and not lost:
         text = _why_empty(tables, statistic)
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4", bbox=PLAIN)
@@ -158,7 +158,7 @@ def _scale_x(axes: Axes, last: int, *, whole: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1))
 
 
-def _draw_stages(axes: Axes, starts: dict[int, int]) -> None:
+def draw_stages(axes: Axes, starts: dict[int, int]) -> None:
     """Draw a light line before each stage and its number above the panel, as far as there is room."""
     left, right = axes.get_xlim()
     edges = [start - 0.5 for start in starts.values()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sppkit.plot.curves import finite_values
-from sppkit.plot.scale import dwarfs, needs_log
+from sppkit.plot.scale import LOG_FROM_DECADES, dwarfs, needs_log
 from sppkit.registry import STATISTICS
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def span(tables: Sequence[pd.DataFrame], statistic: str) -> tuple[Values, bool]:
     stem, blocks = _values(tables, statistic)
     leaves_out = dwarfs(stem, blocks)
     values = blocks if leaves_out else np.concatenate([stem, blocks])
-    if len(tables) > 1 and statistic == "channel_squared_mean":
-        values = _without_noise(tables, values)
+    if statistic == "channel_squared_mean":
+        values = _without_noise(tables, values) if len(tables) > 1 else _with_yardstick(tables[0], values)
     return values, leaves_out
 
 
@@ -54,13 +54,18 @@ def off_axis(tables: Sequence[pd.DataFrame], statistic: str) -> frozenset[int]:
     return frozenset()
 
 
-def predicted_band(statistic: str, centre: Values, spread: Values) -> tuple[Values, Values]:
+def predicted_band(
+    statistic: str, centre: Values, spread: Values, *, logarithmic: bool = False
+) -> tuple[Values, Values]:
     """Return theory's band: of a gradient, whose deviations multiply, by a factor to either side of the median.
+
+    So on a logarithmic axis, whatever it shows: the additive band of a spread of half the value ends at 0, and would
+    fill the panel down to its edge.
 
     A lognormal number of mean m and standard deviation s has a logarithm of variance v = log(1 + s²/m²), and the median
     m exp(-v/2).
     """
-    if STATISTICS[statistic].role != "block_gradient":
+    if STATISTICS[statistic].role != "block_gradient" and not logarithmic:
         return centre - BAND_SPREADS * spread, centre + BAND_SPREADS * spread
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         variance = np.log1p((spread / centre) ** 2)
@@ -91,6 +96,20 @@ def _without_noise(tables: Sequence[pd.DataFrame], values: Values) -> Values:
         kept.append(squared_mean[blocks & ~noise & np.isfinite(squared_mean)])
     rest = np.append(np.concatenate(kept), largest)
     return values if needs_log(rest) else rest
+
+
+def _with_yardstick(table: pd.DataFrame, values: Values) -> Values:
+    """Return the values with the variance, beside which a squared mean is large or small, if a linear axis shows both.
+
+    What is too small to be seen beside it is drawn as what it is: zero.
+    """
+    finite = values[np.isfinite(values)]
+    variance = finite_values(table, "channel_variance").to_numpy(dtype=float)
+    top = float(np.nanmax(variance, initial=0.0))
+    if not finite.size or needs_log(finite) or needs_log(np.array([finite.max(), top])):
+        return values
+    seen: Values = np.append(np.where(finite < top / 10**LOG_FROM_DECADES, 0.0, finite), top)
+    return seen
 
 
 def _iter_drawn(table: pd.DataFrame, statistic: str) -> Iterator[Values]:

@@ -7,12 +7,14 @@ arXiv:2101.08692, section 3.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, TextArea
 
 from sppkit.errors import UsageError
-from sppkit.plot.curves import build_curve, count_seeds, has_nonpositive, lost_rows, stage_starts
+from sppkit.plot.curves import build_curve, count_seeds, has_finite, has_nonpositive, lost_rows, stage_starts
 from sppkit.plot.figure import (
     LETTER,
     PANEL_POINTS,
@@ -22,6 +24,8 @@ from sppkit.plot.figure import (
     draw_panels,
     drawn_statistics,
     finish,
+    labelled,
+    set_up_panel,
 )
 from sppkit.plot.save import styled
 from sppkit.plot.span import BAND_SPREADS, predicted_band
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from sppkit.plot.curves import Curve
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's blue and vermilion: told apart with every kind of colour vision, and by lightness and shape in grey.
 MEASURED = "#0072B2"
 LOST = "#D55E00"
+YARDSTICK = "0.45"
 PREDICTED = "0.1"  # near black: seen on top of the curve that it agrees with
 
 # Up to here markers of 4 points stand clear of each other: a panel is about 240 points wide.
@@ -48,7 +52,13 @@ STEM_HEIGHT = 0.97
 LOST_HEIGHT = 0.97  # of the panel: the marks stay under the edge, the stage numbers are above it
 
 
-def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | None = None) -> Figure:
+def plot_spp(
+    table: pd.DataFrame,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Figure:
     """Draw channel squared mean, channel variance and residual variance against the block index, side by side.
 
     With several seeds the line is their mean, arithmetic on a linear axis and geometric on a logarithmic one (but
@@ -62,28 +72,55 @@ def plot_spp(table: pd.DataFrame, *, title: str | None = None, subtitle: str | N
         table: As made by ``build_table`` or ``read_csv``; it is not changed.
         title: What was measured, for instance ``"nf-resnet-50"``.
         subtitle: How, for instance ``"Gaussian input 8x3x224x224, train mode, seed 0"``.
+        ax: Axes of yours to draw into, one for each panel, as ``plt.subplots(1, 3)`` returns them; titles are then
+            yours, too, and the last of them has the legend.
 
     Returns:
         A figure of 12 by 3.8 inches, higher with further panels, independent of ``matplotlib.pyplot``;
-        ``save_figure`` writes it.
+        ``save_figure`` writes it. With ``ax`` the figure that they belong to.
 
     Raises:
-        UsageError: If it is no table, or that of a training.
+        UsageError: If it is no table, or that of a training, or if there are too few axes, or a title for yours.
     """
     check_table(table)
     if STEP in table:
         raise UsageError("this is the table of a training: plot_training draws it.")
+    if ax is not None:
+        return _draw_into([ax] if isinstance(ax, Axes) else list(np.ravel(cast("Any", ax))), table, title or subtitle)
     with styled():
         figure = build_figure(title, subtitle, panels=len(drawn_statistics([table])))
-        panels = draw_panels(figure, [table])
-        label = _mean_label(table, panels)
-        for axes, statistic in panels:
-            # What was only predicted has no curve, and no place in the legend.
-            if is_measured(table, statistic):
-                _draw_measured(axes, table, statistic, label)
-            _draw_predicted(axes, table, statistic)
+        _draw_all(draw_panels(figure, [table]), table)
         finish(figure)
     return figure
+
+
+def _draw_into(given: Sequence[Axes], table: pd.DataFrame, heading: str | None) -> Figure:
+    statistics = drawn_statistics([table])
+    if heading:
+        raise UsageError("title= and subtitle= belong to a figure of sppkit's; with ax= it is yours.")
+    if len(given) != len(statistics):
+        names = ", ".join(statistics)
+        raise UsageError(
+            f"ax= needs one Axes for each of {len(statistics)} panels ({names}), not {len(given)}.\n"
+            f"Try figure, ax = plt.subplots(1, {len(statistics)})."
+        )
+    with styled():
+        panels = list(zip(given, statistics, strict=True))
+        for axes, statistic in panels:
+            set_up_panel(axes, [table], statistic, relative=False)
+        _draw_all(panels, table)
+        entries = labelled(given)
+        given[-1].legend([artist for _, artist in entries], [label for label, _ in entries])
+    return cast("Figure", given[0].get_figure(root=True))
+
+
+def _draw_all(panels: Sequence[tuple[Axes, str]], table: pd.DataFrame) -> None:
+    label = _mean_label(table, panels)
+    for axes, statistic in panels:
+        # What was only predicted has no curve, and no place in the legend.
+        if is_measured(table, statistic):
+            _draw_measured(axes, table, statistic, label)
+        _draw_predicted(axes, table, statistic)
 
 
 def is_geometric(axes: Axes, table: pd.DataFrame, column: str) -> bool:
@@ -146,12 +183,14 @@ def _draw_measured(axes: Axes, table: pd.DataFrame, statistic: str, label: str) 
     if len(starts) > 1:
         _draw_transitions(axes, curve, starts)
     draw_zeros(axes, curve, MEASURED)
+    if statistic == "channel_squared_mean":
+        _draw_yardstick(axes, table)
     _draw_lost(axes, table, statistic)
 
 
 def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str) -> None:
     column, spread = f"predicted_{statistic}", f"predicted_{statistic}_spread"
-    if column not in table:
+    if column not in table or not has_finite(table, column):
         return
     curve = build_curve(table, column, geometric=is_geometric(axes, table, column))
     curve, stem = split_stem(axes, curve)
@@ -159,11 +198,32 @@ def _draw_predicted(axes: Axes, table: pd.DataFrame, statistic: str) -> None:
         _draw_stem(axes, stem, PREDICTED)
     axes.plot(curve.blocks, curve.centre, color=PREDICTED, linewidth=1.0, linestyle=(0, (4, 2.5)), label="predicted")
     if spread in table and table[spread].notna().any():
-        low, high = predicted_band(statistic, curve.centre, build_curve(table, spread).centre)
+        is_log = axes.get_yscale() == "log"
+        low, high = predicted_band(statistic, curve.centre, build_curve(table, spread).centre, logarithmic=is_log)
         # A mean of squares is never below 0, however wide the band.
         low = np.maximum(low, max(0.0, axes.get_ylim()[0]))
         band = axes.fill_between(curve.blocks, low, high, color=PREDICTED, alpha=0.12, linewidth=0)
         band.set(label=f"predicted ± {BAND_SPREADS:g} standard deviations of one seed", zorder=0.8)
+
+
+def _draw_yardstick(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the variance into the squared mean's panel: beside it a squared mean is large or small."""
+    curve, _ = split_stem(axes, build_curve(table, "channel_variance"))
+    low, high = axes.get_ylim()
+    seen = np.flatnonzero((curve.centre >= low) & (curve.centre <= high))
+    if not seen.size:
+        return
+    axes.plot(curve.blocks, curve.centre, color=YARDSTICK, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1.5)
+    place = curve.blocks[seen[-1]], curve.centre[seen[-1]]
+    text = TextArea("variance", textprops={"color": YARDSTICK, "fontsize": LOST_FONT})
+    beside: dict[str, Any] = {
+        "xybox": (0, 5),
+        "boxcoords": "offset points",
+        "box_alignment": (1, 0),
+        "frameon": False,
+        "pad": 0,
+    }
+    axes.add_artist(AnnotationBbox(text, place, **beside))
 
 
 def _draw_stem(axes: Axes, value: float, colour: str = MEASURED) -> None:

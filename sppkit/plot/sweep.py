@@ -87,7 +87,7 @@ def plot_heat_map(cells: Cells, axes: Sequence[str], statistic: str) -> Figure:
         figure.colorbar(image)
         if values.size <= _MOST_NUMBERS:
             for (row, column), value in np.ndenumerate(values):
-                shade = image.norm(value) if math.isfinite(value) else 1.0
+                shade = float(np.asarray(image.norm(value))) if math.isfinite(value) else 1.0
                 text = f"{value:.3g}" if math.isfinite(value) else "none"
                 panel.text(column, row, text, ha="center", va="center", color="white" if shade < 0.6 else "black")
     return figure

@@ -175,6 +175,8 @@ def with_predictions(
         reason = "theory is of weights as they are drawn, not of a checkpoint's"
     elif config.sites not in {None, "found"}:
         reason = "corrections may have made other rows than theory knows"
+    elif "shift" in described_input:
+        reason = "the recursion starts from Gaussian input, not from a shifted one"
     elif config.arch:
         spec = build_spec(config.arch, resolved.given())
         setting = _setting(config, described_input)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sppkit.machine.user_code import is_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,10 +30,11 @@ def locate_blocks(model: Any, names: Iterable[str], *, own: bool = False) -> dic
     return {name: place for name, place in found.items() if place is not None}
 
 
-def is_library(filename: str) -> bool:
-    """Tell whether a file belongs to an installed package, to Python, or to sppkit, rather than to the user."""
-    places = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]), "<frozen")
-    return any(place in filename for place in places)
+def name_classes(model: Any, names: Iterable[str]) -> dict[str, str]:
+    """Return the class of the module that each row of a table is named after, where it is one's."""
+    modules = dict(model.named_modules())
+    paths = {name: _SUFFIX.sub("", name) for name in names}
+    return {name: type(modules[path]).__qualname__ for name, path in paths.items() if path in modules}
 
 
 def relative_to_here(file: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
@@ -79,10 +79,34 @@ def write_csv(table: pd.DataFrame, path: str | Path) -> None:
         table: As made by ``build_table``.
         path: The file to create or replace.
     """
-    with replacing(Path(path)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows(iter_cells(table))
+    with replacing(Path(path)) as temporary:
+        write_rows(temporary, table.columns, iter_cells(table))
+
+
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write texts as a CSV file.
+
+    Args:
+        path: The file to create or replace.
+        header: Names of the columns.
+        rows: The cells of each row.
+    """
+    with path.open("w", newline="", encoding="utf-8") as file:
+        _write_texts(file, header, rows)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return what ``write_csv`` writes, byte for byte.
+
+    Args:
+        table: As made by ``build_table``.
+
+    Returns:
+        The file's text.
+    """
+    file = io.StringIO(newline="")
+    _write_texts(file, table.columns, iter_cells(table))
+    return file.getvalue()
 
 
 def iter_cells(table: pd.DataFrame) -> Iterator[list[str]]:
@@ -199,6 +223,12 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         raise UsageError(f"the run {path} has a header but no rows. {_AGAIN}")
     _check_unique(path, parsed)
     return build_table(parsed)
+
+
+def _write_texts(file: TextIO, header: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
 
 
 def _read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:

@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sppkit.errors import UsageError
 from sppkit.registry.activations import ACTIVATIONS as ACTIVATIONS
-from sppkit.registry.entries import ActivationEntry, Entry, NormalizerEntry, StatisticEntry, WeightEntry
+from sppkit.registry.entries import ActivationEntry, Entry, NormalizerEntry, ShiftEntry, StatisticEntry, WeightEntry
 from sppkit.registry.normalizers import NORMALIZERS as NORMALIZERS
+from sppkit.registry.shifts import SHIFT_ALIASES as SHIFT_ALIASES
+from sppkit.registry.shifts import SHIFTS as SHIFTS
 from sppkit.registry.statistics import DEFAULT_STATISTICS as DEFAULT_STATISTICS
 from sppkit.registry.statistics import FURTHER_STATISTICS as FURTHER_STATISTICS
 from sppkit.registry.statistics import GRADIENT_STATISTICS as GRADIENT_STATISTICS
 from sppkit.registry.statistics import HEALTH_STATISTICS as HEALTH_STATISTICS
 from sppkit.registry.statistics import STATISTIC_GROUPS as STATISTIC_GROUPS
 from sppkit.registry.statistics import STATISTICS as STATISTICS
+from sppkit.registry.statistics import TRAINING_STATISTICS as TRAINING_STATISTICS
 from sppkit.registry.weights import WEIGHTS as WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-AnyEntry: TypeAlias = Entry | NormalizerEntry | WeightEntry | ActivationEntry | StatisticEntry
+AnyEntry: TypeAlias = Entry | NormalizerEntry | WeightEntry | ActivationEntry | StatisticEntry | ShiftEntry
 
 # An error message shows so much of a name.
 _SHOWN = 60
@@ -46,7 +49,7 @@ ARCHITECTURES: dict[str, Entry] = {
     "nf-resnet": Entry(f"{_FAMILY}:NF_RESNET", "Normalizer-Free ResNet: alpha, beta and scaled weight standardization"),
     "nf-regnet": Entry(
         f"{_FAMILY}:NF_REGNET",
-        "Normalizer-Free RegNet B0 to B5 (--variant): grouped, gates inside the branch",
+        "Normalizer-Free RegNet B0 to B8 (--variant): grouped, gates inside the branch",
     ),
     "he-resnet": Entry(f"{_FAMILY}:HE_RESNET", "bn-relu-conv with its normalizer removed: the variance explodes"),
     "skipinit": Entry(
@@ -76,6 +79,8 @@ KINDS: dict[str, Mapping[str, AnyEntry]] = {
     "weight parametrization": WEIGHTS,
     "activation": ACTIVATIONS,
     "statistic": STATISTICS,
+    "shift": SHIFTS,
+    "nuisance": {name: entry for name, entry in SHIFTS.items() if entry.nuisance},
 }
 
 

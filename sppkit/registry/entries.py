@@ -30,12 +30,28 @@ class Real(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A setting that is one of a few words."""
+    """A setting that is one of a few words.
+
+    Attributes:
+        legal: The words.
+        refused: Words that a user could expect among them, and why they are not: what follows "is not here: ".
+    """
 
     legal: tuple[str, ...]
+    refused: Mapping[str, str] = {}
 
 
-Setting: TypeAlias = Whole | Real | Words
+class Text(NamedTuple):
+    """A setting that is any text which is not empty, such as a file's path.
+
+    Attributes:
+        metavar: What stands for it in a message.
+    """
+
+    metavar: str
+
+
+Setting: TypeAlias = Whole | Real | Words | Text
 
 
 class Placement(NamedTuple):
@@ -150,3 +166,29 @@ class StatisticEntry(NamedTuple):
     summary: str
     role: str
     default: bool = False
+
+
+class ShiftEntry(NamedTuple):
+    """A shift of the input.
+
+    Attributes:
+        target: Maker: from its arguments and settings, as keywords, to a ``shifts.shift.Shift``, or to a
+            ``shifts.shift.PairShift`` where it pairs.
+        summary: One line of help.
+        arguments: What must follow the name, each behind a colon, in this order.
+        settings: What may follow as ``key=value,key=value``.
+        pairs: Whether each picture is shifted by means of another one, its partner.
+        moves: Whether it moves what is in the picture, so that a position before it and after it are not the same
+            place.
+        any_values: Whether it makes sense of numbers that are no picture's, such as Gaussian noise.
+        nuisance: Whether it leaves the label, acts alike on every class, and is drawn anew for each use.
+    """
+
+    target: str
+    summary: str
+    arguments: Mapping[str, Setting] = {}
+    settings: Mapping[str, Setting] = {}
+    pairs: bool = False
+    moves: bool = False
+    any_values: bool = False
+    nuisance: bool = False

@@ -15,6 +15,8 @@ _KALMAN: dict[str, Setting] = {
     "p": _SHARE,
     "prediction": Words(("expected", "sampled")),
     "propagate": Words(("normalized", "reference")),
+    "running": Words(("unbiased", "biased")),
+    "stream": Words(("corrected", "predicted")),
     "sub-batch": Whole(0, 1_000_000),
 }
 

@@ -99,6 +99,16 @@ STATISTICS: dict[str, StatisticEntry] = {
         f"{_HOME}.enorm_gap:ENORM_GAP", "how far the weights are from equi-normalized ones", "weights"
     ),
 }
+# Of a training step, of the parameters that a block computes with: what a Monitor alone can take.
+TRAINING_STATISTICS: dict[str, StatisticEntry] = {
+    "weight_norm": StatisticEntry(f"{_HOME}.norms:norm", "norm of a block's parameters before the step", "parameters"),
+    "weight_gradient_norm": StatisticEntry(
+        f"{_HOME}.norms:norm", "norm of the gradient with respect to them", "parameters"
+    ),
+    "update_to_weight": StatisticEntry(
+        f"{_HOME}.norms:update_to_weight", "norm of what the step changed in them, over theirs", "parameters"
+    ),
+}
 # What a run measures unless it is told otherwise: the three of a Signal Propagation Plot.
 DEFAULT_STATISTICS = tuple(name for name, entry in STATISTICS.items() if entry.default)
 FURTHER_STATISTICS = tuple(name for name, entry in STATISTICS.items() if not entry.default)

@@ -118,7 +118,7 @@ class Smooth:
         )
         scale = ends.product(np.sqrt(variance))
         return moments, {
-            kind: _sum_series(coefficients, second, correlation(pair, scale), ends) for kind, pair in pairs.items()
+            kind: sum_series(coefficients, second, correlation(pair, scale), ends) for kind, pair in pairs.items()
         }
 
     @staticmethod
@@ -177,7 +177,18 @@ class Smooth:
         return rows
 
 
-def _sum_series(coefficients: Floats, second: Floats, rho: Floats, ends: Ends) -> Floats:
+def sum_series(coefficients: Floats, second: Floats, rho: Floats, ends: Ends) -> Floats:
+    """Return E phi(u) phi(v) = sum_k a_k a_k' rho^k of all pairs of positions.
+
+    Args:
+        coefficients: a_0 ... a_(ORDER - 1) at each position, of shape (ORDER, rows, columns).
+        second: E phi² at each position, of shape (rows, columns).
+        rho: Correlations of all pairs.
+        ends: Where u and v are.
+
+    Returns:
+        The shape of ``rho``.
+    """
     rest = np.maximum(0.0, second - np.cumsum(coefficients**2, axis=0))  # after each term
     reach = float(np.max(np.abs(rho), initial=0.0))
     errors = rest.max(axis=(1, 2)) * reach ** np.arange(1, ORDER + 1)

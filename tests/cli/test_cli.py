@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from sppkit.cli import console
@@ -538,6 +539,36 @@ def test_help_is_plain(command: str, shown: str) -> None:
     assert shown in re.sub(r" +\n", "\n", out)
     assert "(0)" not in out
     assert "[[" not in out
+
+
+@pytest.mark.parametrize("command", ["plot", "check", "compare", "predict", "suggest", "inspect"])
+def test_help_shows_what_people_use_and_help_all_every_option(command: str) -> None:
+    def shown(*arguments: str) -> set[str]:
+        probe = (
+            "import sys; from sppkit.__main__ import main\n"
+            f"sys.argv = ['sppkit', '{command}', *{list(arguments)}]; main()"
+        )
+        environment = {**os.environ, "COLUMNS": "200"}
+        done = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, text=True, env=environment, check=True
+        )
+        return set(re.findall(r"^\W*(--[a-z-]+)", done.stdout, re.MULTILINE))
+
+    usual, every = shown("--help"), shown("--help", "all")
+    flags = {
+        parameter.opts[0] for parameter in get_command(app).commands[command].params if parameter.opts[0][:2] == "--"
+    }
+    assert flags <= every
+    assert usual < every
+    own = {"--policy", "--baseline", "--against", "--exact", "--report", "--config", "--quiet", "--debug", "--help"}
+    assert 5 <= len(usual - own) <= 16
+
+
+def test_a_shell_completes_every_option() -> None:
+    asked = {"_SPPKIT_COMPLETE": "complete_bash", "COMP_WORDS": "sppkit plot --alp", "COMP_CWORD": "2"}
+    probe = "import sys; sys.argv = ['sppkit']; from sppkit.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env={**os.environ, **asked})
+    assert done.stdout.split() == ["--alpha"]
 
 
 def test_progress_shows_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

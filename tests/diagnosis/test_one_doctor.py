@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from rich.console import Console
 
 import sppkit
 from sppkit.comparison.runs import Measured
 from sppkit.comparison.score import score_table
 from sppkit.comparison.suggestion import Outcome
+from sppkit.curves.curves import Curves
 from sppkit.diagnosis.examine import is_fault
-from sppkit.diagnosis.summary import render_summary
+from sppkit.diagnosis.summary import iter_findings
 from sppkit.models.spec import build_spec, describe
 from sppkit.prediction.predict import Setting, borderless_residual_variance, predict_spec, why_unpredicted
 
@@ -42,9 +41,8 @@ UNSEEN = {
 
 def marked(table: pd.DataFrame, record: dict[str, Any]) -> list[str]:
     """What plot's summary marks as doubtful or bad."""
-    console = Console(width=2000, color_system=None, record=True, file=io.StringIO())
-    console.print(*render_summary(table, record), sep="\n")
-    return [line for line in console.export_text().splitlines() if line[:4] in {"WARN", "BAD "}]
+    lines = [item.one_line.plain for item in iter_findings(Curves(table, record))]
+    return [line for line in lines if line[:4] in {"WARN", "BAD "}]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from rich.console import Console
 from test_diagnosis_own import Transformer, he, initialized, mlp, vgg
 from torch import nn
 from torch.nn import functional
@@ -17,7 +15,8 @@ from typer.testing import CliRunner
 
 import sppkit
 from sppkit.cli.app import app
-from sppkit.diagnosis.summary import render_summary
+from sppkit.curves.curves import Curves
+from sppkit.diagnosis.summary import iter_findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +48,7 @@ def judged(make: Callable[[], nn.Module], x: Tensor) -> dict[str, str]:
 
 
 def said(table: pd.DataFrame, run: dict[str, Any] | None = None) -> list[str]:
-    console = Console(width=400, color_system=None, record=True, file=io.StringIO())
-    console.print(*render_summary(table, run or {}), sep="\n")
-    lines = console.export_text().splitlines()
+    lines = [item.one_line.plain for item in iter_findings(Curves(table, run or {}))]
     return [line.rstrip() for line in lines if line[:4] in {"ok  ", "note", "WARN", "BAD "}]
 
 

@@ -16,7 +16,7 @@ from sppkit.config.resolve import resolve_config
 from sppkit.curves.curves import Curves
 from sppkit.diagnosis.diagnose import diagnose_curves
 from sppkit.diagnosis.healthy import iter_descriptions
-from sppkit.diagnosis.summary import render_summary
+from sppkit.diagnosis.summary import iter_findings, render_summary
 from sppkit.measuring.titles import file_stem, layout_line, subtitle, title
 from sppkit.record.table import STATISTIC_COLUMNS
 
@@ -35,8 +35,8 @@ def rendered(frame: pd.DataFrame, run: dict[str, Any]) -> list[str]:
 
 
 def said(frame: pd.DataFrame, run: dict[str, Any]) -> list[str]:
-    """The sentences below the table of stages, each with its mark."""
-    lines = rendered(frame, run)
+    """Everything that there is to say, in full, each sentence with its mark."""
+    lines = [item.one_line.plain for item in iter_findings(Curves(frame, run))]
     return [line for line in lines if line[:4] in {"ok  ", "note", "WARN", "BAD "}]
 
 
@@ -165,6 +165,34 @@ def test_a_mean_above_the_variance_is_excused() -> None:
     [line, *_] = said(table(mean=((1.5, 2), (1.5, 2))), {})
     # Nothing is known of this one: no word of layers that it may not have.
     assert line == "ok   The squared mean reaches 1.5 times the variance (block 1): no fault up to 5 times."
+
+
+@pytest.mark.parametrize("run", [record(HE), record(BN, 0.6817), {}], ids=["he", "bn", "unknown"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        table(((1, 6), (60, 600)), 9.0, None),
+        table(((1, 6), (60, 600)), ((1, 9), (90, 9000)), ((0.5, 0), (0.5, 0))),
+        table(((2.0,) * 3,) * 40, 0.02, 1.0),
+        table(lost=2),
+    ],
+    ids=["two faults", "several faults", "many stages", "lost"],
+)
+def test_the_verdict_has_at_most_four_lines_of_a_hundred_letters(frame: pd.DataFrame, run: dict[str, Any]) -> None:
+    full = said(frame, run)
+    lines = rendered(frame, run)
+    start = next(index for index, line in enumerate(lines) if line[:4] in {"ok  ", "note", "WARN", "BAD "})
+    assert len(lines[start:]) <= 4
+    assert max(map(len, lines[start:])) <= 100
+    # Nothing is said that the full text does not say, and the worst comes first, from its beginning.
+    shown = [line for line in lines[start:] if line[:4].strip()]
+    assert full[0].startswith(lines[start].removesuffix("...").rstrip())
+    for line in shown:
+        assert any(whole.startswith(line.removesuffix("...").rstrip()) for whole in full)
+    if len(full) > 4:
+        assert lines[-1] == f"     and {len(full) - 3} more"
+    else:
+        assert len(shown) == len(full)
 
 
 def test_what_follows_a_first_line_stands_under_the_text() -> None:

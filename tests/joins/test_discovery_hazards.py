@@ -123,7 +123,7 @@ class Installs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not getattr(self, "installed", False):
             for layer in self.layers:
-                layer.register_forward_hook(lambda _module, _inputs, y: self.kept.append(1) or 2 * y)
+                layer.register_forward_hook(lambda _module, _inputs, y: self.kept.append(1) or y * torch.tensor(2.0))
             self.installed = True
         for layer in self.layers:
             x = x + layer(x)

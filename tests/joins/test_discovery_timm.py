@@ -88,3 +88,18 @@ def test_every_family_is_measured_or_refused_with_a_reason(names: list[str]) -> 
         pytest.skip(f"refused: {error}")
     print(found.summary)  # noqa: T201 - -s shows the table of the families
     assert found.joins
+
+
+def test_published_nfnets_are_read_behind_twice_the_gate_and_before_the_skip_gain() -> None:
+    model = timm.create_model("dm_nfnet_f0", pretrained=False).eval()
+    read: list[float] = []
+    for name, module in model.named_modules():
+        if name.endswith("attn_last"):  # DeepMind's metric is that of 2 · SE(x) · x
+            module.register_forward_hook(
+                lambda *call: read.append(float((2 * call[2].double()).var((0, 2, 3), correction=0).mean()))
+            )
+    batch = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        model(batch)
+    expected = read.copy()
+    assert sppkit.measure(model, batch)["residual_variance"][1:].to_list() == pytest.approx(expected, rel=1e-4)

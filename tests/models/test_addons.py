@@ -54,6 +54,20 @@ def test_statistics_are_those_of_another_sample_or_channel(instances: int, axis:
     torch.testing.assert_close(deviation, own_deviation.index_select(axis, order), rtol=1e-4, atol=0)
 
 
+def test_the_released_channel_mode_permutes_samples_and_channels() -> None:
+    x, unit = signal(6, 5, 8, 8), CrossNorm(channels="permuted")
+    torch.manual_seed(3)
+    y = unit(x)
+    torch.manual_seed(3)
+    samples, channels = torch.randperm(6), torch.randperm(5)
+    mean, deviation = (value[samples][:, channels][:, :, None, None] for value in moments(x))
+    own_mean, own_deviation = (value[:, :, None, None] for value in moments(x))
+    expected = (x - own_mean) / (own_deviation**2 + 1e-5).sqrt() * (deviation**2 + 1e-5).sqrt() + mean
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(sppkit.UsageError, match="--add-on-kw channels means nothing with instances=1"):
+        build_spec("bn-relu-conv", {"depth": 50, "add_on": "crossnorm", "add_on_kw": "instances=1,channels=permuted"})
+
+
 def test_crossnorm_leaves_both_statistics_as_they_were() -> None:
     x = signal(16, 5, 12, 12)
     before, after = channel_statistics(x), channel_statistics(CrossNorm()(x))
@@ -308,3 +322,45 @@ def test_what_has_no_statistics_is_refused(add_on: str, samples: int, size: int,
     model = sppkit.build_model("bn-relu-conv", add_on=add_on, stages=(1,), width=0.125, stem="cifar")
     with pytest.raises(sppkit.MeasurementError, match=f"the forward pass failed before|after .*{message}"):
         sppkit.measure(model, torch.randn(samples, 3, size, size))
+
+
+@pytest.mark.parametrize("crop", ["neither", "both"])
+def test_crossnorm_on_the_images_is_the_network_of_restyled_images(crop: str) -> None:
+    options = {"stages": (2, 1), "width": 0.25}
+    model = sppkit.build_model("bn-relu-conv", add_on="crossnorm@input", add_on_kw=f"crop={crop}", **options).double()
+    plain = sppkit.build_model("bn-relu-conv", **options).double()
+    x = signal(6, 3, 32, 24)
+    torch.manual_seed(7)
+    found = model(x)
+    torch.manual_seed(7)
+    order = torch.randperm(6)
+    style = draw_box(32, 24) if crop == "both" else (slice(None), slice(None))
+    content = draw_box(32, 24) if crop == "both" else (slice(None), slice(None))
+
+    def of(part: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        seen = x[:, :, part[0], part[1]].flatten(2)
+        return seen.mean(2)[..., None, None], (seen.var(2, correction=1) + 1e-5).sqrt()[..., None, None]
+
+    (mean, deviation), (other_mean, other_deviation) = of(content), (value[order] for value in of(style))
+    restyled = x.clone()
+    restyled[:, :, content[0], content[1]] = (x[:, :, content[0], content[1]] - mean) / deviation
+    restyled[:, :, content[0], content[1]] *= other_deviation
+    restyled[:, :, content[0], content[1]] += other_mean
+    torch.testing.assert_close(found, plain(restyled), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model.eval()(x), plain.eval()(x))
+
+
+def test_crossnorm_on_images_and_gates_inside_together(tmp_path: Path) -> None:
+    options = {"arch": "bn-relu-conv", "stages": (2, 1), "width": 0.125, "image_size": 32, "batch_size": 4}
+    for streaming in ("on", "off"):
+        result = run(resolve_config({**options, "add_on": "crossnorm@input+selfnorm", "streaming": streaming}))
+        write_csv(result.table, tmp_path / f"{streaming}.csv")
+    assert (tmp_path / "on.csv").read_bytes() == (tmp_path / "off.csv").read_bytes()
+    # A crop of the images has nothing to do with small maps inside.
+    cropped = run(resolve_config({**options, "add_on": "crossnorm@input", "add_on_kw": "crop=both"}))
+    assert not any("CrossNorm" in text for text in cropped.warnings)
+    with pytest.raises(
+        sppkit.UsageError, match="--add-on selfnorm@input means nothing: on the images stands crossnorm"
+    ):
+        build_spec("bn-relu-conv", {"depth": 50, "add_on": "selfnorm@input"})
+    build_spec("bn-relu-conv", {"stages": (1, 1), "norm": "ibn-b", "add_on": "crossnorm@input"})

@@ -46,7 +46,7 @@ X = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_normalizer_takes_the_place_of_every_other(name: str) -> None:
     model = Users()
-    done = sppkit.replace_normalizers(model, name)
+    done = sppkit.replace_normalizers(model, name, where=lambda *_: True)
     assert done.model is model
     assert [item.name for item in done.replaced] == ["stem.1", "branch.first", "branch.second", "plain"]
     assert [item.name for item in done.kept] == ["tokens", "head"]
@@ -78,7 +78,7 @@ def test_what_channels_have_is_carried_over_and_back(name: str, affine: str | No
 def test_ibn_gets_the_scales_of_its_halves() -> None:
     model = Users()
     weight, mean = model.stem[1].weight.clone(), model.stem[1].running_mean.clone()
-    sppkit.replace_normalizers(model, "ibn-a", ratio=0.25)
+    sppkit.replace_normalizers(model, "ibn-a", where=lambda *_: True, ratio=0.25)
     new = model.stem[1]
     assert torch.equal(new.instance.weight, weight[:3])
     assert torch.equal(new.batch.weight, weight[3:])

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 
 from sppkit.errors import UsageError
 from sppkit.plot.save import save_figure
-from sppkit.plot.spp import LOST, MEASURED, plot_spp
+from sppkit.plot.spp import LOST, MEASURED, YARDSTICK, plot_spp
 from sppkit.prediction.predict import predict
 from sppkit.record.table import STATISTIC_COLUMNS, build_table
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
@@ -452,9 +453,62 @@ def test_the_spread_of_a_prediction_is_a_band_of_two_standard_deviations() -> No
     assert legend_labels(figure)[-2:] == ["predicted", "predicted ± 2 standard deviations of one seed"]
 
 
-@pytest.mark.parametrize("top", [1.0, 1e6], ids=["linear", "logarithmic"])
-def test_a_band_wider_than_its_prediction_ends_at_the_axis(top: float) -> None:
-    table = synthetic((3,), lambda _seed, block, _k: (1.0, top if block == 3 else 1.0, 1.0))
+def test_a_band_on_a_logarithmic_axis_is_that_of_the_logarithm() -> None:
+    table = synthetic((3,), lambda _seed, block, _k: (1.0, 1e6 if block == 3 else 1.0, 1.0))
+    table["predicted_channel_variance"] = 1.0
+    table["predicted_channel_variance_spread"] = 2.0
+    [band] = bands(plot_spp(table).axes[1])
+    box = band.get_paths()[0].get_extents()
+    # A lognormal number of mean 1 and variance 4: sigma² = log(1 + 4), median exp(-sigma²/2).
+    sigma = math.sqrt(math.log(5))
+    ends = [math.exp(-(sigma**2) / 2 + sign * 2 * sigma) for sign in (-1, 1)]
+    assert box.y1 == pytest.approx(ends[1])
+    assert box.y0 == pytest.approx(max(ends[0], plot_spp(table).axes[1].get_ylim()[0]))
+
+
+def test_the_squared_mean_stands_beside_the_variance() -> None:
+    # A healthy network: a mean of 1 % to 2 % of the variance is no runaway.
+    figure = plot_spp(synthetic((3, 4), reset_growth))
+    axes = figure.axes[0]
+    assert axes.get_ylim()[1] > 1.12
+    [drawn] = [line for line in axes.get_lines() if line.get_color() == YARDSTICK]
+    assert list(drawn.get_ydata()) == list(figure.axes[1].get_lines()[0].get_ydata())
+    [said] = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
+    assert said.offsetbox.get_text() == "variance"
+
+
+def test_a_prediction_without_a_number_is_not_in_the_legend() -> None:
+    table = synthetic((3,), reset_growth)
+    table["predicted_channel_variance"] = math.nan
+    table["predicted_channel_variance_spread"] = math.nan
+    assert "predicted" not in " ".join(legend_labels(plot_spp(table)))
+    table["predicted_channel_variance"] = 1.0
+    assert "predicted" in legend_labels(plot_spp(table))
+
+
+def test_axes_of_the_users_are_drawn_into() -> None:
+    figure = Figure()
+    given = figure.subplots(1, 3)
+    table = synthetic((3, 4), reset_growth)
+    assert plot_spp(table, ax=given) is figure
+    ours = plot_spp(table)
+    for theirs, axes in zip(given, ours.axes, strict=True):
+        assert theirs.get_title() == axes.get_title()
+        assert theirs.get_ylim() == axes.get_ylim()
+        for mine, other in zip(theirs.get_lines(), axes.get_lines(), strict=True):
+            np.testing.assert_array_equal(mine.get_ydata(), other.get_ydata())
+    labels = [text.get_text() for text in given[-1].get_legend().get_texts()]
+    assert labels == legend_labels(ours)
+    with pytest.raises(
+        UsageError, match=r"ax= needs one Axes for each of 3 panels \(channel_squared_mean, .*\), not 2"
+    ):
+        plot_spp(table, ax=given[:2])
+    with pytest.raises(UsageError, match="title= and subtitle= belong to a figure of sppkit's"):
+        plot_spp(table, ax=given, title="x")
+
+
+def test_a_band_wider_than_its_prediction_ends_at_the_axis() -> None:
+    table = synthetic((3,), lambda _seed, _block, _k: (1.0, 1.0, 1.0))
     table["predicted_channel_variance"] = 1.0
     table["predicted_channel_variance_spread"] = 2.0
     axes = plot_spp(table).axes[1]

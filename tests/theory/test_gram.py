@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.gram.attention import Attention, Pattern, attend, softmax_scatter
 from sppkit.theory.gram.convolution import Window, convolve
+from sppkit.theory.gram.describe import describe_function
+from sppkit.theory.gram.gather import gather, pick, weigh
 from sppkit.theory.gram.gram import (
     Gram,
     OutOfReachError,
@@ -25,7 +27,6 @@ from sppkit.theory.gram.layers import (
     add_known,
     apply_weights,
     concatenate,
-    describe_function,
     drop,
     multiply,
     multiply_known,
@@ -114,6 +115,27 @@ def test_a_step_does_to_the_gram_what_the_layer_does_to_the_signal(name: str, of
     step, layer = ONE_INPUT[name]
     gram, x = drawn(offset=offset)
     assert_sampled(step(gram), layer(x))
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_an_activation_where_each_position_has_a_mean_of_its_own(name: str) -> None:
+    step, layer = ONE_INPUT[name]
+    gram, x = drawn()
+    means = np.linspace(-1.0, 1.5, SAMPLES * PLACES)
+    moved = Gram(gram.sizes, gram.products + np.multiply.outer(means, means), means, CHANNELS, SAMPLES)
+    assert_sampled(step(moved), layer(x + means[:, None]))
+
+
+def test_known_positions_are_gathered_weighed_and_picked() -> None:
+    gram, x = drawn()
+    taps = np.array([[0, 1, 4, 5, 8, 9], [-1, 2, -1, 6, -1, 10]])
+    seen = np.where(taps[:, :, None] < 0, 0.0, x[taps])
+    found = gather(gram, taps)
+    assert found.sizes == (SAMPLES, 2)
+    assert np.abs(found.products - np.einsum("tpc,tqc->pq", seen, seen) / 2 / CHANNELS).max() < NEAR * gram.power
+    weights = random(2).standard_normal((6, 12)) / 4
+    assert_sampled(weigh(gram, weights), weights @ x)
+    assert_sampled(pick(gram, taps[1]), seen[1])
 
 
 def test_instance_normalization_centres_each_sample() -> None:
@@ -321,9 +343,6 @@ def test_where_theory_ends() -> None:
     gram, _ = drawn()
     with pytest.raises(OutOfReachError, match="a normalizer of a signal that is 0"):
         normalize_channels(gram.scaled(0.0), 0.0, centred=False)
-    uneven = Gram(gram.sizes, gram.products, np.arange(12.0), 9, SAMPLES)
-    with pytest.raises(OutOfReachError, match="mean over channels differs between positions"):
-        activate(uneven, RELU)
     with pytest.raises(OutOfReachError, match="fewer than 4 positions"):
         normalize_samples(gram.taken(np.array([0, 4, 8]), (3, 1)), 0.1, groups=None)
 

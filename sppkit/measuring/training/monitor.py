@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pandas as pd
 
-from sppkit.config.parsers import whole_number
+from sppkit.config.parsers import monitored_statistics, whole_number
 from sppkit.errors import UsageError
 from sppkit.measuring.declared_sites import as_network
 from sppkit.measuring.probe import Probe
+from sppkit.measuring.training.parameters import ParameterNorms
 from sppkit.measuring.training.sinks import make_sinks
 from sppkit.record.table import STEP, build_table
 
@@ -83,7 +84,8 @@ class Monitor:
         Args:
             model: A network, not compiled.
             every: Steps 0, ``every``, 2 ``every``, ... are monitored.
-            stats: As for ``Probe``; ``("spp", "gradient")`` for both directions.
+            stats: As for ``Probe``; ``("spp", "gradient")`` for both directions. ``"training"``, or ``weight_norm``,
+                ``weight_gradient_norm``, ``update_to_weight``, take what each step does to the parameters of a block.
             to: Where the table of each monitored step goes: ``csv:PATH``, ``parquet:PATH``, ``tensorboard:DIR``,
                 ``wandb:`` (or ``wandb:PROJECT``), a function of the table, or several of them.
             group: Reserved for merging over processes; None, so that each process monitors its own batches.
@@ -99,7 +101,9 @@ class Monitor:
             raise UsageError(f"group must be None, not {group!r:.60}: a monitor does not merge processes.")
         self._model = model
         self._every = whole_number(1)("every", every)
-        self._probe = Probe(model, stats=stats, seed=seed, sites=sites, loss_scale=loss_scale)
+        of_passes, of_step = ((), ()) if stats is None else monitored_statistics("stats", stats)
+        self._probe = Probe(model, stats=of_passes or None, seed=seed, sites=sites, loss_scale=loss_scale)
+        self._parameters = ParameterNorms(as_network(model), of_step)
         self._probe.follow_training()
         self._sinks = make_sinks(to)
         self._tables: list[pd.DataFrame] = []
@@ -181,6 +185,7 @@ class Monitor:
         if self._step % self._every == 0:
             _check_uncompiled(self._model)
             self._probe.forget()
+            self._parameters.begin()
             with ExitStack() as stack:
                 stack.enter_context(self._probe)
                 self._listening = stack.pop_all()
@@ -198,6 +203,7 @@ class Monitor:
         table = self._probe.heard_table()
         if table is None:  # a step without a pass
             return
+        self._parameters.add_to(table, self._probe.findings)
         table.insert(0, STEP, pd.Series(self._step, table.index, "Int64"))
         self._note_nonfinite()
         self._tables.append(table)
@@ -228,6 +234,7 @@ class Monitor:
             for sink in self._sinks:
                 stack.callback(sink.close)
             stack.callback(self._stop)
+            stack.callback(self._parameters.forget)
 
 
 def _check_uncompiled(model: nn.Module) -> None:

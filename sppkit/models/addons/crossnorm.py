@@ -15,6 +15,7 @@ from sppkit.errors import UsageError
 from sppkit.models.addons.statistics import instance_statistics
 
 Crop = Literal["neither", "style", "content", "both"]
+Channels = Literal["own", "permuted"]
 
 # Of the released code: in the standard deviation, and the smallest share of a map that a crop may have.
 _EPSILON = 1e-5
@@ -29,15 +30,18 @@ class CrossNorm(nn.Module):
     Attributes:
         instances: 2: the other statistics are the same channel's of another sample, by one permutation of the batch.
             1: another channel's of the same sample, by one permutation of the channels.
+        channels: With two instances, whether the statistics are the same channel's (``own``) or another one's, by one
+            permutation of the channels beside that of the batch (``permuted``, the released channel mode).
         crop: ``style`` takes the other statistics from a random box, ``content`` changes a random box only, ``both``
             does both, with two boxes. A box is the same for the whole batch.
         active: Whether it does anything. Networks are built with every unit active, so that its effect is seen; for
             training, ``activate`` chooses a few for each step.
     """
 
-    def __init__(self, instances: int = 2, crop: Crop = "neither") -> None:
+    def __init__(self, instances: int = 2, crop: Crop = "neither", channels: Channels = "own") -> None:
         super().__init__()
         self.instances = instances
+        self.channels = channels
         self.crop = crop
         self.active = True
 
@@ -45,10 +49,12 @@ class CrossNorm(nn.Module):
         """Swap statistics in train mode."""
         if not self.training or not self.active or (self.crop != "neither" and not can_crop(*x.shape[2:])):
             return x
-        axis = 0 if self.instances == 2 else 1
-        order = torch.randperm(x.shape[axis], device="cpu").to(x.device)
+        axes = (0, 1) if self.instances == 2 and self.channels == "permuted" else (0,) if self.instances == 2 else (1,)
+        orders = [(axis, torch.randperm(x.shape[axis], device="cpu").to(x.device)) for axis in axes]
         other = x if self.crop in {"neither", "content"} else _cropped(x, draw_box(*x.shape[2:]))
-        mean, deviation = (value.index_select(axis, order) for value in instance_statistics(other, _EPSILON))
+        mean, deviation = instance_statistics(other, _EPSILON)
+        for axis, order in orders:
+            mean, deviation = mean.index_select(axis, order), deviation.index_select(axis, order)
         if self.crop in {"neither", "style"}:
             return _restyled(x, mean, deviation)
         box = draw_box(*x.shape[2:])
@@ -58,7 +64,7 @@ class CrossNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Name the mode."""
-        return f"instances={self.instances}, crop={self.crop}"
+        return f"instances={self.instances}, crop={self.crop}, channels={self.channels}"
 
 
 def activate(model: nn.Module, count: int = 2, probability: float = 0.5) -> int:
@@ -108,6 +114,6 @@ def _restyled(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     return ((x - own_mean) * (deviation / own_deviation) + mean).to(x.dtype)
 
 
-def crossnorm(channels: int, instances: int = 2, crop: Crop = "neither") -> nn.Module:  # noqa: ARG001
+def crossnorm(_size: int, instances: int = 2, crop: Crop = "neither", channels: Channels = "own") -> nn.Module:
     """Return CrossNorm of (N, C, H, W)."""
-    return CrossNorm(instances, crop)
+    return CrossNorm(instances, crop, channels)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from sppkit import registry
 from sppkit.errors import UsageError
-from sppkit.machine.error_text import short_reason
-from sppkit.record.source_lines import is_library
+from sppkit.machine.user_code import failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,14 +43,6 @@ def check_arguments(factory: Callable[..., object], kw: Mapping[str, Any], name:
     if missing:
         example = " ".join(f"--kw {key}=VALUE" for key in missing)
         raise UsageError(f"{name} needs {_listed(missing)}: {example}")
-
-
-def failed(name: str, how: str, error: BaseException) -> UsageError:
-    """Say in one line what a stranger's code raised, and where."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_library(frame.filename)]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    fact = short_reason(error)
-    return UsageError(f"{name} {how}: {type(error).__name__}{': ' if fact else ''}{fact}{place}")
 
 
 def _call(factory: Callable[..., object], kw: Mapping[str, Any], name: str) -> object:

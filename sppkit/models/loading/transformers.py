@@ -10,7 +10,8 @@ import torch
 
 from sppkit import registry
 from sppkit.errors import DoesNotFitError, UsageError
-from sppkit.models.loading.factory import call_factory, failed
+from sppkit.machine.user_code import failed
+from sppkit.models.loading.factory import call_factory
 from sppkit.models.loading.optional import broken, import_optional
 from sppkit.models.memory import available_bytes
 

@@ -19,6 +19,8 @@ from sppkit.models.normalizers.batch import EPSILON
 
 Propagate = Literal["normalized", "reference"]
 Prediction = Literal["expected", "sampled"]
+Stream = Literal["corrected", "predicted"]
+Running = Literal["unbiased", "biased"]
 # Released for large batches; for micro-batches (sub-batches of 2) it is 0.9.
 PREDICTION_WEIGHT = 0.05
 # Released: where the predicted variance is on average so many times the observed one, the prediction is not used.
@@ -45,6 +47,11 @@ class BatchKalmanNorm(nn.BatchNorm2d):
             puts out. ``reference``, as released: the fused moments before normalization.
         prediction: How it predicts. ``expected``: by the expectation over all maps with these moments. ``sampled``, as
             released: by one random map.
+        stream: What is known of the stream, to which the branch's prediction is added. ``corrected``: the moments that
+            the block's first normalizer fused. ``predicted``, as released: what was predicted for it, never corrected
+            by what was seen.
+        running: By what the running variance moves where no prediction is used. ``unbiased``: as in batch
+            normalization, which divides by n - 1. ``biased``, as released: by the variance that it normalizes with.
     """
 
     def __init__(
@@ -54,12 +61,16 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         sub_batch: int = 0,
         propagate: Propagate = "normalized",
         prediction: Prediction = "expected",
+        stream: Stream = "corrected",
+        running: Running = "unbiased",
     ) -> None:
         super().__init__(channels, eps=EPSILON)
         self.p = p
         self.sub_batch = sub_batch
         self.propagate = propagate
         self.prediction = prediction
+        self.stream = stream
+        self.running = running
 
     def forward(self, x: Tensor, *prediction: Moments | None) -> Any:
         """Normalize as batch normalization does, or by fused statistics."""
@@ -68,12 +79,16 @@ class BatchKalmanNorm(nn.BatchNorm2d):
     def fuse(self, x: Tensor, predicted: Moments | None) -> tuple[Tensor, Moments]:
         """Normalize by fused statistics, and move the running ones."""
         observed = self.observe(x)
+        if predicted is not None and self.p > 0 and not _is_useless(predicted, observed):
+            fused = _mix(predicted, observed, self.p)
+            self._move(fused)
+            return self._normalize(x, fused), fused
         subs = observed.mean.shape[0]
-        if subs == 1 and (predicted is None or self.p == 0 or _is_useless(predicted, observed)):
+        if subs == 1 and self.running == "unbiased":
             return super().forward(x), observed
-        fused = observed if predicted is None else _mix(predicted, observed, self.p)
-        self._move(fused)
-        return self._normalize(x, fused), fused
+        values = x.numel() // (subs * x.shape[1])
+        self._move(observed, values / max(1, values - 1) if self.running == "unbiased" else 1.0)
+        return self._normalize(x, observed), observed
 
     def observe(self, x: Tensor) -> Moments:
         """Return the moments of every sub-batch."""
@@ -83,6 +98,10 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         wide = x if x.dtype == torch.float64 else x.float()
         variance, mean = torch.var_mean(torch.unflatten(wide, 0, (-1, size)), dim=(1, 3, 4), correction=0)
         return Moments(mean, variance)
+
+    def known_of(self, predicted: Moments | None, fused: Moments) -> Moments:
+        """Return what is known of the stream behind the normalizer that a block begins with."""
+        return predicted if self.stream == "predicted" and predicted is not None else fused
 
     def passed_on(self, fused: Moments) -> Moments:
         """Return what the layer after is told about this one's output."""
@@ -100,26 +119,25 @@ class BatchKalmanNorm(nn.BatchNorm2d):
         return y.flatten(0, 1).to(x.dtype)
 
     @torch.no_grad()
-    def _move(self, fused: Moments) -> None:
+    def _move(self, fused: Moments, factor: float = 1.0) -> None:
         rate = self.momentum or 0.0
         if self.running_mean is not None and self.running_var is not None:
             self.running_mean.lerp_(fused.mean[0].to(self.running_mean), rate)
-            self.running_var.lerp_(fused.variance[0].to(self.running_var), rate)
+            self.running_var.lerp_((factor * fused.variance[0]).to(self.running_var), rate)
 
     def extra_repr(self) -> str:
         """Name the settings beside torch's own description."""
-        own = f"p={self.p:g}, sub_batch={self.sub_batch}, propagate={self.propagate}, prediction={self.prediction}"
+        words = ("propagate", "prediction", "stream", "running")
+        own = ", ".join([f"p={self.p:g}, sub_batch={self.sub_batch}", *(f"{w}={getattr(self, w)}" for w in words)])
         inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{inherited}, {own}"
 
 
 def _mix(predicted: Moments, observed: Moments, p: float) -> Moments:
-    """Return the moments of the mixture ``p · predicted + (1 - p) · observed``; observed ones where that is useless."""
+    """Return the moments of the mixture ``p · predicted + (1 - p) · observed``."""
     gap = observed.mean - predicted.mean
     mean = p * predicted.mean + (1 - p) * observed.mean
     variance = p * predicted.variance + (1 - p) * observed.variance + p * (1 - p) * gap.square()
-    if _is_useless(predicted, observed):
-        return observed
     return Moments(mean, variance)
 
 
@@ -135,6 +153,8 @@ def batch_kalman_norm(
     sub_batch: int = 0,
     propagate: Propagate = "normalized",
     prediction: Prediction = "expected",
+    stream: Stream = "corrected",
+    running: Running = "unbiased",
 ) -> nn.Module:
     """Return Batch Kalman Normalization of (N, C, H, W)."""
-    return BatchKalmanNorm(channels, p, sub_batch, propagate, prediction)
+    return BatchKalmanNorm(channels, p, sub_batch, propagate, prediction, stream, running)

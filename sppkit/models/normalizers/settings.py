@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sppkit.config import parsers
+from sppkit.config.settings import setting_parser
 from sppkit.errors import UsageError
 from sppkit.registry import NORMALIZERS
-from sppkit.registry.entries import Whole, Words
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sppkit.registry.entries import Setting
 
 # Wu & He 2018 (group normalization) and Qiao et al. 2019 (Batch-Channel Normalization).
 GROUPS = 32
@@ -49,10 +44,4 @@ def read_settings(norm: str, text: str | None) -> dict[str, Any]:
         if key not in known:
             has = f"it has {', '.join(sorted(known))}" if known else "it has none"
             raise UsageError(f"--norm-kw {key} means nothing for the normalizer {norm}; {has}.")
-    return {key.replace("-", "_"): _parser(known[key])(f"norm_kw {key}", value) for key, value in pairs.items()}
-
-
-def _parser(setting: Setting) -> Callable[[str, object], Any]:
-    if isinstance(setting, Words):
-        return parsers.one_of(*setting.legal)
-    return (parsers.whole_number if isinstance(setting, Whole) else parsers.real_number)(*setting)
+    return {key.replace("-", "_"): setting_parser(known[key])(f"norm_kw {key}", value) for key, value in pairs.items()}

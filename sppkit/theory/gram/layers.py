@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sppkit.theory.activation import TwoSlopes
 from sppkit.theory.gram.gram import (
     Gram,
     OutOfReachError,
@@ -15,6 +14,7 @@ from sppkit.theory.gram.gram import (
     over_batch,
     squared_mean_and_variance,
 )
+from sppkit.theory.gram.shifted import activate_shifted
 from sppkit.theory.hermite import Smooth
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Weights:
         channels: Channels of the output.
         bias: Mean of the bias.
         bias_square: Mean of its square.
+        centred: Whether the weights of every channel sum up to 0, as standardized ones do.
     """
 
     square: float
@@ -39,10 +40,13 @@ class Weights:
     channels: int
     bias: float = 0.0
     bias_square: float = 0.0
+    centred: bool = False
 
 
 def apply_weights(gram: Gram, weights: Weights) -> Gram:
     """Multiply with a random matrix, E y y' = fan_in * square * E x x' + E b².
+
+    Centred weights see nothing of what all of their inputs have in common: (E x x' - m m') in place of E x x'.
 
     From seed to seed the variance of the C channels varies by 2/C times the mean square correlation; E x x' itself,
     over finitely many inputs, by 2/fan_in of that again.
@@ -55,7 +59,8 @@ def apply_weights(gram: Gram, weights: Weights) -> Gram:
         The output.
     """
     factor = weights.fan_in * weights.square
-    products = factor * gram.products + weights.bias_square
+    seen = gram.products - np.multiply.outer(gram.mean, gram.mean) if weights.centred else gram.products
+    products = factor * seen + weights.bias_square
     output = replace(gram, products=products, mean=np.full_like(gram.mean, weights.bias), channels=weights.channels)
     own = 2 * (mean_square_correlation(output) + 1 / weights.fan_in) / weights.channels
     return replace(output, drift=gram.drift + own)
@@ -74,7 +79,7 @@ class _AllPairs:
 def activate(gram: Gram, activation: Nonlinearity) -> Gram:
     """Apply an elementwise function: E phi(u) phi(v) of every two positions, by its Hermite series or closed form.
 
-    A mean that all positions have in common, such as a bias, is put into the function.
+    A mean that all positions have in common, such as a bias, is put into the function; one that differs costs more.
 
     Args:
         gram: The input.
@@ -84,14 +89,14 @@ def activate(gram: Gram, activation: Nonlinearity) -> Gram:
         The output.
 
     Raises:
-        OutOfReachError: If the mean over channels differs from position to position.
+        OutOfReachError: If the signal is no longer finite.
     """
     offset = float(gram.mean.mean())
     power = gram.power
     if not np.isfinite(power):
         raise OutOfReachError("the signal is no longer finite")
-    if np.ptp(gram.mean) > 0.1 * np.sqrt(power):
-        raise OutOfReachError("an activation of a signal whose mean over channels differs between positions")
+    if np.ptp(gram.mean) > 0.02 * np.sqrt(power):
+        return activate_shifted(gram, activation)
     if abs(offset) > 1e-3 * np.sqrt(power):
         gram, activation = gram.shifted(-offset), Smooth(_Shifted(activation, offset))
     second = gram.second
@@ -114,28 +119,6 @@ class _Shifted:
 
     def __call__(self, x: Floats) -> Floats:
         return self.activation(x + self.offset)
-
-
-def describe_function(function: Nonlinearity) -> Nonlinearity | tuple[float, float]:
-    """Say whether a function is a line, or two that meet at 0, of which more is known.
-
-    Args:
-        function: The function.
-
-    Returns:
-        The line's slope and offset, the two slopes, or the function itself.
-    """
-    x = np.concatenate((-np.exp2(np.arange(-8.0, 5.0))[::-1], np.exp2(np.arange(-8.0, 5.0))))
-    y = np.asarray(function(x))
-    at_zero = float(np.asarray(function(np.zeros(1)))[0])
-    scale = float(np.abs(y).max()) + abs(at_zero) + 1e-300
-    left, right = (y[0] - at_zero) / x[0], (y[-1] - at_zero) / x[-1]
-    line = np.where(x < 0, left * x, right * x) + at_zero
-    if np.abs(y - line).max() > 1e-6 * scale:
-        return function
-    if abs(left - right) <= 1e-6 * max(abs(left), abs(right), 1e-300):
-        return float(right), at_zero
-    return function if abs(at_zero) > 1e-12 * scale else TwoSlopes(float(right), float(left))
 
 
 def add(first: Gram, second: Gram) -> Gram:

@@ -70,7 +70,7 @@ class Program:
         Yields:
             A wanted step's number and its output, or the ``End`` before it.
         """
-        needed = self._needed(wanted)
+        needed = self.needed(wanted)
         last = {source: number for number in needed for source in self.steps[number].inputs}
         outputs: dict[int, Any] = {}
         for number in needed:
@@ -82,7 +82,15 @@ class Program:
                 if last.get(source, number) <= number:
                     outputs.pop(source, None)
 
-    def _needed(self, wanted: Collection[int]) -> list[int]:
+    def needed(self, wanted: Collection[int]) -> list[int]:
+        """Return all steps that lead to some, these included.
+
+        Args:
+            wanted: The steps.
+
+        Returns:
+            Their numbers, in order.
+        """
         found, stack = set(wanted), list(wanted)
         while stack:
             fresh = [source for source in self.steps[stack.pop()].inputs if source not in found]

@@ -1,0 +1,1 @@
+"""The corruptions of CIFAR-C and ImageNet-C (Hendrycks & Dietterich 2019, arXiv:1903.12261)."""
