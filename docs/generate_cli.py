@@ -26,6 +26,7 @@ HEAD = """# Commands
 | `sppkit report RUN.csv ...` | one interactive page of one or more saved runs |
 | `sppkit predict` | the curves that theory expects, without running a network |
 | `sppkit compare SPEC SPEC ...` | measure several networks, or read saved runs, and lay them over each other |
+| `sppkit sweep FILE.toml` | measure every cell of a grid of options, once each, and go on after any kill |
 | `sppkit suggest` | try the standard remedies and show which flattens the curve |
 | `sppkit invariance` | how far a classifier's answers move under what should not matter, by class and by block |
 | `sppkit inspect` | show a network's blocks, or the residual joins found in your own, and where its signal is read |

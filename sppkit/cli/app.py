@@ -25,6 +25,7 @@ from sppkit.cli.predict import predict
 from sppkit.cli.report import report
 from sppkit.cli.shift import shift
 from sppkit.cli.suggest import suggest
+from sppkit.cli.sweep import sweep
 
 _HELP = """Diagnose signal propagation in a network before training it.
 
@@ -120,6 +121,7 @@ app.command(epilog=ALL_OPTIONS)(compare)
 app.command()(report)
 app.command(epilog=ALL_OPTIONS)(predict)
 app.command(epilog=ALL_OPTIONS)(suggest)
+app.command()(sweep)
 app.command(epilog=ALL_OPTIONS)(shift)
 app.command(epilog=ALL_OPTIONS)(invariance)
 app.command()(gain)
