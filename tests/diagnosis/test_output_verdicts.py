@@ -34,6 +34,13 @@ class Times(nn.Module):
         return self.factor * x
 
 
+class Shares(nn.Module):
+    """Values that sum to one, some of them negative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (1 - x.sum(-1, keepdim=True)) / x.shape[-1]
+
+
 def residual(*tail: nn.Module) -> nn.Sequential:
     torch.manual_seed(0)
     body = [nn.Linear(WIDTH, WIDTH), *(Residual() for _ in range(4)), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)]
@@ -68,7 +75,9 @@ def test_probabilities_are_told_with_what_a_loss_of_logits_can_reach(make: objec
     assert sppkit.check(sppkit.measure(model, INPUTS), policy="any").passed
 
 
-@pytest.mark.parametrize("tail", [(), (nn.LogSoftmax(-1),), (nn.Sigmoid(),), (nn.Softmax(0),), (nn.ReLU(),)])
+@pytest.mark.parametrize(
+    "tail", [(), (nn.LogSoftmax(-1),), (nn.Sigmoid(),), (nn.Softmax(0),), (nn.ReLU(),), (Shares(),)]
+)
 @pytest.mark.parametrize("make", [residual, layered])
 def test_what_is_no_probability_is_not_called_one(make: object, tail: tuple[nn.Module, ...]) -> None:
     assert "probabilities" not in found(make(*tail))  # type: ignore[operator]
@@ -161,7 +170,10 @@ def test_parameters_that_a_network_knows_are_no_strangers(make: object) -> None:
 
 def test_a_parameter_that_is_the_input_is_no_stranger() -> None:
     prompt = nn.Parameter(INPUTS.clone())
-    assert "unregistered-parameters" not in found(layered(), prompt)
+    with sppkit.Probe(model := layered(), stats="spp,gradient") as probe:
+        model(prompt).sum().backward()
+    assert probe.findings is not None
+    assert probe.findings.unregistered == ()
 
 
 def test_a_command_tells_of_parameters_that_no_optimizer_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import sppkit
 from sppkit.cli.app import app
 
 NETWORK = ("plot", "--depth", "26", "--width", "0.25", "--image-size", "32", "--batch-size", "16")
@@ -34,4 +35,9 @@ def test_a_weak_input_may_be_why_branches_are_weak() -> None:
 
 def test_it_is_not_where_a_normalizer_takes_its_scale_out_or_the_input_is_noise() -> None:
     assert SAID not in told("--arch", "nf-resnet", "--gain", "0.3")
-    assert SAID not in told("--arch", "bn-relu-conv", "--weights", "ws", "--input", "weak.npy")
+    told("--arch", "bn-relu-conv", "--input", "weak.npy")
+    table, record = sppkit.read_csv("spp/run.csv"), json.loads(Path("spp/run.json").read_text())
+    weaker = table.assign(residual_variance=0.3 * table["residual_variance"])
+    causes = [finding.cause for finding in sppkit.check(weaker, record=record).findings]
+    assert any("the branch's variance is ×0.3" in cause for cause in causes)
+    assert not any(SAID in cause for cause in causes)

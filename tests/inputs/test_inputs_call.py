@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import sppkit
 from sppkit.cli.app import app
+from sppkit.config.options import RunConfig
+from sppkit.measuring.own_input import load_function
 
 FILE = """
 import numpy as np
@@ -259,3 +261,15 @@ def test_a_named_architecture_takes_no_function(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     told = run("plot", "--arch", "nf-resnet", "--depth", "26", "--input", "own.py:mapping", code=2)
     assert "a function of your own makes batches for a network of your own.\nIt goes with --model" in told
+
+
+def test_every_batch_and_every_seed_has_random_numbers_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(FILE)
+    config = RunConfig(input="own.py:mapping", batches=2)
+    drawn = [batch["x"] for seed in (0, 1) for batch in load_function(config, seed).batches()]
+    again = [batch["x"] for seed in (0, 1) for batch in load_function(config, seed).batches()]
+    assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
+    assert len({float(each.sum()) for each in drawn}) == 4

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 import sppkit
+from sppkit.measuring.backward.identity_skip import joined_by_identity
 
 WIDTH, SAMPLES = 12, 64
 
@@ -138,3 +140,42 @@ def test_a_user_can_have_both_rows_again() -> None:
 def test_what_was_found_names_every_branch() -> None:
     line = str(sppkit.find_joins(network("(x+a)+m"), inputs())).splitlines()[1]
     assert "branch: addmm in 1.a + addmm in 1.m.2; skip: addmm in 0" in line
+
+
+def test_branches_that_two_modules_add_keep_their_rows() -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.a(x)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.m = Inner(), nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) + self.m(x)
+
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), Outer(), Outer())
+    names = [join.name for join in sppkit.find_joins(model, inputs()).joins]
+    assert names == ["1.inner", "1", "2.inner", "2"]
+
+
+@pytest.mark.parametrize(
+    ("make", "joined"),
+    [
+        (lambda x, a, m: (x + a) + m, True),
+        (lambda x, a, m: a + (m + x), True),
+        (lambda x, a, m: x + (x + a) + m, False),  # the value before counts twice
+        (lambda x, a, m: torch.add(a + m, x, alpha=0.5), False),
+        (lambda x, a, m: a + m + 0 * x, False),
+    ],
+)
+def test_a_sum_of_sums_is_the_value_before_once_or_it_is_not(make: object, joined: bool) -> None:
+    x = torch.randn(4, 3, requires_grad=True) * 1.0
+    y = make(x, x.sin(), x.cos())  # type: ignore[operator]
+    before, after = (GradientEdge(value.grad_fn, value.output_nr) for value in (x, y))
+    assert joined_by_identity([before, after], [after]) == [False, joined]

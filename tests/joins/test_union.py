@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import sppkit
 from sppkit.cli.app import app
+from sppkit.curves.curves import Curves
 
 WIDTH, LAYERS = 6, 5
 
@@ -186,3 +187,10 @@ def test_a_command_measures_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(table["passes"]) > {6}
     again = CliRunner().invoke(app, ("check", "spp/run.csv"))
     assert again.exit_code in {0, 1}, again.output
+
+
+def test_the_number_of_passes_is_no_statistic() -> None:
+    table = sppkit.measure(Drops(), batches(), mode="train")
+    assert "passes" in table
+    assert "passes" not in Curves(table, {}).statistics
+    assert all(finding.statistic != "passes" for finding in sppkit.check(table, policy="any", baseline=table).findings)
